@@ -58,7 +58,7 @@ def test_invalid_settings_are_refused(wrong: dict[str, Any], words: tuple[str, .
 
 
 def command(**how: Any) -> str:  # noqa: ANN401
-    return Invocation("hellinger", (), Settings(**how).asked).command
+    return Invocation("hellinger", (), Settings(**how).options).command
 
 
 def test_asked_returns_the_command_options() -> None:
@@ -80,10 +80,10 @@ def test_asked_returns_the_command_options() -> None:
 
 
 def test_memory_and_workers_are_not_recorded() -> None:
-    assert Settings(memory=999, workers=7).asked == Settings().asked
+    assert Settings(memory=999, workers=7).options == Settings().asked
     told = {"metrics": "metric", "range_rule": "range"}
     shaping = {told.get(field.name, field.name) for field in fields(Settings)}
-    assert shaping - {"memory", "workers"} <= set(Settings().asked)
+    assert shaping - {"memory", "workers"} <= set(Settings().options)
 
 
 def test_the_budget_leaves_room_for_the_libraries() -> None:

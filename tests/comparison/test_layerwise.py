@@ -23,14 +23,14 @@ from skiptool.comparison.layerwise import (
     equal_samples,
     is_exchangeable,
     measure_covariance,
-    unit_numbers,
+    unit_indices,
     whole_sample,
 )
 from skiptool.comparison.pairs import measure_pairs
 from skiptool.comparison.units import Units, equal_draw
 from skiptool.errors import FormatError, MismatchError
 from skiptool.names import LAYERWISE, Metric
-from skiptool.stats.classifier import balanced_accuracy, folds_of
+from skiptool.stats.classifier import assign_folds, balanced_accuracy
 from skiptool.steps.hellinger import compare_features, measure_shift
 from skiptool.stores.artifacts import kind_of
 from skiptool.stores.tables import open_table
@@ -88,7 +88,7 @@ def test_the_classifier_is_that_of_stats_on_scaled_vectors() -> None:
     both = np.concatenate([x, y]).transpose(0, 2, 1)
     flat = both.reshape(-1, 3)
     scaled = (both - flat.mean(axis=0)) / flat.std(axis=0)
-    folds = folds_of(np.arange(20), np.random.default_rng([2, 0]))
+    folds = assign_folds(np.arange(20), np.random.default_rng([2, 0]))
     chosen = np.arange(20)[None] < 11
     known = balanced_accuracy(scaled.astype(np.float32), folds, chosen)[0]
     assert row["value"] == pytest.approx(known, abs=1e-12)
@@ -419,7 +419,7 @@ def sets(how: Design, *vectors: int) -> tuple[Noted, Noted]:
 
 def test_images_know_their_unit_and_share_its_weight() -> None:
     units = grouped_of_equal_draw([1, 0, 1, 2, 1])
-    assert unit_numbers(units, 5).tolist() == [1, 0, 1, 2, 1]
+    assert unit_indices(units, 5).tolist() == [1, 0, 1, 2, 1]
     whole = whole_sample(units, 5)
     assert whole.weight.tolist() == pytest.approx([1 / 3, 1, 1 / 3, 1, 1 / 3])
     assert whole.vectors is None

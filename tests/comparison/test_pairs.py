@@ -23,15 +23,15 @@ from skiptool.comparison.pairs import (
     Pair,
     add_transmission,
     check_comparable,
-    columns_of,
-    in_order,
     layer_warnings,
     measure_pairs,
     outlier_stretched,
     pair_warnings,
+    result_columns,
+    sort_results,
     unshared_layers,
 )
-from skiptool.comparison.results import Measured
+from skiptool.comparison.results import LayerResult
 from skiptool.comparison.units import (
     EqualDraw,
     Units,
@@ -69,7 +69,7 @@ def tables(
     """Columns of the shift table for each pair, metric after metric, layer after layer."""
     designs, found = measure_pairs(sets, pairs, settings, threads(workers))
     return [
-        [columns_of(each, design) for each in in_order(measured, settings)]
+        [result_columns(each, design) for each in sort_results(measured, settings)]
         for design, measured in zip(designs, found, strict=True)
     ]
 
@@ -369,14 +369,14 @@ def test_mixed_types_are_compared_by_their_values() -> None:
 NAMES = ("transmission", "transmission_low", "transmission_high")
 
 
-def measured(layer: str, value: float, estimate: float, *units: list[float]) -> Measured:
+def measured(layer: str, value: float, estimate: float, *units: list[float]) -> LayerResult:
     """Give a layer an estimate and what leaving out units adds to it, so often that it is enough.
 
     The more units, the less each of them may move the estimate for the same standard error.
     """
     times = 12
     replicates = tuple(estimate + np.repeat(each, times) / times for each in units)
-    return Measured(
+    return LayerResult(
         layer,
         0,
         Metric.HELLINGER,
@@ -390,7 +390,7 @@ def measured(layer: str, value: float, estimate: float, *units: list[float]) -> 
     )
 
 
-def variances(source: Measured, layer: Measured) -> tuple[float, float, float, float]:
+def variances(source: LayerResult, layer: LayerResult) -> tuple[float, float, float, float]:
     """Jackknife variances and covariance, and the degrees of freedom of layer - share * source."""
     found, rests = np.zeros(3), []
     share = layer.estimate / source.estimate
@@ -572,12 +572,12 @@ def measured_of_rows(
     bins: int | None = 8,
     layer: str = "enc1",
     **how: Any,  # noqa: ANN401
-) -> Measured:
+) -> LayerResult:
     rule = None if bins is None else RangeRule.MINMAX
     channels = how.get("channels", {"value": np.array([0.5, 0.0])})
     mean = how.get("mean", {"value": 0.25, "value_live": 0.5})
     index = ("enc1", "enc2").index(layer)
-    return Measured(layer, index, metric, bins, rule, CONSTANT, channels, mean)
+    return LayerResult(layer, index, metric, bins, rule, CONSTANT, channels, mean)
 
 
 def test_the_row_of_the_layer_precedes_those_of_channels() -> None:
@@ -587,7 +587,7 @@ def test_the_row_of_the_layer_precedes_those_of_channels() -> None:
         "corrected": np.array([0.25, np.nan]),
     }
     mean = {"value": 0.25, "value_live": 0.5, "p_value": 0.1, "p_adjusted": 0.2}
-    found = columns_of(measured_of_rows(channels=channels, mean=mean), DESIGN)
+    found = result_columns(measured_of_rows(channels=channels, mean=mean), DESIGN)
     assert found["channel"] == [None, 0, 1]
     assert found["value"] == [0.25, 0.5, 0.0]
     assert found["value_live"] == [0.5, None, None]
@@ -615,16 +615,16 @@ def test_the_row_of_the_layer_precedes_those_of_channels() -> None:
 
 
 def test_the_unit_is_the_group() -> None:
-    assert columns_of(measured_of_rows(), replace(DESIGN, unit="subject"))["unit"] == "subject"
+    assert result_columns(measured_of_rows(), replace(DESIGN, unit="subject"))["unit"] == "subject"
 
 
 def test_a_metric_without_bins_has_none() -> None:
-    found = columns_of(measured_of_rows(Metric.WASSERSTEIN_EXACT, None), DESIGN)
+    found = result_columns(measured_of_rows(Metric.WASSERSTEIN_EXACT, None), DESIGN)
     assert (found["bins"], found["range_rule"]) == (None, None)
 
 
 def test_columns_are_those_of_a_shift_table() -> None:
-    found = columns_of(measured_of_rows(), DESIGN)
+    found = result_columns(measured_of_rows(), DESIGN)
     assert as_table(Kind.SHIFT, found, 3).num_rows == 3
     assert set(PRINTED) <= set(found)
 
@@ -636,7 +636,7 @@ def test_order_is_that_of_the_metrics_asked_for_then_bins_then_layers() -> None:
         for layer in ("enc2", "enc1")
         for metric, bins in ((h, 20), (w, None), (kl, 10), (h, 10), (kl, 20))
     ]
-    found = in_order(given, Settings(metrics=(kl, w, h), bins=(10, 20)))
+    found = sort_results(given, Settings(metrics=(kl, w, h), bins=(10, 20)))
     assert [(each.metric, each.bins, each.layer) for each in found] == [
         (metric, bins, layer)
         for metric, bins in ((kl, 10), (kl, 20), (w, None), (h, 10), (h, 20))
@@ -767,13 +767,13 @@ def test_warnings_are_in_the_row_of_the_layer() -> None:
     mean = {"unresolved_channels": 1.0, "ci_high": 0.5, "tested": 0.3}
     channels = {"value": np.zeros(2), "unresolved_channels": np.array([1.0, 0.0])}
     given_ = replace(measured_of_rows(mean=mean, channels=channels), drawn=True)
-    found = columns_of(given_, replace(DESIGN, warnings=("one", "two")))
+    found = result_columns(given_, replace(DESIGN, warnings=("one", "two")))
     line, *rest = found["warnings"]
     assert line.startswith("one; two; 1 of 1 channels vary")
     assert rest == [None, None]
     assert found["unresolved_channels"] == [1, 1, 0]
     assert (found["tested"], found["drawn"]) == ([0.3, None, None], True)
-    quiet = columns_of(measured_of_rows(), DESIGN)
+    quiet = result_columns(measured_of_rows(), DESIGN)
     assert quiet["warnings"] == quiet["unresolved_channels"] == [None] * 3
     assert quiet["drawn"] is False
 

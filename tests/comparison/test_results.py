@@ -17,7 +17,7 @@ from definitions import Estimate, channel_interval, layer_interval, noise_of
 from skiptool.comparison.results import (
     BlockResult,
     ChannelEstimates,
-    Measured,
+    LayerResult,
     channel_intervals,
     combine_blocks,
     layer_estimate,
@@ -37,8 +37,8 @@ def combined(
     *,
     bounded: bool = True,
     least_p: float = 0.0,
-) -> Measured:
-    empty = Measured("enc1", 0, Metric.HELLINGER, 8, None, constant)
+) -> LayerResult:
+    empty = LayerResult("enc1", 0, Metric.HELLINGER, 8, None, constant)
     return combine_blocks(empty, parts, bounded=bounded, least_p=least_p)
 
 

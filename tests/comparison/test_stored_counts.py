@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from skiptool.comparison.activations import Counted, Settings, vectors_of
+from skiptool.comparison.activations import CountLayout, Settings, vectors_per_image
 from skiptool.comparison.pairs import measure_pairs
 from skiptool.comparison.stored_counts import check_bins, counted_settings, permutable_units
 from skiptool.comparison.units import paired_units
@@ -51,8 +51,8 @@ class Tallied(Noted):
             **how,
         )
 
-    def counted(self, layer: str) -> Counted:
-        return Counted(self.bins[layer], self.vectors, self.held)
+    def count_layout(self, layer: str) -> CountLayout:
+        return CountLayout(self.bins[layer], self.vectors, self.held)
 
 
 def values(images: int, vectors: int = 4, seed: int = 0) -> dict[str, Any]:
@@ -121,7 +121,7 @@ def test_activations_are_counted_in_the_bins_of_the_counts() -> None:
         _, ((measured,),) = measure_pairs(pair, [(0, 1)], settings, ONE)
         found.append((measured.channels["value"].tolist(), measured.mean, measured.null.tolist()))
     assert found == [found[0]] * 4
-    assert vectors_of(tallied[0], "f") == vectors_of(noted[0], "f") == 4
+    assert vectors_per_image(tallied[0], "f") == vectors_per_image(noted[0], "f") == 4
 
 
 @pytest.mark.parametrize(

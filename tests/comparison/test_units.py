@@ -141,12 +141,12 @@ def test_counts_of_groups_are_sums_and_means_of_means() -> None:
     units, _, _ = paired_units(noted(4, subject=list("abba")), noted(1, subject=["a"]), GROUPED)
     counts = np.arange(4 * 2 * 3).reshape(4, 2, 3).astype(np.uint16)
     counts[0, 0, 0] = counts[3, 0, 0] = 65_535
-    found = units.gathered(counts)
+    found = units.sum_counts(counts)
     assert found.dtype == np.uint32  # a sum of 16 bit may need more
     expected = [counts[[0, 3]].sum(axis=0, dtype=np.int64), counts[[1, 2]].sum(axis=0)]
     np.testing.assert_array_equal(found, expected)
     means = np.array([[1.0], [5.0], [7.0], [2.0]])
-    np.testing.assert_array_equal(units.averaged(means), [[1.5], [6.0]])
+    np.testing.assert_array_equal(units.average(means), [[1.5], [6.0]])
 
 
 def test_counts_of_images_in_order_are_not_copied() -> None:
@@ -154,8 +154,8 @@ def test_counts_of_images_in_order_are_not_copied() -> None:
     y = noted(3, dataset="d", id=["b", "c", "a"])
     first, second, _ = paired_units(x, y, SETTINGS)
     counts = np.arange(6, dtype=np.uint16).reshape(3, 2, 1)
-    assert first.gathered(counts) is counts
-    np.testing.assert_array_equal(second.gathered(counts), counts[[2, 0, 1]])
+    assert first.sum_counts(counts) is counts
+    np.testing.assert_array_equal(second.sum_counts(counts), counts[[2, 0, 1]])
 
 
 def test_subjects_are_the_units_if_they_repeat_in_either_set() -> None:
@@ -308,7 +308,7 @@ def test_rows_are_tested_that_hold_equally_many_images(
     own = [[pair[side] for pair in sizes] for side in (0, 1)]
     units = [pooled(*each) for each in zip(own, together, strict=True)]
     found = exchangeable_rows(*units, paired=paired)
-    most = [int(each.held.max()) for each in units]
+    most = [int(each.row_images.max()) for each in units]
     if own[0] == own[1] if paired else sorted(own[0]) == sorted(own[1]):
         assert found is not None
         assert (found.reference, found.other) == tuple(units)
@@ -322,10 +322,10 @@ def test_rows_are_tested_that_hold_equally_many_images(
         return
     assert found is not None
     for tested, unit, kept in zip((found.reference, found.other), units, whole, strict=True):
-        assert set(tested.held.tolist()) == set(most)
+        assert set(tested.row_images.tolist()) == set(most)
         # Units that have a full row (in both sets, where they are pairs) stay with all of these.
         full = [
-            [row for row in rows if unit.held[row] == most[0]]
+            [row for row in rows if unit.row_images[row] == most[0]]
             for rows, rest in zip(members(unit), kept, strict=True)
             if rest
         ]
@@ -437,7 +437,7 @@ def test_units_weigh_equally(
     rng = np.random.default_rng(seed)
     units = sized(*sizes)
     parts = rng.multinomial(vectors, [0.2, 0.3, 0.5], size=(sum(sizes), 2)).astype(np.uint16)
-    found = units.gathered(parts, scaled=scaled)
+    found = units.sum_counts(parts, scaled=scaled)
     totals = found.sum(axis=2, dtype=np.int64)
     assert totals.max() <= (1 + 1e-3) * totals.min()
     if scaled or len(set(sizes)) > 1:
@@ -446,17 +446,17 @@ def test_units_weigh_equally(
     for unit, images in enumerate(members(units)):
         known = parts[images].sum(axis=0, dtype=np.int64)
         np.testing.assert_allclose(found[unit] / totals[unit, 0], known / known[0].sum())
-    plain = units.gathered(parts, scaled=False)
+    plain = units.sum_counts(parts, scaled=False)
     expected = [parts[images].sum(axis=0, dtype=np.int64) for images in members(units)]
     np.testing.assert_array_equal(plain, expected)
 
 
 def test_units_of_more_values_than_the_total_are_not_scaled() -> None:
     counts = np.full((3, 1, 1), 2**25, np.uint32)
-    found = Units(np.arange(3), np.array([0, 1])).gathered(counts)
+    found = Units(np.arange(3), np.array([0, 1])).sum_counts(counts)
     assert found.ravel().tolist() == [2**26, 2**26]
     counts[0] = 2**27
-    assert Units(np.arange(3), np.array([0, 1])).gathered(counts)[0, 0, 0] == 2**27
+    assert Units(np.arange(3), np.array([0, 1])).sum_counts(counts)[0, 0, 0] == 2**27
 
 
 @pytest.mark.parametrize("n", range(1, 6))
