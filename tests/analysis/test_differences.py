@@ -19,9 +19,9 @@ from skiptool.analysis.differences import (
     NetworkCondition,
     PairedDifference,
     iou_by_training,
+    leave_one_out_iou,
     paired_differences,
     subject_counts,
-    without_each,
 )
 from skiptool.analysis.differences import differences as measured
 from skiptool.errors import ArgumentError
@@ -454,9 +454,9 @@ class Found:
 
     def __init__(self, found: Differences) -> None:
         self.by_training = found.by_training
-        self.names = tuple(asdict(found.found[0]))
+        self.names = tuple(asdict(found.summaries[0]))
         for name in self.names:
-            setattr(self, name, np.array([getattr(one, name) for one in found.found]))
+            setattr(self, name, np.array([getattr(one, name) for one in found.summaries]))
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - arrays
         raise AttributeError(name)
@@ -683,7 +683,7 @@ def test_another_training_is_no_difference(trainings: int, spread: float) -> Non
 @given(counts())
 def test_iou_without_each_subject_is_that_of_the_others(drawn: tuple[Array, Array]) -> None:
     table, _ = drawn
-    found = without_each(parts(table))[:, 0]
+    found = leave_one_out_iou(parts(table))[:, 0]
     for t, training in enumerate(table):
         expected = [float(mean_iou(np.delete(training, s, axis=0).sum(axis=0)))
                     for s in range(len(training))]  # fmt: skip

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from skiptool.analysis.distances import (
     BEYOND_COLUMNS,
     LAYER_COLUMNS,
-    Compared,
     LayerDistance,
     Network,
     NetworkDistances,
+    ShiftDistances,
     TrainingAverage,
     average_trainings,
     channel_metric_rows,
@@ -83,7 +83,9 @@ def test_names_and_layers_of_what_is_compared() -> None:
         found = tuple(LayerDistance(name, *numbers) for name in layers)
         return NetworkDistances(arch, "resnet18", "L1-pruned", ((0, 0),), 8, found)
 
-    compared = Compared({}, (network("unet", "dec0", "x"), network("linknet", "enc1", "dec0")))
+    compared = ShiftDistances(
+        {}, (network("unet", "dec0", "x"), network("linknet", "enc1", "dec0"))
+    )
     assert compared.layers == ("enc1", "dec0", "x")
     names = ["resnet18 L1-pruned", "linknet resnet18 L1-pruned"]
     assert [each.name for each in compared.networks] == names

@@ -61,7 +61,7 @@ def test_folds_of_a_pruning_are_one_fit() -> None:
     assert one.error < 0.05 < one.error_of_mean
     assert one.line(np.array([0.0])).item() == 0.0
     assert one.bound == max(held.worst for held in one.cross_validation.held)
-    assert (one.asked, one.level) == (0.95, 0.75)
+    assert (one.requested_level, one.level) == (0.95, 0.75)
     assert one.better
     assert (np.diff(one.line.values) >= 0).all()
     assert one.expected == ()
@@ -117,7 +117,7 @@ def test_the_level_depends_on_kinds_not_on_points() -> None:
     two = of(fit_losses(*sweep(shifts=SHIFTS[:6])))
     assert two.level == pytest.approx(2 / 3)
     lower = of(fit_losses(*sweep(), level=0.5))
-    assert (lower.asked, lower.level) == (0.5, 0.5)
+    assert (lower.requested_level, lower.level) == (0.5, 0.5)
     assert lower.bound == sorted(held.worst for held in lower.cross_validation.held)[1]
 
 
