@@ -26,11 +26,11 @@ from skiptool.names import (
     ShiftKind,
     Split,
     in_data_flow,
-    quoted_name,
+    quote_name,
     split_names,
-    unquoted_name,
+    unquote_name,
 )
-from skiptool.substitution import BOTTLENECK, Substitution, named_parts, substitutions
+from skiptool.substitution import BOTTLENECK, Substitution, format_parts, parse_substitutions
 
 
 def test_layers_follow_the_data() -> None:
@@ -116,9 +116,9 @@ def test_inputs_of_a_decoder_block_stand_before_it() -> None:
 )
 def test_a_quoted_name_is_one_part_of_any_list(name: str) -> None:
     for mark in ",;=":
-        text = mark.join(["x", quoted_name(name), 'y "z"', quoted_name(name)])
+        text = mark.join(["x", quote_name(name), 'y "z"', quote_name(name)])
         parts = split_names(text, mark)
-        assert [unquoted_name(part) for part in parts] == ["x", name, 'y "z"', name]
+        assert [unquote_name(part) for part in parts] == ["x", name, 'y "z"', name]
 
 
 def test_lists_without_quotes_are_split_as_ever() -> None:
@@ -218,28 +218,28 @@ def test_a_part_alone_and_all_but_it_are_all(skips: set[int], part: int) -> None
 
 @pytest.mark.parametrize("skips", EVERY, ids=str)
 def test_all_are_those_that_a_network_has(skips: set[int]) -> None:
-    (every,) = substitutions(["all"])
+    (every,) = parse_substitutions(["all"])
     assert every.clean(skips) == (tuple(sorted(skips)) or None)
 
 
 def test_words_are_read_and_each_counts_once() -> None:
-    assert substitutions(["3, 1", "1,3", "bottleneck"]) == (
+    assert parse_substitutions(["3, 1", "1,3", "bottleneck"]) == (
         Substitution(frozenset({1, 3})),
         Substitution(frozenset({BOTTLENECK})),
     )
-    assert len(substitutions(["each", "all", "1"])) == 6
-    assert len(substitutions(["each"], ["each"])) == 12
-    assert substitutions([], ["1"]) == (Substitution(frozenset({1}), shifted=True),)
-    assert substitutions([]) == ()
+    assert len(parse_substitutions(["each", "all", "1"])) == 6
+    assert len(parse_substitutions(["each"], ["each"])) == 12
+    assert parse_substitutions([], ["1"]) == (Substitution(frozenset({1}), shifted=True),)
+    assert parse_substitutions([]) == ()
 
 
 @pytest.mark.parametrize("word", ["0", "5", "", "1,", "skip", "1+2", "each,1"])
 def test_unknown_words_are_refused(word: str) -> None:
     with pytest.raises(ArgumentError, match=r"--clean-skips .*unknown part"):
-        substitutions([word])
+        parse_substitutions([word])
     with pytest.raises(ArgumentError, match=r"--shifted-skips .*unknown part"):
-        substitutions([], [word])
+        parse_substitutions([], [word])
 
 
 def test_parts_have_the_names_of_the_table() -> None:
-    assert named_parts((2, 3, 4, BOTTLENECK)) == "2+3+4+bottleneck"
+    assert format_parts((2, 3, 4, BOTTLENECK)) == "2+3+4+bottleneck"
