@@ -150,7 +150,7 @@ def test_domains_splits_and_datasets_are_separate() -> None:
     assert pixels == [6, 2, 3, 4]
 
 
-def test_ensembles_shifts_and_architectures_are_networks_of_their_own() -> None:
+def test_ensembles_shifts_and_architectures_are_separate_networks() -> None:
     (counts,) = subject_counts(
         columns(
             cells(1, 0, 0, 1, fold=ENSEMBLE_FOLD),
@@ -223,7 +223,7 @@ def test_an_empty_table_has_no_counts() -> None:
     assert subject_counts(columns(cells(1, 0, 0, 1, clean_skips="1"))) == []
 
 
-def test_rows_with_clean_skips_are_networks_of_their_own_on_request() -> None:
+def test_rows_with_clean_skips_are_separate_networks_on_request() -> None:
     totals = columns(
         cells(9, 0, 2, 6, clean_skips="1"), cells(9, 0, 9, 0), cells(9, 0, 1, 7, clean_skips="2+3")
     )
@@ -338,7 +338,7 @@ def test_only_trainings_and_subjects_that_both_have_are_compared() -> None:
         assert math.isnan(value)
 
 
-def test_folds_may_have_subjects_of_their_own() -> None:
+def test_folds_may_have_different_subjects() -> None:
     found = columns_of_paired(
         rows("baseline", 0, {"s1": 50, "s2": 50}),
         rows("baseline", 1, {"s3": 50, "s4": 50}),
@@ -366,7 +366,7 @@ def test_a_fold_without_a_class_is_left_out() -> None:
     assert none.trainings == 0
 
 
-def test_each_is_compared_with_the_baseline_of_its_family_shift_domain_and_kind() -> None:
+def test_networks_are_compared_with_their_own_baseline() -> None:
     dark = {"shift": "brightness", "factor": 0.5}
     places = [{}, dark, {"domain": "b"}, {"encoder": "resnet34"}, {"fold": ENSEMBLE_FOLD}]
     found = []
@@ -398,7 +398,7 @@ def study(prunings: int = 3, subjects: int = 16, seed: int = 0) -> list[list[dic
     ]
 
 
-def test_the_same_bits_whatever_else_is_in_the_table_and_in_whatever_order() -> None:
+def test_bits_do_not_depend_on_other_rows_or_their_order() -> None:
     whole = study()
     first = {one.pruning: one for one in paired_differences(columns_of_paired(*whole))}
     assert paired_differences(columns_of_paired(*whole[:6])) == [first["L1-pruned"]]
@@ -409,14 +409,14 @@ def test_the_same_bits_whatever_else_is_in_the_table_and_in_whatever_order() -> 
     assert again == first
 
 
-def test_many_pairs_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_pairs_are_compared_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = paired_differences(columns_of_paired(*study(5)))
     monkeypatch.setattr("skiptool.analysis.differences._TOGETHER", 3)
     assert paired_differences(columns_of_paired(*study(5))) == whole
     assert [one.pruning for one in whole] == [f"L{k}-pruned" for k in range(1, 5)]
 
 
-def test_nothing_to_compare() -> None:
+def test_without_partners_there_are_no_differences() -> None:
     assert paired_differences(columns_of_paired()) == []
     assert paired_differences(columns_of_paired(FOUND[0], FOUND[1])) == []
     assert paired_differences(columns_of_paired(FOUND[2])) == []
@@ -516,7 +516,7 @@ def by_definition(first: Array, second: Array) -> dict[str, float]:
 
 @given(counts())
 @settings(max_examples=60, deadline=None)
-def test_as_the_definition_says(pair: tuple[Array, Array]) -> None:
+def test_differences_follow_the_definition(pair: tuple[Array, Array]) -> None:
     first, second = pair
     pixels = parts(first)
     found = differences(pixels, parts(second), everywhere(pixels), level=0.8)
@@ -540,7 +540,7 @@ def single(both: Floats, either: float = 100.0) -> Floats:
     return np.stack([both, np.full(both.shape, either)])[:, np.newaxis, :, np.newaxis, :]
 
 
-def test_by_hand_of_difference() -> None:
+def test_differences_by_hand() -> None:
     """Trainings 0.30 and 0.10; pseudo-values 0.4, 0.2 and 0.2, 0: no interaction, no freedom."""
     first = single(np.array([[40.0, 20.0], [20.0, 0.0]]))
     found = differences(first, single(np.zeros((2, 2))), np.ones((2, 2), dtype=bool))
@@ -554,7 +554,7 @@ def test_by_hand_of_difference() -> None:
     np.testing.assert_allclose(found.ci_high - found.value, error * stats.t.ppf(0.975, 1))
 
 
-def test_one_training_has_an_interval_over_subjects_and_no_test_of_difference() -> None:
+def test_one_training_gives_an_interval_over_subjects_and_no_test() -> None:
     both = np.array([[10.0, 20.0, 60.0]])
     found = differences(single(both), single(np.zeros((1, 3))), np.ones((1, 3), dtype=bool))
     each = both[0] / 100  # of a mean of equal subjects the jackknife is the usual error
@@ -565,7 +565,7 @@ def test_one_training_has_an_interval_over_subjects_and_no_test_of_difference() 
         assert np.isnan(getattr(found, name)).all(), name
 
 
-def test_folds_with_subjects_of_their_own_are_the_units() -> None:
+def test_folds_with_different_subjects_are_the_units() -> None:
     """Three folds of two subjects, the first trained twice: means 0.3, 0.1 and 0.2."""
     both = np.zeros((4, 6))
     both[0, :2], both[1, :2], both[2, 2:4], both[3, 4:] = 40, 20, 10, 20
@@ -614,7 +614,7 @@ def many(pairs: int, trainings: int = 9, subjects: int = 20) -> tuple[Floats, Fl
     return first, second
 
 
-def test_the_same_bits_whatever_else_is_compared() -> None:
+def test_bits_do_not_depend_on_other_pairs() -> None:
     """Also with more than eight trainings and classes, where NumPy would add in another order."""
     first, second = many(3)
     together = differences(first, second, everywhere(first))
@@ -661,7 +661,9 @@ def test_the_level_is_respected() -> None:
 
 @pytest.mark.parametrize("trainings", [2, 3, 5])
 @pytest.mark.parametrize("spread", [0.0, 0.02])
-def test_another_training_is_no_difference(trainings: int, spread: float) -> None:
+def test_two_trainings_of_one_network_do_not_differ_significantly(
+    trainings: int, spread: float
+) -> None:
     """Pairs whose trainings vary about the same mean, on 12 subjects: 5 % false alarms.
 
     The script tests/benchmarks/trainings.py has more settings and pairs.

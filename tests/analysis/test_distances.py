@@ -77,7 +77,7 @@ def test_labels_name_the_remaining_skips(pruning: str, skips: tuple[int, ...]) -
     assert NetworkDistances("unet", "resnet18", pruning, ((0, 0),), 8, ()).skips == skips
 
 
-def test_names_and_layers_of_what_is_compared() -> None:
+def test_names_and_layers_of_networks() -> None:
     def network(arch: str, *layers: str) -> NetworkDistances:
         numbers = (np.array([0.1]), TrainingAverage(0.1), None, math.nan)
         found = tuple(LayerDistance(name, *numbers) for name in layers)
@@ -162,7 +162,7 @@ def test_shares_are_divided_fold_by_fold(
 
 
 @pytest.mark.parametrize("mean", [0.0, None, math.nan])
-def test_an_input_that_does_not_move_has_no_share(mean: float | None) -> None:
+def test_an_input_without_distance_has_no_share(mean: float | None) -> None:
     found = by_layer(layer("input", [0.0], mean), layer("enc1", [0.2], 0.2))
     assert [each.share for each in found.values()] == [None, None]
     (enc1,) = by_layer(layer("enc1", [0.2], 0.2)).values()
@@ -229,7 +229,7 @@ def test_folds_are_counted_by_architecture() -> None:
     ]
 
 
-def test_repeats_are_averaged_as_trainings_of_their_own() -> None:
+def test_repeats_are_averaged_like_other_trainings() -> None:
     again = [layer("enc1", [0.9], 0.9, reference_id="r0", other_id="x", fold=0, repeat=1)]
     (found,) = read_distances(*tables(*TWO_FOLDS, *again))
     (network,) = found.networks
@@ -238,7 +238,7 @@ def test_repeats_are_averaged_as_trainings_of_their_own() -> None:
     assert (enc1.distance.value, enc1.distance.trainings) == (pytest.approx(1.9 / 3), 3)
 
 
-def test_a_null_needs_one_of_every_fold() -> None:
+def test_the_null_needs_a_value_in_every_fold() -> None:
     both = (0.1, 0.3)
     for nulls, expected in ((both, 0.2), ((0.1, None), math.nan), ((None, None), math.nan)):
         rows = [
@@ -336,7 +336,7 @@ def test_measures_are_by_metric_and_layer() -> None:
     ("corrected", "p_adjusted", "agrees"),
     [(0.1, 0.05, True), (0.1, 0.04, False), (0.0, 0.04, True), (None, None, False)],
 )
-def test_channels_agree_if_p_is_large_or_nothing_is_left(
+def test_sets_agree_if_p_is_large_or_the_distance_is_0(
     corrected: float | None, p_adjusted: float | None, agrees: bool
 ) -> None:
     (network,) = read(
@@ -356,7 +356,7 @@ def test_folds_are_averaged_and_must_all_differ() -> None:
     assert (measure.folds, measure.differs, measure.agrees) == (2, False, False)
 
 
-def test_duplicates_count_once_and_of_sweeps_the_first() -> None:
+def test_duplicates_count_once_and_sweeps_by_their_first_bins() -> None:
     twice = row("covariance", value=0.2, p_adjusted=0.01)
     found = read(
         *(row("hellinger", bins=bins, value=bins / 100, corrected=None) for bins in (10, 20)),
@@ -368,7 +368,7 @@ def test_duplicates_count_once_and_of_sweeps_the_first() -> None:
     assert measures[Metric.COVARIANCE]["enc1"].p_values == (0.01,)
 
 
-def test_networks_shifts_and_domains_are_kept_apart() -> None:
+def test_networks_shifts_and_domains_are_separate() -> None:
     found = read(
         row("covariance"),
         row("covariance", factor=0.75, other_id="p"),

@@ -67,7 +67,7 @@ def test_folds_of_a_pruning_are_one_fit() -> None:
     assert one.expected == ()
 
 
-def test_the_same_every_time() -> None:
+def test_fits_are_reproducible() -> None:
     scores, layers = sweep()
     first, again = (of(fit_losses(given, layers)) for given in (scores, scores[::-1]))
     assert first.cross_validation.held == again.cross_validation.held
@@ -92,7 +92,7 @@ def test_another_domain_is_forecast_with_and_without_labels() -> None:
     assert of(fit_losses(scores, joint(layers, abroad())), "L1-pruned").expected == ()
 
 
-def test_folds_are_averaged_each_at_its_own_distance() -> None:
+def test_folds_are_averaged_after_their_own_forecast() -> None:
     second = abroad(0.5, model_id="{} baseline 1")
     scores, layers = sweep()
     one = of(fit_losses(scores, joint(layers, abroad(0.3), second)))
@@ -183,7 +183,7 @@ def test_p_values_of_networks_are_combined(given: list[float], expected: float) 
     assert combined_p(given) == pytest.approx(expected)
 
 
-def test_a_combined_p_is_valid_for_networks_that_depend_on_each_other() -> None:
+def test_a_combined_p_value_is_valid_for_dependent_networks() -> None:
     """Alike, independent, and alternating: no more than 5 % of false alarms in any case."""
     rng = np.random.default_rng(0)
     first = rng.random(4000)
@@ -365,7 +365,7 @@ numbers = st.floats(-0.25, 1.0, allow_subnormal=False).map(lambda value: round(v
 
 
 @given(st.lists(st.tuples(numbers, numbers), min_size=1, max_size=12))
-def test_a_line_from_the_origin_is_an_isotonic_fit_that_weighs_the_origin_without_limit(
+def test_a_line_from_the_origin_is_a_fit_with_infinite_weight_there(
     points: list[tuple[float, float]],
 ) -> None:
     distances, loss = np.array(points).T
@@ -398,7 +398,7 @@ def test_the_level_is_set_by_the_number_of_kinds(
 
 
 @pytest.mark.parametrize("kinds", [2, 3, 6])
-def test_the_bound_covers_a_further_kind_as_often_as_it_says(kinds: int) -> None:
+def test_the_bound_covers_a_further_kind_at_its_level(kinds: int) -> None:
     """Errors that are exchangeable between kinds, with any spread within."""
     rng = np.random.default_rng(kinds)
     errors = rng.lognormal(size=(4000, kinds + 1))

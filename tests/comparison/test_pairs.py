@@ -180,7 +180,7 @@ def budget(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("group", ["image", "subject"])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
-def test_memory_threads_and_blocks_do_not_change_a_bit(
+def test_results_have_equal_bits_for_any_memory_threads_and_blocks(
     dtype: type, group: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = replace(MANY, group=group)
@@ -228,13 +228,13 @@ def test_relabellings_are_shared_by_layers_and_metrics() -> None:
     assert found[0]["p_adjusted"] == found[1]["p_adjusted"] == [found[0]["p_value"][0], *[None] * 3]
 
 
-def test_one_layer_is_adjusted_to_itself() -> None:
+def test_a_single_layer_needs_no_adjustment() -> None:
     x, y = ({"enc1": activations(n, n)["enc1"]} for n in (7, 5))
     (found,) = one(Noted(x), Noted(y), PLAIN)
     assert found["p_adjusted"][0] == found["p_value"][0]
 
 
-def test_adjusted_values_are_no_smaller_and_of_their_own_metric() -> None:
+def test_adjusted_p_values_are_not_smaller_and_separate_by_metric() -> None:
     x, y = noted(8, 0), noted(6, 1, 0.3)
     found = one(x, y, MANY)
     for each in found:
@@ -247,7 +247,7 @@ def test_adjusted_values_are_no_smaller_and_of_their_own_metric() -> None:
 
 
 @pytest.mark.long
-def test_a_pair_does_not_depend_on_what_else_is_compared() -> None:
+def test_a_pair_does_not_depend_on_other_pairs() -> None:
     sets = [noted(n, s, s / 5) for s, n in enumerate((6, 5, 7))]
     pairs = list(combinations(range(3), 2))
     together = tables(sets, pairs, MANY)
@@ -255,7 +255,7 @@ def test_a_pair_does_not_depend_on_what_else_is_compared() -> None:
         assert found == one(sets[first], sets[second], MANY)
 
 
-def test_every_set_is_read_once_whatever_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_set_is_read_once_for_any_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     sets = [noted(6, s, chunk=4) for s in range(3)]
     for each in sets:
         each.kept = extremes(each.arrays)
@@ -268,7 +268,7 @@ def test_every_set_is_read_once_whatever_memory_allows(monkeypatch: pytest.Monke
     assert all(each.reads == 2 * once for each in sets)
 
 
-def test_nothing_is_cached_for_other_machines() -> None:
+def test_blocks_are_not_cached_for_other_machines() -> None:
     sets = [noted(6, s) for s in range(3)]
     measure_pairs(sets, [(0, 1), (0, 2)], PLAIN, ONE, keep=False)
     assert len(sets[0].reads) == 2 * len(sets[1].reads)
@@ -329,7 +329,7 @@ def test_a_bad_value_in_the_last_layer_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("rule", RangeRule)
-def test_equal_sets_are_at_0_and_certainly_so(rule: RangeRule) -> None:
+def test_equal_sets_have_distance_0_and_p_value_1(rule: RangeRule) -> None:
     x = noted(6, 0, dataset="d")
     settings = Settings(range_rule=rule, bins=(8,), permutations=19)
     for each in one(x, noted(6, 0, dataset="d"), settings):
@@ -349,7 +349,7 @@ def test_literal_eq5_has_no_statistics() -> None:
         assert each["range_rule"] == "literal-eq5"
 
 
-def test_without_permutations_there_is_no_null() -> None:
+def test_without_permutations_there_is_no_null_distribution() -> None:
     for each in one(noted(6, 0), noted(5, 1), replace(MANY, permutations=0)):
         for name in ("null_mean", "null_high", "p_value", "p_adjusted"):
             assert set(each[name]) == {None}, name
@@ -406,7 +406,7 @@ def variances(source: LayerResult, layer: LayerResult) -> tuple[float, float, fl
 UNITS = ([0.01, -0.01, 0.02, -0.02], [0.0, 0.01, -0.01])
 
 
-def test_shares_and_their_interval_by_fieller() -> None:
+def test_transmission_and_its_fieller_interval() -> None:
     source = measured("input", 0.515, 0.5, *UNITS)
     layer = measured("enc1", 0.31, 0.3, [0.02, -0.01, 0.0, -0.01], [0.01, -0.02, 0.01])
     add_transmission([source, layer])
@@ -440,7 +440,7 @@ def test_common_variation_does_not_widen_the_interval() -> None:
 
 
 @pytest.mark.parametrize("over", [False, True])
-def test_an_input_that_may_be_0_has_no_share(over: bool) -> None:
+def test_an_input_distance_that_may_be_0_gives_no_transmission(over: bool) -> None:
     away = np.array([0.02, -0.02, 0.01, -0.01, 0.0])
     error = np.sqrt(59 * away.var()) / 12
     estimate = float(error * LEAST_INPUT_Z * (1.02 if over else 0.98))
@@ -454,7 +454,7 @@ def test_an_input_that_may_be_0_has_no_share(over: bool) -> None:
 
 @pytest.mark.parametrize("corrected", ["input", "enc1"])
 @pytest.mark.parametrize("over", [False, True])
-def test_a_large_correction_of_either_has_no_share(corrected: str, over: bool) -> None:
+def test_a_large_bias_correction_gives_no_transmission(corrected: str, over: bool) -> None:
     away = [0.001, -0.001, 0.0005]
     bias = MOST_BIAS * (1.02 if over else 0.98)
     values = {"input": 1.0, "enc1": 0.5}
@@ -466,7 +466,7 @@ def test_a_large_correction_of_either_has_no_share(corrected: str, over: bool) -
     assert (set(NAMES) <= set(layer.mean)) != over
 
 
-def test_few_units_have_no_share() -> None:
+def test_few_units_give_no_transmission() -> None:
     away = np.linspace(-0.001, 0.001, FEWEST_UNITS)
     for units in (away, away[1:]):
         source, layer = (
@@ -477,7 +477,7 @@ def test_few_units_have_no_share() -> None:
         assert (set(NAMES) <= set(layer.mean)) == (len(units) == FEWEST_UNITS)
 
 
-def test_an_interval_without_ends_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unbounded_interval_gives_no_transmission(monkeypatch: pytest.MonkeyPatch) -> None:
     """With two units, and one degree of freedom, 8 standard errors are not enough."""
     monkeypatch.setattr(transmission, "FEWEST_UNITS", 2)
     source, layer = (
@@ -536,7 +536,7 @@ def rows(
 
 @pytest.mark.parametrize("paired", [True, False])
 @pytest.mark.parametrize("metric", ["hellinger", "wasserstein"])
-def test_of_measured_layers(paired: bool, metric: str) -> None:
+def test_transmission_of_measured_layers(paired: bool, metric: str) -> None:
     found = rows(paired, metric)
     layer, source = found["enc1"], found["input"]
     assert layer["input_value"] == source["value"]
@@ -546,13 +546,13 @@ def test_of_measured_layers(paired: bool, metric: str) -> None:
     assert (source["transmission_low"], source["transmission_high"]) == (1.0, 1.0)
 
 
-def test_no_shift_has_no_share() -> None:
+def test_without_a_shift_there_is_no_transmission() -> None:
     found = rows(False, shift=0.0)
     assert found["enc1"]["transmission"] is found["input"]["transmission"] is None
     assert found["enc1"]["input_z"] < LEAST_INPUT_Z
 
 
-def test_without_a_corrected_value_there_is_no_share() -> None:
+def test_without_a_corrected_value_there_is_no_transmission() -> None:
     found = rows(False, rule="literal-eq5")
     assert found["enc1"]["input_value"] == found["input"]["value"]
     assert found["enc1"]["transmission"] is found["enc1"]["input_z"] is None
@@ -618,7 +618,7 @@ def test_the_unit_is_the_group() -> None:
     assert result_columns(measured_of_rows(), replace(DESIGN, unit="subject"))["unit"] == "subject"
 
 
-def test_a_metric_without_bins_has_none() -> None:
+def test_a_metric_without_bins_has_no_bins_in_its_row() -> None:
     found = result_columns(measured_of_rows(Metric.WASSERSTEIN_EXACT, None), DESIGN)
     assert (found["bins"], found["range_rule"]) == (None, None)
 
@@ -629,7 +629,7 @@ def test_columns_are_those_of_a_shift_table() -> None:
     assert set(PRINTED) <= set(found)
 
 
-def test_order_is_that_of_the_metrics_asked_for_then_bins_then_layers() -> None:
+def test_results_are_sorted_by_requested_metric_bins_and_layer() -> None:
     kl, h, w = Metric.KL, Metric.HELLINGER, Metric.WASSERSTEIN_EXACT
     given = [
         measured_of_rows(metric, bins, layer)

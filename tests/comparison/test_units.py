@@ -129,7 +129,7 @@ def test_groups_need_not_be_strings() -> None:
     assert (members(first), members(second)) == ([[0, 2], [1]], [[0]])
 
 
-def test_a_missing_column_is_named_with_those_that_are_there() -> None:
+def test_a_missing_column_is_reported_with_the_available_ones() -> None:
     x = noted(2, subject=["a", "b"], id=["0", "1"])
     with refused(ArgumentError, "y: has no column 'subject'", "id, subjct", "did you mean subjct?"):
         paired_units(x, noted(2, "y", id=["0", "1"], subjct=["a", "b"]), GROUPED)
@@ -178,7 +178,9 @@ def test_subjects_are_the_units_if_they_repeat_in_either_set() -> None:
         ({"patient": list("aabb")}, {"patient": list("aabb")}),
     ],
 )
-def test_otherwise_images_are_the_units(first: dict[str, Any], second: dict[str, Any]) -> None:
+def test_images_are_the_units_if_subjects_do_not_repeat(
+    first: dict[str, Any], second: dict[str, Any]
+) -> None:
     x, y = noted(4, **first), noted(4, "y", **second)
     assert unit_column(x, y, SETTINGS) is None
     assert [len(each) for each in paired_units(x, y, SETTINGS)[:2]] == [4, 4]
@@ -224,7 +226,7 @@ def both_units(draw: st.DrawFn, *, alike: bool) -> tuple[Units, Units]:
 
 
 @given(units=both_units(alike=False), paired=st.booleans(), seed=SEEDS)
-def test_images_drawn_are_those_of_their_unit(
+def test_drawn_images_belong_to_their_unit(
     units: tuple[Units, Units], paired: bool, seed: int
 ) -> None:
     paired = paired and len(units[0]) == len(units[1])
@@ -302,7 +304,7 @@ def pooled(sizes: list[int], together: int) -> Units:
     paired=st.booleans(),
     seed=SEEDS,
 )
-def test_rows_are_tested_that_hold_equally_many_images(
+def test_only_rows_of_equally_many_images_are_tested(
     sizes: list[tuple[int, int]], together: tuple[int, int], paired: bool, seed: int
 ) -> None:
     own = [[pair[side] for pair in sizes] for side in (0, 1)]
@@ -336,7 +338,7 @@ def test_rows_are_tested_that_hold_equally_many_images(
         assert draw.other.sizes.tolist() == draw.reference.sizes.tolist()
 
 
-def test_rows_of_one_image_are_images() -> None:
+def test_rows_of_one_image_count_as_images() -> None:
     units = sized(3, 1), sized(2, 2)
     found = exchangeable_rows(*units, paired=False)
     assert found is not None
@@ -351,7 +353,7 @@ def test_units_of_rows_count_their_images() -> None:
     assert pooled([4, 4], 3).equal
 
 
-def test_every_image_is_drawn_as_often() -> None:
+def test_every_image_is_equally_likely_to_be_drawn() -> None:
     taken = np.zeros(8)
     for seed in range(600):
         draw = equal_draw(sized(8), sized(2), paired=False, rng=np.random.default_rng(seed))
@@ -407,7 +409,7 @@ def test_corners_of_windows_are_uniform_in_each_image() -> None:
         (12, 6, ((3, 4), None)),
     ],
 )
-def test_vectors_are_drawn_at_random_where_no_window_fits(
+def test_vectors_are_drawn_at_random_if_no_window_fits(
     vectors: int, least: int, grids: tuple[Any, Any]
 ) -> None:
     found = draw_vectors(2000, vectors, least, grids, np.random.default_rng(1))
@@ -461,7 +463,7 @@ def test_units_of_more_values_than_the_total_are_not_scaled() -> None:
 
 @pytest.mark.parametrize("n", range(1, 6))
 @pytest.mark.parametrize("m", range(1, 6))
-def test_the_least_p_value_by_enumeration(n: int, m: int) -> None:
+def test_the_smallest_p_value_by_enumeration(n: int, m: int) -> None:
     rng = np.random.default_rng([n, m])
     values = rng.normal(size=n + m)
     values[:n] += 100  # as far apart as can be

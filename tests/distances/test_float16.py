@@ -36,7 +36,7 @@ def all_finite() -> Array:
     return patterns[np.isfinite(patterns)]
 
 
-def test_keys_are_in_the_order_of_the_values() -> None:
+def test_keys_sort_like_values() -> None:
     finite = all_finite()
     counts = key_counts(finite.reshape(1, 1, -1))[0]
     occupied = np.flatnonzero(counts)
@@ -46,7 +46,7 @@ def test_keys_are_in_the_order_of_the_values() -> None:
     np.testing.assert_array_equal(values_of_keys()[occupied], np.unique(finite.astype(np.float64)))
 
 
-def test_values_of_keys_rise_over_the_range_of_float16() -> None:
+def test_values_of_keys_ascend_over_the_range_of_float16() -> None:
     values = values_of_keys()
     assert (np.diff(values) >= 0).all()
     assert (values[0], values[-1]) == (-65504.0, 65504.0)
@@ -54,7 +54,7 @@ def test_values_of_keys_rise_over_the_range_of_float16() -> None:
 
 
 @given(x=features(np.float16, elements=WIDE))
-def test_counts_are_those_of_the_values(x: Array) -> None:
+def test_key_counts_are_counts_of_values(x: Array) -> None:
     counts = key_counts(x)
     assert counts.dtype == np.int64
     for d, row in enumerate(counts):
@@ -64,7 +64,7 @@ def test_counts_are_those_of_the_values(x: Array) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.int64])
-def test_counts_of_parts_add_up(dtype: type) -> None:
+def test_key_counts_of_parts_add_up(dtype: type) -> None:
     x = np.random.default_rng(1).normal(size=(5, 2, 30)).astype(np.float16)
     into = np.zeros((2, KEYS), dtype)
     for part in (x[:2], x[2:2], x[2:]):
@@ -75,7 +75,7 @@ def test_counts_of_parts_add_up(dtype: type) -> None:
 
 
 @given(pair=feature_pairs(np.float16, WIDE))
-def test_wasserstein_agrees_with_the_values_themselves(pair: tuple[Array, Array]) -> None:
+def test_wasserstein_from_keys_agrees_with_that_from_values(pair: tuple[Array, Array]) -> None:
     measured = wasserstein_from_keys(*map(key_counts, pair))
     np.testing.assert_allclose(measured, wasserstein(*map(rows_of, pair)), rtol=1e-12, atol=1e-15)
 
@@ -92,7 +92,7 @@ def test_wasserstein_agrees_with_scipy() -> None:
     np.testing.assert_allclose(measured, expected, rtol=1e-12)
 
 
-def test_zeros_of_either_sign_are_one_value() -> None:
+def test_both_zeros_are_one_value() -> None:
     zeros = np.zeros((1, 1, 4), dtype=np.float16)
     assert wasserstein_from_keys(key_counts(zeros), key_counts(-zeros)).tolist() == [0.0]
     quantile = quantiles_from_keys(key_counts(-zeros), np.array([0.5]))
@@ -119,7 +119,7 @@ def test_quantiles_between_equal_bins_are_exact(bins: int, size: int) -> None:
     assert quantiles_from_keys(key_counts(x), asked)[0].tolist() == expected
 
 
-def test_refuses_what_has_no_key() -> None:
+def test_values_without_a_key_are_refused() -> None:
     x = np.zeros((2, 3, 4), dtype=np.float16)
     into = key_counts(x)
     before = into.copy()
@@ -133,7 +133,7 @@ def test_refuses_what_has_no_key() -> None:
         key_counts(x.reshape(2, -1))
 
 
-def test_refuses_counters_that_do_not_fit() -> None:
+def test_mismatched_counters_are_refused() -> None:
     x = np.zeros((1, 1, 3), dtype=np.float16)
     with pytest.raises(ArgumentError, match=r"expected int32 or int64 \(1, 65536\)"):
         key_counts(x, np.zeros((2, KEYS), np.int64))
@@ -145,7 +145,7 @@ def test_refuses_counters_that_do_not_fit() -> None:
         key_counts(x, full)
 
 
-def test_refuses_counts_of_nothing_and_of_other_layers() -> None:
+def test_empty_and_mismatched_counts_are_refused() -> None:
     counts = key_counts(np.zeros((1, 2, 1), dtype=np.float16))
     with pytest.raises(ArgumentError, match="2 and 1 channels"):
         wasserstein_from_keys(counts, counts[:1])

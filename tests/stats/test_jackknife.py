@@ -94,7 +94,7 @@ def test_by_hand() -> None:
 
 
 @pytest.mark.parametrize("sizes", [(1,), (1, 4), (4, 1), (1, 1)])
-def test_single_units_say_nothing(sizes: tuple[int, ...]) -> None:
+def test_a_single_unit_gives_nan(sizes: tuple[int, ...]) -> None:
     without = [np.full((2, size), np.nan if size == 1 else 0.5) for size in sizes]
     estimate, replicates = correct_bias(np.array([0.5, 0.25]), without)
     assert estimate.shape == (2,)
@@ -110,7 +110,7 @@ def test_single_units_say_nothing(sizes: tuple[int, ...]) -> None:
 
 
 @given(x=samples(), level=st.sampled_from([0.5, 0.9, 0.95, 0.99]))
-def test_the_interval_of_a_mean_is_student_s(x: Array, level: float) -> None:
+def test_the_interval_of_a_mean_is_that_of_student(x: Array, level: float) -> None:
     low, high = interval(x.mean(axis=1), [means(x)], level)
     for channel in range(len(x)):
         if np.ptp(x[channel]) > 0:
@@ -121,7 +121,9 @@ def test_the_interval_of_a_mean_is_student_s(x: Array, level: float) -> None:
 
 
 @given(x=samples(2), y=samples(2), level=st.sampled_from([0.9, 0.95]))
-def test_the_interval_of_a_difference_of_means_is_welch_s(x: Array, y: Array, level: float) -> None:
+def test_the_interval_of_a_difference_of_means_is_that_of_welch(
+    x: Array, y: Array, level: float
+) -> None:
     replicates = [
         means(x) - y.mean(axis=1, keepdims=True),
         x.mean(axis=1, keepdims=True) - means(y),
@@ -134,7 +136,7 @@ def test_the_interval_of_a_difference_of_means_is_welch_s(x: Array, y: Array, le
             np.testing.assert_allclose([low[channel], high[channel]], expected, atol=1e-9)
 
 
-def test_the_interval_of_a_layer_is_that_of_numbers_alone() -> None:
+def test_the_interval_of_a_scalar_equals_that_of_an_array() -> None:
     x = np.random.default_rng(0).normal(size=(1, 12))
     rows = interval(x.mean(axis=1), [means(x)])
     alone = interval(np.asarray(x.mean()), [means(x)[0]])
@@ -150,7 +152,7 @@ def test_a_set_that_does_not_vary_adds_no_width() -> None:
     np.testing.assert_allclose([low[0], high[0]], expected, rtol=1e-12)
 
 
-def test_a_tenth_of_the_correction_is_one_more_error() -> None:
+def test_a_tenth_of_the_correction_is_an_additional_error() -> None:
     x = np.random.default_rng(2).normal(size=(1, 12))
     squared = x.var(axis=1, ddof=1) / 12 + 0.1**2 * 3.0**2
     for correction in (np.array([3.0]), -3.0):
@@ -165,7 +167,7 @@ def test_values_that_do_not_vary_have_an_interval_of_no_width() -> None:
 
 
 @given(x=samples(2), y=samples(2))
-def test_variance_and_freedom_are_welch_s(x: Array, y: Array) -> None:
+def test_variance_and_freedom_are_those_of_welch(x: Array, y: Array) -> None:
     replicates = [
         means(x) - y.mean(axis=1, keepdims=True),
         x.mean(axis=1, keepdims=True) - means(y),
