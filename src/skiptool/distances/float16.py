@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from skiptool.distances.counting import listed_channels
 from skiptool.distances.kernels import compiled
-from skiptool.errors import ArgumentError
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Float16, Float64
@@ -29,7 +27,7 @@ def key_counts(x: Float16, into: AnyArray | None = None) -> AnyArray:
     Parameters
     ----------
     x : float16, shape (N, D, K)
-        Activations of N images, D channels, K vectors per image.
+        Finite activations of N images, D channels, K vectors per image.
     into : int32 or int64, shape (D, KEYS), optional
         Counts to add to. Default: new ones of int64, 0.5 MB per channel.
 
@@ -38,34 +36,14 @@ def key_counts(x: Float16, into: AnyArray | None = None) -> AnyArray:
     int32 or int64, shape (D, KEYS)
         ``into``, or the new counts. -0.0 counts as 0.0.
 
-    Raises
-    ------
-    ArgumentError
-        If ``x`` is not float16 (N, D, K), a value is not finite, or ``into`` does not fit or could
-        overflow. ``into`` is then unchanged.
-
     Examples
     --------
     >>> counts = key_counts(np.array([[[0.0, -0.0, 1.0]]], dtype=np.float16))
     >>> values_of_keys()[counts[0] > 0], counts[counts > 0]
     (array([0., 1.]), array([2, 1]))
     """
-    if x.ndim != 3 or x.dtype != np.float16:
-        raise ArgumentError(
-            f"features: shape {x.shape} and type {x.dtype}; expected float16 (N, D, K), images, "
-            "channels, vectors per image; round other types to float16 first"
-        )
     counts = np.zeros((x.shape[1], KEYS), np.int64) if into is None else into
-    _check_room(x, counts)
-    patterns = np.ascontiguousarray(x).view(np.uint16)
-    nonfinite = np.zeros(x.shape[1], np.int64)
-    _count_nonfinite(patterns, nonfinite)
-    if nonfinite.any():
-        raise ArgumentError(
-            f"features: NaN or infinite in {listed_channels(nonfinite > 0)}; expected finite "
-            "activations that float16 can hold"
-        )
-    _count_keys(patterns, counts)
+    _count_keys(np.ascontiguousarray(x).view(np.uint16), counts)
     return counts
 
 
@@ -98,24 +76,12 @@ def wasserstein_from_keys(counts_x: AnyArray, counts_y: AnyArray) -> Float64:
         In the unit of the activations: the sum over keys of the difference of the two empirical
         distribution functions times the gap to the next value.
 
-    Raises
-    ------
-    ArgumentError
-        If the shapes differ or a channel holds no values.
-
     Examples
     --------
     >>> x, y = (np.array([[[v, 1.0]]], dtype=np.float16) for v in (0.0, 3.0))
     >>> wasserstein_from_keys(key_counts(x), key_counts(y))
     array([1.5])
     """
-    _check_counts(counts_x)
-    _check_counts(counts_y)
-    if counts_x.shape != counts_y.shape:
-        raise ArgumentError(
-            f"keys: counts of {len(counts_x)} and {len(counts_y)} channels; both must belong to "
-            "the same layer"
-        )
     gaps = np.diff(values_of_keys())
     distances = np.empty(len(counts_x))
     for d, (x, y) in enumerate(zip(counts_x, counts_y, strict=True)):
@@ -141,11 +107,6 @@ def quantiles_from_keys(counts: AnyArray, probabilities: Float64) -> Float64:
         The smallest value up to which at least this fraction of the values lies; for 0 the lowest
         value. Each occurs in the set.
 
-    Raises
-    ------
-    ArgumentError
-        If a probability is outside [0, 1] or a channel holds no values.
-
     Notes
     -----
     As ``numpy.quantile(..., method="inverted_cdf")``, but fractions are compared, not ranks: NumPy
@@ -157,53 +118,12 @@ def quantiles_from_keys(counts: AnyArray, probabilities: Float64) -> Float64:
     >>> quantiles_from_keys(counts, np.array([0.0, 0.5, 0.51, 1.0]))
     array([[0., 4., 5., 9.]])
     """
-    _check_counts(counts)
-    shares = np.asarray(probabilities, dtype=np.float64)
-    if shares.ndim != 1 or not ((shares >= 0.0) & (shares <= 1.0)).all():
-        raise ArgumentError(
-            f"quantiles: probabilities {shares.tolist()}; expected a row of numbers from 0 to 1"
-        )
-    keys = np.empty((len(counts), shares.size), dtype=np.int64)
+    keys = np.empty((len(counts), probabilities.size), dtype=np.int64)
     for d, row in enumerate(counts):
         cumulative = np.cumsum(row, dtype=np.int64)
         total = cumulative[-1]
-        keys[d] = np.searchsorted(cumulative / total, np.maximum(shares, 1 / total))
+        keys[d] = np.searchsorted(cumulative / total, np.maximum(probabilities, 1 / total))
     return np.asarray(values_of_keys()[keys])
-
-
-def _check_room(x: Float16, counts: AnyArray) -> None:
-    if counts.dtype not in (np.int32, np.int64) or counts.shape != (x.shape[1], KEYS):
-        raise ArgumentError(
-            f"keys: counts of shape {counts.shape} and type {counts.dtype}; expected int32 or "
-            f"int64 ({x.shape[1]}, {KEYS})"
-        )
-    before = int(counts[:1].sum(dtype=np.int64))  # every channel holds the same number
-    if before + x.shape[0] * x.shape[2] > np.iinfo(counts.dtype).max:
-        raise ArgumentError(
-            f"keys: {before} values per channel and {x.shape[0] * x.shape[2]} more do not fit "
-            f"{counts.dtype}; count in int64"
-        )
-
-
-def _check_counts(counts: AnyArray) -> None:
-    if counts.ndim != 2 or counts.shape[1] != KEYS or counts.dtype.kind != "i":
-        raise ArgumentError(
-            f"keys: counts of shape {counts.shape} and type {counts.dtype}; expected integers "
-            f"(D, {KEYS}) from 'key_counts'"
-        )
-    empty = np.flatnonzero(~counts.any(axis=1)).tolist()
-    if empty:
-        raise ArgumentError(f"keys: channel {empty[0]} holds no values; count a set of images")
-
-
-@compiled
-def _count_nonfinite(patterns: AnyArray, nonfinite: AnyArray) -> None:
-    """Count the patterns (N, D, K) of infinities and NaN, with all exponent bits set, into (D,)."""
-    for i in range(patterns.shape[0]):
-        for d in range(patterns.shape[1]):
-            row = patterns[i, d]
-            for k in range(row.size):
-                nonfinite[d] += (row[k] & 0x7C00) == 0x7C00
 
 
 @compiled
