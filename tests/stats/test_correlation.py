@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import rankdata, spearmanr
 
-from skiptool.errors import ArgumentError
 from skiptool.stats.correlation import RESAMPLES, rank_correlation, rank_interval
 from strategies import SEEDS
 
@@ -147,14 +146,3 @@ def test_one_cluster_or_no_variation_gives_no_interval() -> None:
     low, high = rank_interval(x, y, np.arange(4))
     assert np.isnan(low).tolist() == np.isnan(high).tolist() == [False, True]
     assert rank_interval(x, np.empty((0, 4)), np.arange(4))[0].shape == (0,)
-
-
-@pytest.mark.parametrize("shapes", [((3,), (2, 4)), ((3,), (3,)), ((3, 1), (2, 3))])
-def test_mismatched_shapes_are_refused(shapes: tuple[tuple[int, ...], ...]) -> None:
-    with pytest.raises(ArgumentError, match=r"rank correlation: shapes"):
-        rank_correlation(*map(np.zeros, shapes))
-
-
-def test_every_point_needs_a_cluster() -> None:
-    with pytest.raises(ArgumentError, match="one for each point"):
-        rank_interval(np.zeros(3), np.zeros((1, 3)), np.zeros(2, dtype=np.int64))

@@ -3,11 +3,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skiptool.errors import ArgumentError
 from skiptool.stats.isotonic import conformal_width, fit_monotone
 
 POINTS = st.lists(
@@ -52,12 +50,6 @@ def test_by_hand() -> None:
     np.testing.assert_allclose(line.values, [0.0, 0.3, 0.3])
     np.testing.assert_allclose(line(np.array([-5.0, 0.25, 1.5, 7.0])), [0.0, 0.075, 0.3, 0.3])
     assert np.isnan(line(np.array([math.nan]))).all()
-
-
-@pytest.mark.parametrize(("x", "y"), [([], []), ([1.0], [1.0, 2.0])])
-def test_missing_or_unequal_points_are_refused(x: list[float], y: list[float]) -> None:
-    with pytest.raises(ArgumentError, match="expected the same number"):
-        fit_monotone(np.array(x), np.array(y))
 
 
 def test_the_width_needs_enough_residuals_for_its_level() -> None:

@@ -10,11 +10,12 @@
 - ``buffers``: counts and cached blocks, in memory or in a temporary file.
 
 The Hellinger distance of a layer: ``pairs.measure_pairs`` takes the statistical units from
-``units`` and calls ``layer.measure_layer`` for each layer. That finds ranges and counts all values
-(``activations``, ``skiptool.distances.counting``) into ``buffers.Counts``, sums the counts of each
-unit, computes distances (``skiptool.distances.binned``) and their null distribution
-(``skiptool.distances.resampling``), corrects their bias (``skiptool.stats.jackknife``), and
-assembles the columns (``results.combine_blocks``, ``skiptool.stats.permutation``).
+``units`` and calls ``layer.measure_layer`` for each layer. That finds ranges and bins
+(``skiptool.distances.bins``), counts all values (``activations``, ``skiptool.distances.counting``)
+into ``buffers.Counts``, sums the counts of each unit, computes distances
+(``skiptool.distances.binned``) and their null distribution (``skiptool.distances.resampling``),
+corrects their bias (``skiptool.stats.jackknife``), and assembles the columns
+(``results.combine_blocks``, ``skiptool.stats.permutation``).
 
 May import `skiptool.distances`, `skiptool.stats`, and the modules below them; not `stores`.
 """

@@ -14,14 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
-from skiptool.distances.counting import (
-    MAX_BINS,
-    Binning,
-    UnbinnedActivation,
-    activation_extremes,
-    check_features,
-    count_activations,
-)
+from skiptool.distances.bins import MAX_BINS, Binning, CountLayout, check_features
+from skiptool.distances.counting import UnbinnedActivation, activation_extremes, count_activations
 from skiptool.distances.float16 import KEYS, key_counts
 from skiptool.errors import ArgumentError, FormatError
 from skiptool.names import Metric, RangeRule
@@ -43,25 +37,6 @@ LIBRARIES = 250
 
 _ARRAY_BLOCK = 4_000_000
 """Bytes of an array counted at once, so that they stay in cache."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class CountLayout:
-    """Bins and sizes of a layer that is stored as counts, without its activations.
-
-    Attributes
-    ----------
-    binning : Binning
-        Bins of equal width.
-    vectors : int
-        K, vectors per image.
-    images : int64, shape (N,)
-        Images in each row of counts; a row of n images sums to n * K in each channel.
-    """
-
-    binning: Binning
-    vectors: int
-    images: Int64
 
 
 class Activations(Protocol):

@@ -1,6 +1,7 @@
 """Distances between distributions of activations.
 
-- ``counting``: value ranges, bins and counts, eqs. (4) to (7).
+- ``bins``: value ranges and their division into bins, eqs. (5) to (7).
+- ``counting``: extremes and counts of activations, eqs. (4) and (5).
 - ``binned``: distances on bins, eqs. (8) to (10), and pooling of sparsely filled bins.
 - ``exact``: Wasserstein-1 without bins, and the representation shift.
 - ``float16``: exact distributions of float16 values.

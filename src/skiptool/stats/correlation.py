@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from skiptool.errors import ArgumentError
-
 if TYPE_CHECKING:
     from skiptool.records import Float64, Int64
 
@@ -48,7 +46,6 @@ def rank_correlation(values: Float64, others: Float64) -> Float64:
     >>> rank_correlation(np.array([1.0, 2.0, 9.0]), np.array([[3.0, 4.0, 5.0], [2.0, 1.0, 0.0]]))
     array([ 1., -1.])
     """
-    _check(values, others)
     single_cluster = np.zeros(len(values), dtype=np.int64)
     return _replicates(values, others, single_cluster, np.ones((1, 1)))[:, 0]
 
@@ -89,12 +86,6 @@ def rank_interval(
     ----------
     A. C. Davison and D. V. Hinkley, Bootstrap Methods and their Application, 1997, section 3.8.
     """
-    _check(values, others)
-    if clusters.shape != values.shape:
-        raise ArgumentError(
-            f"clusters of points: shape {clusters.shape}, expected {values.shape}, one for each "
-            "point"
-        )
     count = int(clusters.max(initial=-1)) + 1
     if count < 2:
         return np.full(len(others), np.nan), np.full(len(others), np.nan)
@@ -104,14 +95,6 @@ def rank_interval(
     ends = [_ends(row[np.isfinite(row)], level) for row in replicates]
     low, high = np.array(ends, dtype=np.float64).reshape(-1, 2).T
     return low, high
-
-
-def _check(values: Float64, others: Float64) -> None:
-    if values.ndim != 1 or others.ndim != 2 or others.shape[1] != len(values):
-        raise ArgumentError(
-            f"rank correlation: shapes {values.shape} and {others.shape}, expected (P,) and "
-            "(L, P), both at the same points"
-        )
 
 
 def _ends(replicates: Float64, level: float) -> tuple[float, float]:

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skiptool.errors import ArgumentError
-
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Float64
 
@@ -36,8 +34,6 @@ def relabellings(
         Ascending indices of units; rows are drawn independently.
     """
     if paired:
-        if reference != other:
-            raise ArgumentError(f"pairs: {reference} units against {other}; expected equal numbers")
         drawn = np.arange(reference) + reference * rng.integers(0, 2, (permutations, reference))
         return np.sort(drawn, axis=1).astype(np.int32)
     order = np.argsort(rng.random((permutations, reference + other)), axis=1, kind="stable")
