@@ -47,11 +47,6 @@ def confusion_counts(truth: UInt8, prediction: UInt8, classes: int) -> Int64:
     int64, shape (..., J, J)
         Pixels by [truth, predicted], one table per sample.
 
-    Raises
-    ------
-    ArgumentError
-        If shapes, types or the number of classes do not fit, or a label is not below J.
-
     Examples
     --------
     >>> truth = np.array([[0, 1, 1, 255]], dtype=np.uint8)

@@ -47,12 +47,6 @@ def apply_shift(image: Image, shift: Shift) -> Image:
     of the image's shape and type
         A new array; for ``original`` the image itself.
 
-    Raises
-    ------
-    ArgumentError
-        If the image has another shape or type, if a kind other than ``original`` has no factor
-        >= 0, or if saturation is requested for one channel.
-
     Notes
     -----
     Departure from the paper: eqs. (1) and (3) have no clamp; here results are clamped to 0..255 and
@@ -187,11 +181,6 @@ def shifts_to_apply(
     """Return the shifts of a sweep and those given explicitly; the original if there are none.
 
     Saturation is dropped from the sweep, with a warning, if a domain has one channel.
-
-    Raises
-    ------
-    ArgumentError
-        If the sweep is unknown, or a saturation is given explicitly and a domain has no colour.
     """
     grey = any(domain.channels == 1 for domain in domains)
     saturations = [shift for shift in shifts if shift.kind is ShiftKind.SATURATION]

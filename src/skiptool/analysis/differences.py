@@ -429,11 +429,6 @@ def paired_differences(
         One for each dataset, domain, split, shift, family and pruning that has a baseline, in the
         order of first appearance. Trainings are paired by fold and repeat; in each of them the
         subjects count that both networks have.
-
-    Raises
-    ------
-    ArgumentError
-        If the level is not between 0 and 1.
     """
     return [
         difference

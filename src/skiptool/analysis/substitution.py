@@ -171,11 +171,6 @@ def substitution_effects(
     list of Substitution
         One for each dataset, domain, split, network, shift and choice of clean inputs that has a
         plain prediction, in the order of first appearance.
-
-    Raises
-    ------
-    ArgumentError
-        If the level is not between 0 and 1.
     """
     if all(skips is None for skips in totals["clean_skips"]):
         return []

@@ -212,17 +212,10 @@ class _CachedActivations:
 def cached_blocks(
     sets: Sequence[Activations], pairs: Sequence[tuple[int, int]], layer: str, limit: int
 ) -> Iterator[list[Activations]]:
-    """Yield the sets; those in several pairs cache their blocks, so that each is read once.
+    """Yield the sets; those in several ``pairs`` cache the blocks of a layer, to be read once.
 
-    Parameters
-    ----------
-    pairs : sequence of (int, int)
-        Indices in ``sets`` of the sets to compare.
-    layer : str
-        The only layer whose blocks are cached.
-    limit : int
-        Bytes to cache in memory at most, for all sets; sets in more pairs go first. The others use
-        temporary files, deleted at the end.
+    At most ``limit`` bytes are cached in memory for all sets; sets in more pairs go first. The
+    others use temporary files, deleted at the end.
     """
     uses = Counter(index for pair in pairs for index in pair)
     cached = list(sets)

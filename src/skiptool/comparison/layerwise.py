@@ -55,14 +55,7 @@ _BATCH_BYTES: Final = 16_000_000
 
 
 def check_layerwise(sets: Sets, design: Design, settings: Settings) -> None:
-    """Check that the requested measures can be computed, before anything is read.
-
-    Raises
-    ------
-    MismatchError
-        If ``paired-difference`` is requested and the sets are not paired, an image has no partner,
-        or the grids differ.
-    """
+    """Check that the requested measures can be computed, before anything is read."""
     if Metric.PAIRED_DIFFERENCE not in settings.metrics:
         return
     where = f"{sets[1].where} against {sets[0].where}"
@@ -290,17 +283,11 @@ def measure_classifier(
 ) -> tuple[float, Float64 | None]:
     """Measure how well a linear classifier tells the vectors of two sets apart.
 
-    Returns
-    -------
-    value : float
-        Balanced accuracy, see :func:`skiptool.stats.classifier.balanced_accuracy`, with five folds
-        of units. Both units of a pair are in one fold, as are units that two sets of one dataset
-        have in common. 0.5 or below is chance.
-    null : float64, shape (1 + R,), or None
-        As labelled, then relabelled, on the same vectors and folds.
+    The value is the balanced accuracy, see :func:`skiptool.stats.classifier.balanced_accuracy`,
+    with five folds of units; 0.5 or below is chance. Both units of a pair are in one fold, as are
+    units that two sets of one dataset have in common. The null (1 + R,) is as labelled, then
+    relabelled, on the same vectors and folds.
 
-    Notes
-    -----
     At most :data:`MOST_VECTORS` vectors of each image of the equal draw are drawn with the seed,
     and fewer if they would exceed 20,000 in total.
     """
@@ -357,16 +344,10 @@ def measure_covariance(
 ) -> tuple[float, Float64 | None]:
     """Measure the distance between the channel covariance matrices of two sets.
 
-    ``constant`` (D,) are channels with a single value in both sets, which are ignored.
-
-    Returns
-    -------
-    value : float
-        See :mod:`skiptool.distances.multivariate`; for all vectors, units weighing equally.
-        Channels are standardised by the mean and spread of both sets together.
-    null : float64, shape (1 + R,), or None
-        As labelled, then relabelled. If units differ in size it is that of an equal draw, so its
-        first element is not the value.
+    The value (:mod:`skiptool.distances.multivariate`) is for all vectors, units weighing equally.
+    Channels are standardised by the mean and spread of both sets together; ``constant`` (D,) ones
+    are ignored. The null (1 + R,) is as labelled, then relabelled; if units differ in size, it is
+    that of an equal draw, so its first element is not the value.
     """
     whole = (
         whole_sample(design.reference, len(sets[0])),

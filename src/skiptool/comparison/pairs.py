@@ -150,15 +150,6 @@ def measure_pairs(
     Layers are processed one after the other, all pairs in each, and blocks of activations are
     cached, so that every set is read once (unless ``keep`` is off, for work on other machines). A
     pair is measured at the layers that both sets have; :func:`unshared_layers` returns the others.
-
-    Raises
-    ------
-    MismatchError
-        If the sets of a pair have no layer in common, different channels, or no pairs of units.
-    FormatError
-        If activations are damaged or not finite.
-    SourceError
-        If the disk of temporary files is full.
     """
     designs = []
     for first, second in pairs:

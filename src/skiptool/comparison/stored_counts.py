@@ -28,11 +28,6 @@ def counted_settings(
     """Adapt the settings of a comparison in which some sets may hold counts.
 
     ``warn`` is called if the range of the reference replaces the default one.
-
-    Raises
-    ------
-    ArgumentError
-        If the settings ask for more than counts can tell.
     """
     layouts = [
         (activations.where, layout)
@@ -95,11 +90,7 @@ def permutable_units(
 ) -> tuple[EqualDraw | None, tuple[str, ...]]:
     """Return the units that can be permuted, and warnings about them.
 
-    Returns
-    -------
-    draw : EqualDraw or None
-        The units given, without rows that hold fewer images; None if counts allow no test.
-    warnings : tuple of str
+    Rows that hold fewer images than others are left out; None if counts allow no test.
     """
     if all(activations.count_layout(activations.layers[0]) is None for activations in sets):
         return EqualDraw(*units), ()

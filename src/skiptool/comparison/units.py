@@ -130,13 +130,6 @@ def paired_units(
 
     Sets are paired if both are of one dataset and hold the same images, of the same subjects if
     both name them; units of the same index then have the same name.
-
-    Raises
-    ------
-    ArgumentError
-        If a set lacks the column ``settings.group``.
-    MismatchError
-        If pairs are requested and the units, or the subjects of images of one name, differ.
     """
     group = unit_column(reference, other, settings)
     names = [_unit_names(activations, group) for activations in (reference, other)]
@@ -260,12 +253,9 @@ def smallest_p_value(reference: int, other: int, *, paired: bool) -> float:
 def exchangeable_rows(reference: Units, other: Units, *, paired: bool) -> EqualDraw | None:
     """Select rows of several images that an equal draw can be made from.
 
-    Returns
-    -------
-    EqualDraw or None
-        All units if both sets have the same distribution of images over them, or if every row is
-        one image; otherwise the rows that hold the most images. None if that number differs
-        between the sets, or no pair has such rows: there can be no test.
+    All units if both sets have the same distribution of images over them, or if every row is one
+    image; otherwise the rows that hold the most images. None if that number differs between the
+    sets, or no pair has such rows: there can be no test.
     """
     units = (reference, other)
     if reference.row_images is None and other.row_images is None:
@@ -294,18 +284,9 @@ def equal_draw(
 ) -> EqualDraw | None:
     """Draw images so that both sets have the same distribution of unit sizes.
 
-    Parameters
-    ----------
-    reference, other : Units
-        Rows of several images as :func:`exchangeable_rows` selects them.
-    paired : bool
-        Units i of both sets belong together: both are drawn to the smaller size of the two.
-
-    Returns
-    -------
-    EqualDraw or None
-        None if nothing needs to be drawn. The sorted sizes of each set are lowered to the
-        quantiles of the other set's if those are smaller, so sets of equal sizes lose nothing.
+    Both units of a pair are drawn to the smaller size of the two. Otherwise the sorted sizes of
+    each set are lowered to the quantiles of the other set's if those are smaller. None if nothing
+    needs to be drawn. Rows of several images are those of :func:`exchangeable_rows`.
     """
     sizes = _equal_sizes(reference.images, other.images, paired=paired)
     if sizes is None:
@@ -351,17 +332,10 @@ def draw_vectors(
 ) -> Int64:
     """Draw ``least`` of the ``vectors`` (K) of each image, (N, least).
 
-    Parameters
-    ----------
-    grids : pair of (rows, columns)
-        Grid of these images, and of those with fewer vectors; assumed square if None.
-
-    Returns
-    -------
-    int64, shape (N, least)
-        A window of the smaller grid at a random position in the larger one: neighbouring vectors
-        are alike, so vectors drawn from all over the image would hold more information than those
-        of the smaller image. Random vectors if no such window fits.
+    The result is a window of the smaller grid at a random position in the larger one: neighbouring
+    vectors are alike, so vectors drawn from all over the image would hold more information than
+    those of the smaller image. If no such window fits, vectors are drawn at random. ``grids``
+    (rows, columns) are those of these images, and of those with fewer vectors; square if None.
     """
     grid, window = (_grid(known, size) for known, size in zip(grids, (vectors, least), strict=True))
     if grid is None or window is None or window[0] > grid[0] or window[1] > grid[1]:

@@ -54,11 +54,6 @@ def joint_range(*extents: tuple[AnyArray, AnyArray]) -> Range:
     *extents : pairs of arrays, shape (..., D)
         Minima and maxima of each set, from ``counting.activation_extremes`` or a feature store.
 
-    Raises
-    ------
-    ArgumentError
-        If a set is empty, the numbers of channels differ, or a value is not finite.
-
     Examples
     --------
     >>> low, high = np.array([[0.0]]), np.array([[1.0]])
@@ -182,11 +177,6 @@ def equal_width(joint: Range, bins: int, *, clamp: bool = False, literal: bool =
         Eq. (5) as printed, for audit: every bin is open above, so the joint maximum and all values
         of a constant channel are in no bin.
 
-    Raises
-    ------
-    ArgumentError
-        If ``bins`` is out of range, or a span times B exceeds float64.
-
     Notes
     -----
     Departures from eq. (5) unless ``literal``: the last bin is closed, and a channel of span 0
@@ -215,11 +205,6 @@ def sweep_binning(joint: Range, bins: Sequence[int], *, clamp: bool = False) -> 
 
     The edges of all binnings lie on a grid of their least common multiple, with one counter between
     two neighbouring edges. ``counting.count_activations`` is as exact as for that multiple as B.
-
-    Raises
-    ------
-    ArgumentError
-        If the grid exceeds 2**20 bins.
     """
     fine = lcm(*bins)
     if fine > _MOST_FINE:

@@ -70,25 +70,14 @@ _FAR = 1e30
 
 
 def division_terms(low: Float64, span: Float64, bins: int, clamp: bool, literal: bool) -> Float64:
-    """Terms of the exact rule, floor((x - low) * B / span).
+    """Terms (D, 7) of the exact rule, floor((x - low) * B / span).
 
-    A constant channel has its values in bin 0; values clamped from above are at the upper end.
+    Low; smallest and largest offset from it that is in range; the offset above which a value is at
+    the upper end; B; the divisor; the position of the upper end, half a bin off its edge.
 
-    Parameters
-    ----------
-    low, span : float64, shape (D,)
-    bins : int
-        B.
-    clamp : bool
-        Count values outside the range in the end bins.
-    literal : bool
-        Eq. (5) as printed: the maximum and constant channels are in no bin, their index is B.
-
-    Returns
-    -------
-    float64, shape (D, 7)
-        Low; smallest and largest offset from it that is in range; the offset above which a value is
-        at the upper end; B; the divisor; the position of the upper end, half a bin off its edge.
+    A constant channel has its values in bin 0; values clamped from above are at the upper end. In
+    literal counts, eq. (5) as printed, the maximum and constant channels are in no bin, their index
+    is B.
     """
     constant = span == 0.0
     terms = np.empty((len(low), 7))
@@ -107,21 +96,11 @@ def division_terms(low: Float64, span: Float64, bins: int, clamp: bool, literal:
 def product_terms(
     low: Float64, span: Float64, bins: int, clamp: bool, literal: bool, dtype: np.dtype[Any]
 ) -> AnyArray:
-    """Terms of the fast rule, floor((x - low) * (B / span)).
+    """Terms (D, 7) of the fast rule, floor((x - low) * (B / span)), of the type of the values.
 
-    Parameters
-    ----------
-    low, span, bins, clamp, literal
-        As for :func:`division_terms`.
-    dtype : float32 or float64
-        Type of the values and of the terms.
-
-    Returns
-    -------
-    of ``dtype``, shape (D, 7)
-        Low; B / span, or 0 where the rule does not apply; smallest offset from low and largest
-        position for which it applies; the position of the upper end; the distance to an edge up to
-        which it does not apply, in bins; and 0.5.
+    Low; B / span, or 0 where the rule does not apply; smallest offset from low and largest position
+    for which it applies; the position of the upper end; the distance to an edge up to which it does
+    not apply, in bins; and 0.5.
     """
     short = dtype == np.float32
     close = _NEAR_SHORT * bins if short else _NEAR

@@ -164,7 +164,6 @@ def permuted_wasserstein(pooled: AnyArray, chosen: Bool) -> Float64:
     Returns
     -------
     float64, shape (R, D)
-        As :func:`wasserstein` of the two parts.
 
     Examples
     --------
@@ -188,7 +187,6 @@ def subset_wasserstein(pooled: AnyArray, first: Bool, second: Bool) -> Float64:
     Returns
     -------
     float64, shape (R, D)
-        As :func:`wasserstein` of the two subsets.
 
     Examples
     --------

@@ -60,22 +60,11 @@ class CovarianceParts:
     share: float
 
     def row_sums(self, rows: slice, pooled: Float64, change: Float64) -> tuple[Float64, Float64]:
-        """Return the contribution of some rows of the matrices to both squared sums.
+        """Return the contributions (L,) of rows a to b to the sums of (C_A - C_B)^2, C_A^2 + C_B^2.
 
-        Parameters
-        ----------
-        rows : slice
-            Rows a to b of the D x D matrices.
-        pooled : float64, shape (b - a, D - a)
-            Second moments over all units, on and right of the diagonal of row a.
-        change : float64, shape (L, b - a, D - a)
-            Second moments of the first set minus those of the second, under each labelling.
-
-        Returns
-        -------
-        apart, size : float64, shape (L,)
-            Sums of (C_A - C_B)^2 and of C_A^2 + C_B^2. Entries right of column b count twice, for
-            the entries below the diagonal that are never computed.
+        ``pooled`` (b - a, D - a) are second moments over all units, right of column a; ``change``
+        (L, b - a, D - a) those of the first set minus those of the second, under each labelling.
+        Entries right of column b count twice, for those below the diagonal, never computed.
         """
         times = np.full(pooled.shape[1], 2.0)
         times[: rows.stop - rows.start] = 1.0

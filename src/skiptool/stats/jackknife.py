@@ -81,14 +81,8 @@ def half_width(
 ) -> Float64:
     """Return half the width of the interval around an estimate, shape (...).
 
-    Parameters
-    ----------
-    replicates : sequence of float64, shapes (..., U), (..., V)
-        As for :func:`jackknife_variance`.
-    correction : float64, shape (...)
-        Bias that was subtracted.
-    unsure : float
-        Fraction of it that counts as an additional standard error.
+    ``replicates`` are as for :func:`jackknife_variance`; ``correction`` (...) is the bias that was
+    subtracted, of which the fraction ``unsure`` counts as an additional standard error.
     """
     variance, freedom = jackknife_variance(replicates)
     error = np.sqrt(variance + np.square(unsure * np.asarray(correction)))

@@ -128,16 +128,9 @@ def with_known_error(
 ) -> OverTrainings:
     """Analyse a statistic with known standard error over subjects, but unknown pseudo-values.
 
-    The interaction of trainings and subjects then counts twice: intervals are somewhat too wide.
-
-    Parameters
-    ----------
-    values : float64, shape (T,)
-        The statistic in each training, all on the same subjects; NaN is ignored.
-    error : float
-        Standard error over subjects of its mean over these trainings.
-    subjects : int
-        S on which it is based.
+    ``values`` (T,) is the statistic in each training, all on the same S subjects; NaN is ignored.
+    ``error`` is the standard error over these subjects of its mean over the trainings. The
+    interaction of trainings and subjects then counts twice: intervals are somewhat too wide.
     """
     values = values[~np.isnan(values)]
     square = error**2
