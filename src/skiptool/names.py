@@ -142,7 +142,7 @@ LAYERWISE: Final = (Metric.COVARIANCE, Metric.CLASSIFIER, Metric.PAIRED_DIFFEREN
 
 
 class RangeRule(StrEnum):
-    """How the value range of a channel is divided into bins; literal: eq. (5) as printed."""
+    """Rules that divide the value range of a channel into bins; literal: eq. (5) as printed."""
 
     MINMAX = "minmax"
     PERCENTILES = "p0.1"

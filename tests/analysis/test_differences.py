@@ -192,7 +192,7 @@ def test_trainings_are_folds_and_repeats() -> None:
 
 
 def test_further_models_of_a_fold_are_further_trainings() -> None:
-    """As two runs with other seeds leave them: numbered by their ids, whatever their order."""
+    """Two runs with different seeds, numbered by their ids, in any order."""
     groups = [cells(9, 2, 1, 6, repeat=1, model_id="m5"), cells(9, 0, 3, 5, model_id="m9")]
     groups += [cells(9, 0, 3, 4, model_id="m2", subject="s2"), cells(9, 0, 3, 3, model_id="m3")]
     for order in (groups, groups[::-1]):
@@ -252,7 +252,7 @@ PLAIN_PAIRED: dict[str, Any] = {
 
 
 def rows(pruning: str, fold: int, both: dict[str, int], **facts: object) -> list[dict[str, Any]]:
-    """Rows of a model: of 100 pixels that are cell in each subject, so many are found."""
+    """Rows of a model: the number of pixels predicted of 100 cell pixels in each subject."""
     return [
         {
             **PLAIN_PAIRED,

@@ -265,7 +265,7 @@ def test_quantiles_compare_shares_to_avoid_rounding(dtype: type) -> None:
 def test_rules_do_not_depend_on_the_scale_of_float32(
     rule: RangeRule, offset: float, scale: float
 ) -> None:
-    """What float16 cannot tell apart, or cannot hold, is still divided."""
+    """Values beyond the resolution or range of float16 are still divided into bins."""
     rng = np.random.default_rng(1)
     x, y = (rng.integers(0, 64, size=(40, 2, 8)) / 64 + offset for _ in range(2))
     plain = counts(x.astype(np.float64), y.astype(np.float64), settings(rule, 6))

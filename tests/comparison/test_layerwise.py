@@ -115,7 +115,7 @@ def test_a_shift_is_detected_and_its_absence_is_not() -> None:
 
 
 def test_pairs_and_subjects_of_both_sets_stay_in_one_fold() -> None:
-    """Images of a subject are nearly alike: told by its other half, they would be told right."""
+    """Images of a subject are nearly alike, so a split subject would be classified correctly."""
     rng = np.random.default_rng(1)
     subject = rng.normal(size=(12, 6, 1))
     x, y = (subject + 0.01 * rng.normal(size=(12, 6, 4)) for _ in range(2))

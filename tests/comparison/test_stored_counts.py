@@ -113,7 +113,7 @@ def test_counts_of_other_bins_are_not_compared() -> None:
 
 
 def test_activations_are_counted_in_the_bins_of_the_counts() -> None:
-    """Whichever of the two they are, and whatever rule is asked for."""
+    """For counts on either side, and for any range rule."""
     x, y = values(12), values(10, seed=1)
     bins, settings = bins_of(x), replace(PLAIN, range_rule=RangeRule.REFERENCE)
     tallied, noted = (Tallied(x, bins=bins), Tallied(y, bins=bins)), (Noted(x), Noted(y))

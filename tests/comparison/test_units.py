@@ -211,7 +211,7 @@ def test_subjects_repeat(names: list[Any], expected: bool) -> None:
 
 
 def sized(*sizes: int) -> Units:
-    """Units of so many images, which stand in any order."""
+    """Units of the given numbers of images, in any order."""
     order = np.random.default_rng(sum(sizes)).permutation(sum(sizes))
     return Units(order, np.append(0, np.cumsum(sizes)[:-1]))
 
@@ -291,7 +291,7 @@ def test_sizes_are_lowered_to_quantiles_of_the_other_set() -> None:
 
 
 def pooled(sizes: list[int], together: int) -> Units:
-    """Units of so many images, in rows of so many each, the last one shorter."""
+    """Units of the given numbers of images, in rows of a fixed size, the last one shorter."""
     rows = [[min(together, size - at) for at in range(0, size, together)] for size in sizes]
     held = [each for row in rows for each in row]
     first = np.cumsum([0, *(len(row) for row in rows[:-1])])

@@ -139,7 +139,7 @@ class Distance(NamedTuple):
 
     @property
     def bounded(self) -> bool:
-        """Whether it has an interval."""
+        """True if the distance has an interval."""
         return all(map(math.isfinite, (self.value, self.low, self.high)))
 
 

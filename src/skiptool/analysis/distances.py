@@ -371,12 +371,12 @@ class Measure:
 
     @property
     def differs(self) -> bool:
-        """Whether the sets differ in every training."""
+        """True if the sets differ significantly in every training."""
         return bool(self.p_values) and max(self.p_values) < SIGNIFICANT
 
     @property
     def agrees(self) -> bool:
-        """Whether the sets differ significantly in no training, or the distance is 0 or less."""
+        """True if the sets differ significantly in no training, or the distance is 0 or less."""
         clear = bool(self.p_values) and min(self.p_values) >= SIGNIFICANT
         return clear or self.value <= 0
 

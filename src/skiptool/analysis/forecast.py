@@ -70,9 +70,9 @@ class CrossValidation(NamedTuple):
 
     @property
     def better(self) -> bool:
-        """Whether the line forecasts kinds left out better than the mean, beyond rounding."""
-        gained = [kind.error_of_mean - kind.error for kind in self.held]
-        return float(np.mean(gained)) > _ROUNDING
+        """True if the line forecasts kinds left out better than the mean, beyond rounding."""
+        gains = [kind.error_of_mean - kind.error for kind in self.held]
+        return float(np.mean(gains)) > _ROUNDING
 
 
 def fit_from_origin(distances: Float64, loss: Float64) -> Monotone:
@@ -305,7 +305,7 @@ class Fitted:
 
     @property
     def better(self) -> bool:
-        """Whether the line forecasts kinds left out better than the mean, beyond rounding."""
+        """True if the line forecasts kinds left out better than the mean."""
         return self.cross_validation.better
 
     @property

@@ -100,7 +100,7 @@ class Substitution:
 
     @property
     def is_shifted(self) -> bool:
-        """Whether the images differ from the clean ones, so that IoU can be regained."""
+        """True if the images differ from the clean ones, so that IoU can be regained."""
         return self.regained.shift != ORIGINAL or self.clean_domain is not None
 
     @property

@@ -176,7 +176,7 @@ class Settings:
 
     @property
     def literal(self) -> bool:
-        """Whether to count as in eq. (5) as printed."""
+        """True to count as in eq. (5) as printed."""
         return self.range_rule is RangeRule.LITERAL
 
     @property

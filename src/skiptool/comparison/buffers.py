@@ -108,7 +108,7 @@ class Counts:
 
     @property
     def in_memory(self) -> bool:
-        """Whether the counts are held in memory."""
+        """True if the counts are held in memory, not in a file."""
         return not isinstance(self._data, Scratch)
 
     def put(self, start: int, counts: AnyArray) -> None:

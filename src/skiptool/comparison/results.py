@@ -328,7 +328,7 @@ def layer_estimate(
     if np.isnan(estimates.corrected).any():  # a set has only one unit
         replicates = tuple(np.full(part.shape[1], np.nan) for part in estimates.replicates)
         return LayerEstimate(math.nan, math.nan, math.nan, replicates, unresolved)
-    # Sums over channels run along memory whatever the blocks were, so their bits never change.
+    # Sums over channels run along memory for any blocks, so their bits never change.
     if estimates.squared:
         value, low, high, replicates = _mean_of_roots(estimates, noise, level)
     else:

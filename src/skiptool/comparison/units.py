@@ -1,7 +1,7 @@
 """Statistical units: images, or groups of them such as subjects, and how two sets are paired.
 
 A unit is what was sampled independently. With several images per subject the subject is the unit:
-slices of one heart resemble each other whatever the scanner, and treating them as independent
+slices of one heart resemble each other on any scanner, and treating them as independent
 makes every difference significant.
 
 Units weigh equally, however many images or vectors they hold. The permutation test needs more: only
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from skiptool.records import AnyArray, Int64
 
 IMAGE: Final = "image"
-"""Selects images as units, whatever columns there are."""
+"""Value of the option that selects images as units."""
 
 BLOCK: Final = "block"
 """Unit instead of an image if a row of counts holds several images."""
@@ -80,7 +80,7 @@ class Units:
 
     @property
     def equal(self) -> bool:
-        """Whether all units have equally many images."""
+        """True if all units have equally many images."""
         return bool(np.ptp(self.images) == 0)
 
     def sum_counts(self, counts: AnyArray, *, scaled: bool | None = None) -> AnyArray:
