@@ -411,7 +411,7 @@ def test_bits_do_not_depend_on_other_rows_or_their_order() -> None:
 
 def test_many_pairs_are_compared_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = paired_differences(columns_of_paired(*study(5)))
-    monkeypatch.setattr("skiptool.analysis.differences._TOGETHER", 3)
+    monkeypatch.setattr("skiptool.analysis.differences._BATCH", 3)
     assert paired_differences(columns_of_paired(*study(5))) == whole
     assert [one.pruning for one in whole] == [f"L{k}-pruned" for k in range(1, 5)]
 
@@ -431,7 +431,7 @@ Floats = NDArray[np.float64]
 
 @st.composite
 def counts(draw: st.DrawFn) -> tuple[Array, Array]:
-    """Confusion counts of two networks, (T, S, J, J); zeros are likely, so that classes lack."""
+    """Confusion counts of two networks, (T, S, J, J), with many zeros and absent classes."""
     shape = draw(st.tuples(st.integers(1, 3), st.integers(2, 5), st.integers(2, 3)))
     cells = npst.arrays(np.int64, (2, *shape, shape[-1]), elements=st.sampled_from([0, 0, 1, 2, 9]))
     first, second = draw(cells)
@@ -586,7 +586,7 @@ def test_folds_with_different_subjects_are_the_units() -> None:
 
 
 def test_trainings_that_share_a_subject_through_others_are_one_group() -> None:
-    """Training 0 and 2 have none in common, but both share some with training 1."""
+    """Trainings 0 and 2 share no subject, but both share some with training 1."""
     present = np.array([[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]], dtype=bool)
     either = np.where(present, 100.0, 0.0)
     rng = np.random.default_rng(0)

@@ -35,7 +35,7 @@ FOLDS = st.lists(
 
 @given(FOLDS)
 def test_folds_are_averaged_as_the_definition_says(folds: list[tuple[float, ...]]) -> None:
-    """Against a loop: folds without a value do not count, their intervals neither."""
+    """Compared with a loop: folds without a value do not count, nor do their intervals."""
     found = average_trainings(*np.array(folds).T)
     known = [fold for fold in folds if not math.isnan(fold[0])]
     assert found.trainings == len(known)
@@ -148,7 +148,7 @@ def assert_numbers(found: TrainingAverage | None, *expected: float) -> None:
 def test_shares_are_divided_fold_by_fold(
     folds: list[tuple[float, float]], order: list[int]
 ) -> None:
-    """Whatever order the rows are in."""
+    """In any order of the rows."""
     rows = [
         layer(name, [mean], mean, other_id=f"o{fold}", fold=fold)
         for fold, pair in enumerate(folds)
@@ -170,7 +170,7 @@ def test_an_input_without_distance_has_no_share(mean: float | None) -> None:
 
 
 def test_duplicates_count_once() -> None:
-    """Also under another name, and where one table holds some channels and one all."""
+    """Also under another name, and if one table holds some channels and another one all."""
     part = layer("enc1", [0.2], 0.3, **FIRST)
     copy = [({**row, "other": "copy.zarr"}, values) for row, values in TWO_FOLDS]
     once, twice = by_layer(*TWO_FOLDS), by_layer(part, *TWO_FOLDS, *copy, *TWO_FOLDS)

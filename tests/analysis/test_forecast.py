@@ -154,7 +154,7 @@ def test_without_a_visible_shift_no_loss_is_forecast() -> None:
 
 
 def test_a_distance_of_zero_loses_nothing() -> None:
-    """The smallest loss of the fit is 0.15: it says nothing of images that are not shifted."""
+    """The smallest loss of the fit is 0.15, but images that are not shifted lose nothing."""
     one, row = one_row(abroad(-0.01))
     assert one.loss.min() > 0.1
     assert row.forecast == 0.0
@@ -184,7 +184,7 @@ def test_p_values_of_networks_are_combined(given: list[float], expected: float) 
 
 
 def test_a_combined_p_value_is_valid_for_dependent_networks() -> None:
-    """Alike, independent, and alternating: no more than 5 % of false alarms in any case."""
+    """Equal, independent and alternating networks have at most 5 % false alarms."""
     rng = np.random.default_rng(0)
     first = rng.random(4000)
     for sample in (
@@ -418,7 +418,7 @@ REPEATS = 80
 @pytest.mark.parametrize("population", POPULATIONS)
 @pytest.mark.parametrize("kinds", [3, pytest.param(6, marks=pytest.mark.slow)])
 def test_the_level_holds_for_a_new_kind_of_shift(population: str, kinds: int) -> None:
-    """And 95 %, which version 0.1 promised of its intervals, does not with three kinds."""
+    """With three kinds, 95 % (the level stated by version 0.1) does not hold."""
     inside = {True: 0, False: 0}
     for repeat in range(REPEATS):
         rng = np.random.default_rng([1, kinds, repeat])

@@ -81,7 +81,7 @@ def test_options_are_those_of_the_command() -> None:
 
 
 def test_memory_and_workers_are_not_recorded() -> None:
-    assert Settings(memory=999, workers=7).options == Settings().asked
+    assert Settings(memory=999, workers=7).options == Settings().options
     told = {"metrics": "metric", "range_rule": "range"}
     shaping = {told.get(field.name, field.name) for field in fields(Settings)}
     assert shaping - {"memory", "workers"} <= set(Settings().options)

@@ -24,7 +24,7 @@ SHAPE = (7, 5, 4)
 
 
 def filled(limit: int, width: int, vectors: int = 9) -> tuple[Counts, Any]:
-    """Put blocks out of order; return the counts, still open, and what was put."""
+    """Put blocks out of order; return the counts, still open, and the blocks."""
     dtype = np.uint16 if vectors < 2**16 else np.uint32
     given = np.random.default_rng(0).integers(0, vectors, SHAPE, dtype=dtype, endpoint=True)
     with ExitStack() as stack:

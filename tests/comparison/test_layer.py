@@ -102,7 +102,7 @@ def test_means_are_computed_for_the_representation_shift_only() -> None:
 def test_counts_stay_within_their_share_of_memory(
     size: int, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Memory of counts and of the blocks worked off, by what they are asked to hold."""
+    """Compare the requested memory of counts and blocks with the budget."""
     made: list[tuple[int, int, int]] = []
     real = Counts.__init__
 
@@ -485,7 +485,7 @@ def test_blocks_of_channels_are_equal_to_the_bit(width: int, metric: Metric) -> 
         joined = np.concatenate([getattr(part, name) for part in parts])
         np.testing.assert_array_equal(joined, getattr(whole, name), err_msg=name)
     estimates = [part.estimates for part in parts if part.estimates is not None]
-    again = ChannelEstimates.joined(estimates)
+    again = ChannelEstimates.concatenate(estimates)
     assert whole.estimates is not None
     for name in ("plain", "corrected", "bins", "ceiling"):
         np.testing.assert_array_equal(
@@ -514,7 +514,7 @@ def test_a_set_of_one_image_has_no_interval(metric: Metric) -> None:
 
 @pytest.mark.parametrize("metric", ON_BINS)
 def test_equivalent_relabellings_are_ties(metric: Metric) -> None:
-    """Paired sets that differ in one value: whoever plays the reference, the distance is one."""
+    """Paired sets that differ in one value have the same distance in either direction."""
     x = np.abs(np.random.default_rng(0).normal(size=(40, 1, 64))).astype(np.float16)
     y = x.copy()
     y[3, 0, 5] *= np.float16(1.5)

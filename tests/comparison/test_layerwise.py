@@ -220,7 +220,7 @@ def test_layerwise_measures_of_stores_are_in_the_table(tmp_path: Path) -> None:
 
 
 def test_ids_of_arrays_depend_on_their_values(tmp_path: Path) -> None:
-    """Files without an id: the id of the table hangs on what was measured."""
+    """Arrays have no id: that of the table depends on the measured values."""
     paths = [tmp_path / f"{seed}.npy" for seed in range(3)]
     for seed, path in enumerate(paths):
         np.save(path, np.random.default_rng(seed).normal(size=(6, 3)))
@@ -471,11 +471,11 @@ def test_blocks_hold_the_drawn_vectors() -> None:
     images = sample.images(rows)
     assert images.tolist() == np.flatnonzero(sample.weight).tolist()
     assert len(images) == 2
-    found = sample.of(block, rows)
+    found = sample.select(block, rows)
     assert sample.vectors is not None
     for place, image in enumerate(images):
         np.testing.assert_array_equal(found[place], block[image][:, sample.vectors[image]])
-    later = sample.of(block[1:], slice(1, 3))
+    later = sample.select(block[1:], slice(1, 3))
     np.testing.assert_array_equal(later, found[images >= 1])
 
 
@@ -533,7 +533,7 @@ def test_units_of_unequal_size_raise_no_false_alarms(name: str) -> None:
 
 @pytest.mark.slow
 def test_without_equal_draws_there_are_false_alarms(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that the test above is known to see what it looks for."""
+    """Control of the test above: it can detect false alarms."""
     monkeypatch.setattr(layerwise, "is_exchangeable", lambda *_: True)
     found = alarms(UNEQUAL["few against many"])
     assert found["covariance"] > 2 * MOST

@@ -85,13 +85,13 @@ def members(units: Units) -> list[list[int]]:
 
 
 def by_subject(x: Noted) -> list[list[int]]:
-    """Images of each subject, in the order in which subjects are met."""
+    """Images of each subject, in order of first appearance."""
     found = list(x.columns["subject"])
     return [[i for i, at in enumerate(found) if at == name] for name in dict.fromkeys(found)]
 
 
 def drawn_of(x: Noted, y: Noted, layer: str, seed: int) -> tuple[Any, Any]:
-    """Vectors that the test takes, of images with more of them than those of the other set."""
+    """Vectors drawn for the test from images that have more than those of the other set."""
     sizes = [each.shape(layer)[2] for each in (x, y)]
     found = []
     for own, other, each in zip(sizes, sizes[::-1], (x, y), strict=True):

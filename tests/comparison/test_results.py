@@ -70,7 +70,7 @@ def partial(seed: int = 0, *, squared: bool = True, low: float = -0.2) -> BlockR
 
 
 def known(whole: BlockResult) -> list[Estimate]:
-    """Return the estimates of a result as the definitions take them."""
+    """Return the estimates of a result in the form that the definitions expect."""
     found = whole.estimates
     assert found is not None
     return [
@@ -486,7 +486,7 @@ def test_blocks_are_concatenated(
         )
         for a, b in pairwise(ends)
     ]
-    again = ChannelEstimates.joined(parts)
+    again = ChannelEstimates.concatenate(parts)
     assert again.squared == found.squared
     for name in ("plain", "corrected", "bins", "ceiling"):
         np.testing.assert_array_equal(getattr(again, name), getattr(found, name))

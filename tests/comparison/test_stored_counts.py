@@ -21,7 +21,7 @@ from small_stores import refused
 
 
 class Tallied(Noted):
-    """Rows of counts in the place of activations; ``held`` images in each."""
+    """Rows of counts instead of activations; ``held`` images in each."""
 
     def __init__(
         self,

@@ -486,7 +486,7 @@ def test_the_smallest_p_value_by_enumeration(n: int, m: int) -> None:
 
 
 def test_equal_names_of_different_subjects_are_not_paired() -> None:
-    """Two hospitals that both number their slices from 0 on; and one whose names are known."""
+    """Two hospitals that both number their slices from 0, and one that names them."""
     names = {"dataset": "d", "id": ["0", "1", "2"]}
     x = noted(3, **names, subject=["p", "q", "r"])
     strangers = noted(3, "y", **names, subject=["s", "t", "u"])

@@ -31,7 +31,7 @@ def by_parts(x: np.ndarray, y: np.ndarray, parts: Iterable[slice]) -> float:
     sums = np.zeros((2, 1))
     for rows in parts:
         here = (rows, slice(rows.start, None))
-        sums += np.array(given_means.of(rows, pooled[here], change[here][None]))
+        sums += np.array(given_means.row_sums(rows, pooled[here], change[here][None]))
     return float(relative_distance(sums[0], sums[1])[0])
 
 

@@ -35,7 +35,7 @@ def test_without_trainings_all_values_are_nan() -> None:
 
 
 def test_equal_trainings_leave_the_error_of_subjects() -> None:
-    """Without any variation between trainings, t over subjects with their S - 1."""
+    """Without variation between trainings, Student's t over subjects has S - 1 degrees."""
     values = np.array([0.1, 0.2, 0.6, 0.3])
     left = (values.sum() - values) / 3
     found = over_trainings(
