@@ -150,14 +150,9 @@ def hellinger(p: Float64, q: Float64) -> Float64:
 def hellinger_literal(p: Float64, q: Float64) -> Float64:
     """Hellinger distance as eqs. (8) and (9) are printed, for frequencies of literal counts.
 
-    For audit only. Rows may sum to less than 1, down to 0.
-
-    Returns
-    -------
-    float64, shape (..., D)
-        In [0, 1]; 1 for a channel that is constant over both sets, and the root of the fraction of
-        values at the joint maximum for two equal sets. Rounding can lift eq. (8) above 1, so it is
-        clipped before the root.
+    For audit only. In [0, 1]; 1 for a channel that is constant over both sets, and the root of the
+    fraction of values at the joint maximum for two equal sets. Rows may sum to less than 1, down to
+    0. Rounding can lift eq. (8) above 1, so it is clipped before the root.
 
     Examples
     --------
@@ -233,18 +228,8 @@ values dominate, and the same for every set, so values of sets of different size
 def kullback_leibler(p: Float64, q: Float64) -> Float64:
     """Kullback-Leibler divergence KL(p || q) of each channel, smoothed, in nats.
 
-    Parameters
-    ----------
-    p : float64, shape (..., D, B)
-        Relative frequencies of the reference.
-    q : float64, shape (..., D, B)
-        Relative frequencies of the other set.
-
-    Returns
-    -------
-    float64, shape (..., D)
-        In nats (as ``scipy.stats.entropy``), non-negative, 0 where the rows agree. At most
-        log(1 + (1 - e) B / e), e = EPSILON, for rows that share no bin: 18.4 for B = 100.
+    Non-negative, 0 where the rows agree. At most log(1 + (1 - e) B / e), e = EPSILON, for rows that
+    share no bin: 18.4 for B = 100.
 
     Notes
     -----
@@ -294,11 +279,8 @@ def kolmogorov_smirnov(p: Float64, q: Float64) -> Float64:
 def binned_wasserstein(p: Float64, q: Float64) -> Float64:
     """Wasserstein-1 distance of each channel between binned distributions.
 
-    Returns
-    -------
-    float64, shape (..., D)
-        In [0, 1 - 1/B]: the mean distance a value has to move, as a fraction of the joint range.
-        A metric.
+    In [0, 1 - 1/B]: the mean distance a value has to move, as a fraction of the joint range. A
+    metric.
 
     Notes
     -----
@@ -361,20 +343,11 @@ only just reached, for example by five pairs that share a bin equally."""
 
 
 def pooled_bins(a: AnyArray, b: AnyArray, *, paired: bool) -> Int64:
-    """Assign each bin to a pooled bin.
+    """Return the index of the pooled bin of each bin, int64 (D, B), ascending from 0.
 
-    Parameters
-    ----------
-    a, b : uint16 or uint32, shapes (U, D, B) and (V, D, B)
-        Counts of the units of both sets. All units of a set hold (nearly) equally many values.
-    paired : bool
-        Units i of both sets count as one.
-
-    Returns
-    -------
-    int64, shape (D, B)
-        Index of the pooled bin of each bin, ascending from 0 in each channel. A channel whose
-        values are shared by too few units has a single pooled bin, and no estimate.
+    ``a`` (U, D, B) and ``b`` (V, D, B) are counts of the units of both sets; all units of a set
+    hold (nearly) equally many values. If ``paired``, units i of both sets count as one. A channel
+    whose values are shared by too few units has a single pooled bin, and no estimate.
 
     Notes
     -----

@@ -49,10 +49,8 @@ def check_features(x: AnyArray) -> None:
 def joint_range(*extents: tuple[AnyArray, AnyArray]) -> Range:
     """Range of each channel over all sets, eqs. (6) and (7).
 
-    Parameters
-    ----------
-    *extents : pairs of arrays, shape (..., D)
-        Minima and maxima of each set, from ``counting.activation_extremes`` or a feature store.
+    ``extents`` are minima and maxima (..., D) of each set, from ``counting.activation_extremes`` or
+    a feature store.
 
     Examples
     --------
@@ -168,7 +166,6 @@ def equal_width(joint: Range, bins: int, *, clamp: bool = False, literal: bool =
 
     Parameters
     ----------
-    joint : Range
     bins : int
         B, 1 to :data:`MAX_BINS`.
     clamp : bool

@@ -73,16 +73,9 @@ def wasserstein(x: AnyArray, y: AnyArray) -> Float64:
 def representation_shift(x: AnyArray, y: AnyArray) -> Float64:
     """Representation shift of each channel: Wasserstein-1 of the mean activations of images.
 
-    Parameters
-    ----------
-    x, y : float16, float32 or float64, shape (N, D) and (N', D)
-        Mean activation of each image and channel over all positions.
-
-    Returns
-    -------
-    float64, shape (D,)
-        In the unit of the activations, unbounded. Its mean over channels (``layer_mean``) is the
-        representation shift of the layer.
+    ``x`` (N, D) and ``y`` (N', D) are the mean activations of each image and channel over all
+    positions. The result (D,) is in the unit of the activations, unbounded; its mean over channels
+    (``layer_mean``) is the representation shift of the layer.
 
     References
     ----------
@@ -154,16 +147,8 @@ def _merged(x: Float64, y: Float64) -> float:
 def permuted_wasserstein(pooled: AnyArray, chosen: Bool) -> Float64:
     """Wasserstein-1 distance between the chosen values and all others, for each relabelling.
 
-    Parameters
-    ----------
-    pooled : float16, float32 or float64, shape (U, D)
-        Values of both sets, concatenated.
-    chosen : bool, shape (R, U)
-        Values that make up the first set in each of R relabellings; their number may vary.
-
-    Returns
-    -------
-    float64, shape (R, D)
+    ``pooled`` (U, D) are the values of both sets, ``chosen``, bool (R, U), those that make up the
+    first set in each of R relabellings; their number may vary. The result is (R, D).
 
     Examples
     --------
@@ -176,17 +161,9 @@ def permuted_wasserstein(pooled: AnyArray, chosen: Bool) -> Float64:
 def subset_wasserstein(pooled: AnyArray, first: Bool, second: Bool) -> Float64:
     """Wasserstein-1 distance between R pairs of subsets of the same values.
 
-    Parameters
-    ----------
-    pooled : float16, float32 or float64, shape (U, D)
-        Values of both sets, concatenated.
-    first, second : bool, shape (R, U)
-        Values that make up the two subsets of each pair; a value may be in neither, as when a
-        subject or a pair of images is left out.
-
-    Returns
-    -------
-    float64, shape (R, D)
+    ``pooled`` (U, D) are the values of both sets; ``first`` and ``second``, bool (R, U), those that
+    make up the two subsets of each pair. A value may be in neither, as when a subject or a pair of
+    images is left out. The result is (R, D).
 
     Examples
     --------
@@ -208,15 +185,8 @@ def subset_wasserstein(pooled: AnyArray, first: Bool, second: Bool) -> Float64:
 def leave_one_out_wasserstein(x: AnyArray, y: AnyArray) -> tuple[Float64, Float64]:
     """Wasserstein-1 distances without each single value of either set, for the jackknife.
 
-    Parameters
-    ----------
-    x, y : float16, float32 or float64, shape (n, D) and (m, D)
-        Values of the same channels, at least two in each set.
-
-    Returns
-    -------
-    without_x, without_y : float64, shape (n, D) and (m, D)
-        Row i is :func:`wasserstein` after removing row i of that set.
+    ``x`` (n, D) and ``y`` (m, D) are at least two values per channel. Row i of the results, (n, D)
+    and (m, D), is :func:`wasserstein` after removing row i of that set.
 
     Notes
     -----

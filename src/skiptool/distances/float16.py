@@ -24,17 +24,8 @@ KEYS: Final = 1 << 16
 def key_counts(x: Float16, into: AnyArray | None = None) -> AnyArray:
     """Count the occurrences of each float16 value in each channel.
 
-    Parameters
-    ----------
-    x : float16, shape (N, D, K)
-        Finite activations of N images, D channels, K vectors per image.
-    into : int32 or int64, shape (D, KEYS), optional
-        Counts to add to. Default: new ones of int64, 0.5 MB per channel.
-
-    Returns
-    -------
-    int32 or int64, shape (D, KEYS)
-        ``into``, or the new counts. -0.0 counts as 0.0.
+    ``x`` (N, D, K) are finite. The counts (D, KEYS) are added to those in ``into``, by default new
+    ones of int64, 0.5 MB per channel. -0.0 counts as 0.0.
 
     Examples
     --------
@@ -65,16 +56,9 @@ def values_of_keys() -> Float64:
 def wasserstein_from_keys(counts_x: AnyArray, counts_y: AnyArray) -> Float64:
     """Wasserstein-1 distance of each channel between two sets of float16 values, exact.
 
-    Parameters
-    ----------
-    counts_x, counts_y : int32 or int64, shape (D, KEYS)
-        From :func:`key_counts`; the sets may differ in size.
-
-    Returns
-    -------
-    float64, shape (D,)
-        In the unit of the activations: the sum over keys of the difference of the two empirical
-        distribution functions times the gap to the next value.
+    The counts (D, KEYS) are from :func:`key_counts`; the sets may differ in size. The result (D,)
+    is in the unit of the activations: the sum over keys of the difference of the two empirical
+    distribution functions times the gap to the next value.
 
     Examples
     --------
@@ -94,18 +78,9 @@ def wasserstein_from_keys(counts_x: AnyArray, counts_y: AnyArray) -> Float64:
 def quantiles_from_keys(counts: AnyArray, probabilities: Float64) -> Float64:
     """Quantiles of each channel: the inverse of the empirical distribution function.
 
-    Parameters
-    ----------
-    counts : int32 or int64, shape (D, KEYS)
-        From :func:`key_counts`.
-    probabilities : float64, shape (Q,)
-        In [0, 1], in any order.
-
-    Returns
-    -------
-    float64, shape (D, Q)
-        The smallest value up to which at least this fraction of the values lies; for 0 the lowest
-        value. Each occurs in the set.
+    The counts (D, KEYS) are from :func:`key_counts`. For each probability (Q,) the result (D, Q) is
+    the smallest value of the set up to which at least this fraction of the values lies; for 0 the
+    lowest value.
 
     Notes
     -----

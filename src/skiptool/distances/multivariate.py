@@ -99,22 +99,12 @@ def row_parts(channels: int, labellings: int, limit: int) -> Iterator[slice]:
 
 
 def paired_difference(apart: Float64, means: Float64, squares: Float64) -> tuple[float, Float64]:
-    """Return the paired difference and its leave-one-unit-out values.
+    """Return the paired difference, then that without each unit, (U,); NaN if there is only one.
 
-    Parameters
-    ----------
-    apart : float64, shape (U, D)
-        Mean of |x - x*| over the images and positions of each unit.
-    means, squares : float64, shape (U, D)
-        Mean and mean square of the values of each unit in both sets, around a common centre near
-        the mean of the channel, so that the squares lose no digits.
-
-    Returns
-    -------
-    value : float
-        Mean over channels that vary; 0 if none does. Every unit has the same weight.
-    without : float64, shape (U,)
-        The same without each unit; NaN if there is only one.
+    It is the mean over channels that vary, units weighing equally; 0 if none varies. ``apart``
+    (U, D) is the mean of |x - x*| over the images and positions of each unit; ``means`` and
+    ``squares`` (U, D) are mean and mean square of its values in both sets, around a common centre
+    near the mean of the channel, so that the squares lose no digits.
     """
     units = len(apart)
     live = _variance(means.mean(axis=0), squares.mean(axis=0)) > 0
