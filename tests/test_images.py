@@ -50,7 +50,7 @@ def test_grey_of_many_pixels_equals_grey_of_each() -> None:
 @pytest.mark.parametrize(
     "image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), np.uint8(3)]
 )
-def test_grey_refuses_what_is_no_colour_image(image: np.ndarray) -> None:
+def test_grey_refuses_images_without_colour(image: np.ndarray) -> None:
     with pytest.raises(ArgumentError, match=r"expected uint8 \(\.\.\., 3\)"):
         grey(np.asarray(image))
 

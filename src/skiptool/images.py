@@ -33,11 +33,6 @@ def grey(image: UInt8) -> UInt8:
     uint8, shape (...)
         In 0..254, because the weights add up to 0.9999.
 
-    Raises
-    ------
-    ArgumentError
-        If the image is not uint8 or its last axis is not of length 3.
-
     Notes
     -----
     Summed as torchvision does, in float32 with fused multiply-adds, so that all 16,777,216 colours

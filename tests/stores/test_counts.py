@@ -50,7 +50,7 @@ def test_a_store_travels_to_other_processes(counts: Path) -> None:
     np.testing.assert_array_equal(
         travelled.read("enc1", slice(2, 5)), store.read("enc1", slice(2, 5))
     )
-    assert equal_bins(travelled.counted("enc1").binning, store.counted("enc1").binning)
+    assert equal_bins(travelled.count_layout("enc1").binning, store.count_layout("enc1").binning)
 
 
 def test_a_store_that_is_replaced_while_it_is_read(counts: Path) -> None:
@@ -78,7 +78,7 @@ def test_the_hash_of_bins_tells_any_change() -> None:
 def test_either_kind_is_opened_as_what_it_is(counts: Path, tmp_path: Path) -> None:
     assert isinstance(open_activations(counts), CountsStore)
     features = written(tmp_path / "f.zarr", activations(3))
-    assert open_activations(str(features)).counted("enc1") is None
+    assert open_activations(str(features)).count_layout("enc1") is None
     np.save(tmp_path / "a.npy", np.zeros((3, 2), np.float32))
     assert open_activations(tmp_path / "a.npy").layers == ("features",)
 

@@ -18,7 +18,7 @@ from skiptool.names import (
     Precision,
     ShiftKind,
     split_names,
-    unquoted_name,
+    unquote_name,
 )
 from skiptool.records import ORIGINAL, PAPER_SWEEP, Shift
 
@@ -149,7 +149,7 @@ def parse_list(words: Sequence[str] | None) -> tuple[str, ...]:
     >>> parse_list(["enc1,enc2", 'head,"a, b"'])
     ('enc1', 'enc2', 'head', 'a, b')
     """
-    parts = [unquoted_name(part) for word in words or () for part in split_names(word, ",")]
+    parts = [unquote_name(part) for word in words or () for part in split_names(word, ",")]
     return tuple(part for part in parts if part)
 
 
@@ -260,7 +260,7 @@ def parse_weights(words: Sequence[str] | None, option: str) -> tuple[tuple[str, 
     for word in parse_list(words):
         name, _, number = word.rpartition("=")
         try:
-            found.append((unquoted_name(name), float(number)))
+            found.append((unquote_name(name), float(number)))
         except ValueError:
             name = ""
         if not name:
@@ -424,11 +424,11 @@ def parse_labels(words: Sequence[str] | None, option: str) -> dict[int | tuple[i
             raise _no_label(word, option)
         for text, name in _LABEL.findall(word):
             key = _key(text)
-            if key is None or not unquoted_name(name):
+            if key is None or not unquote_name(name):
                 raise _no_label(word, option)
             if key in found:
                 raise ArgumentError(f"{option} {word!r}: the value {text} is given a class twice")
-            found[key] = unquoted_name(name)
+            found[key] = unquote_name(name)
     return found
 
 

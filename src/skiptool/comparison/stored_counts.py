@@ -1,7 +1,7 @@
 """Sets that hold counts instead of activations.
 
-Counts know their bins and nothing else of the values: whatever needs other bins, or the values
-themselves, is refused before anything is computed.
+Counts tell the bins of values and nothing else: comparisons that need other bins, or the values
+themselves, are refused before anything is computed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from skiptool.comparison.activations import Activations, Settings, vectors_of
+from skiptool.comparison.activations import Activations, Settings, vectors_per_image
 from skiptool.comparison.units import EqualDraw, Units, exchangeable_rows
 from skiptool.distances.binned import DISTANCES
 from skiptool.distances.bins import Binning
@@ -25,19 +25,18 @@ _ACTIVATIONS: Final = "compare feature stores (extract without --counts)"
 def counted_settings(
     sets: Sequence[Activations], settings: Settings, warn: Callable[[str], None]
 ) -> Settings:
-    """Return the settings of a comparison in which some sets may hold counts.
+    """Adapt the settings of a comparison in which some sets may hold counts.
 
     ``warn`` is called if the range of the reference replaces the default one.
-
-    Raises
-    ------
-    ArgumentError
-        If the settings ask for something that counts cannot tell.
     """
-    counts = [(each.where, c) for each in sets if (c := each.counted(each.layers[0])) is not None]
-    if not counts:
+    layouts = [
+        (activations.where, layout)
+        for activations in sets
+        if (layout := activations.count_layout(activations.layers[0])) is not None
+    ]
+    if not layouts:
         return settings
-    first = counts[0][0]
+    first = layouts[0][0]
     for metric in settings.metrics:
         if metric not in DISTANCES:
             raise ArgumentError(
@@ -51,8 +50,8 @@ def counted_settings(
             f"{option}: {first} holds counts in bins of equal width of the reference's range; drop "
             f"it, or {_ACTIVATIONS}"
         )
-    for where, known in counts:
-        bins = known.binning.bins
+    for where, layout in layouts:
+        bins = layout.binning.bins
         if settings.bins != (bins,):
             option = "--sweep-bins" if len(settings.bins) > 1 else "--bins"
             raise ArgumentError(
@@ -60,7 +59,7 @@ def counted_settings(
                 f"bins; give --bins {bins}, or {_ACTIVATIONS}"
             )
     if settings.range_rule is RangeRule.MINMAX:
-        more = "" if len(counts) == 1 else f" and {len(counts) - 1} more"
+        more = "" if len(layouts) == 1 else f" and {len(layouts) - 1} more"
         warn(
             f"{first}{more}: counts have the range of their reference (--range reference), "
             "so that is the range of all distances"
@@ -77,7 +76,7 @@ def equal_bins(first: Binning, second: Binning) -> bool:
 def check_bins(reference: Activations, other: Activations) -> None:
     """Raise MismatchError if two sets hold counts in different bins."""
     for layer in (name for name in reference.layers if name in other.layers):
-        first, second = reference.counted(layer), other.counted(layer)
+        first, second = reference.count_layout(layer), other.count_layout(layer)
         if first and second and not equal_bins(first.binning, second.binning):
             raise MismatchError(
                 f"{other.where} against {reference.where}: layer {layer} was counted in other "
@@ -91,16 +90,12 @@ def permutable_units(
 ) -> tuple[EqualDraw | None, tuple[str, ...]]:
     """Return the units that can be permuted, and warnings about them.
 
-    Returns
-    -------
-    draw : EqualDraw or None
-        The units given, without rows that hold fewer images; None if counts allow no test.
-    warnings : tuple of str
+    Rows that hold fewer images than others are left out; None if counts allow no test.
     """
-    if all(each.counted(each.layers[0]) is None for each in sets):
+    if all(activations.count_layout(activations.layers[0]) is None for activations in sets):
         return EqualDraw(*units), ()
     for layer in (name for name in sets[0].layers if name in sets[1].layers):
-        vectors = [vectors_of(each, layer) for each in sets]
+        vectors = [vectors_per_image(activations, layer) for activations in sets]
         if vectors[0] != vectors[1]:
             return None, (
                 f"no p-value: images of {vectors[0]} and {vectors[1]} vectors are compared, and no "
@@ -108,12 +103,12 @@ def permutable_units(
             )
     draw = exchangeable_rows(*units, paired=paired)
     if draw is None:
-        held = [1 if each.held is None else int(each.held.max()) for each in units]
+        most = [1 if own.row_images is None else int(own.row_images.max()) for own in units]
         return None, (
-            f"no p-value: counts are of {held[0]} and {held[1]} images together, and no equal draw "
+            f"no p-value: counts are of {most[0]} and {most[1]} images together, and no equal draw "
             "can be made from them (extract both with one --pool-images)",
         )
-    rows = sum(len(each.order) for each in units)
+    rows = sum(len(own.order) for own in units)
     left = rows - len(draw.reference.order) - len(draw.other.order)
     if not left:
         return draw, ()

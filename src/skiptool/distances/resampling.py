@@ -1,4 +1,4 @@
-"""Distances of resampled sets from the counts of their units: permutations and leaving one out.
+"""Distances of resampled sets, by permutation and leaving one out, from the counts of their units.
 
 A unit is an image, or all images of a subject. Nothing is read or counted again.
 """
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from skiptool.records import AnyArray, Float64
 
 _STRETCH: Final = 256
-"""Units summed at a time: with 100 bins of 16 bit they fill half of a second-level cache."""
+"""Units summed at a time: with 100 bins of 16 bits they fill half of an L2 cache."""
 
 _LANES: Final = 32
-"""Rows are padded to a multiple of 32 counters of 16 bit, one vector register."""
+"""Rows are padded to a multiple of 32 counters of 16 bits, one vector register."""
 
 _LINE: Final = 64
 """Bytes of a cache line, and of the widest vector register."""
@@ -41,10 +41,10 @@ def permuted_distances(a: AnyArray, b: AnyArray, chosen: AnyArray, distance: Dis
     swapped = 2 * chosen.shape[1] > units
     if swapped:
         chosen = _complement(chosen, units)
-    a, b = _alike(a, b)
+    a, b = _common_layout(a, b)
     bounds = _bounds(chosen, units, _stretch(a, b))
     width = -(-a.shape[2] // _LANES) * _LANES
-    rows = _rows(units + 1, width, a.dtype)
+    rows = _aligned_zeros(units + 1, width, a.dtype)
     pool, narrow = rows[:-1], rows[-1]
     shape = (a.shape[1], len(chosen))
     if distance.function is hellinger:
@@ -74,12 +74,12 @@ def leave_one_out_distances(
     Returns
     -------
     tuple of float64
-        (D, U) and (D, V); for pairs one array (D, U). NaN where nothing is left of a set.
+        (D, U) and (D, V); for pairs one array (D, U). NaN if nothing is left of a set.
     """
     if distance.function is hellinger:
         totals = np.empty((2, a.shape[2]))
         squares = np.empty((a.shape[1], len(a) + (0 if paired else len(b))))
-        left_out_hellinger(*_alike(a, b), paired, totals[0], totals[1], squares)
+        left_out_hellinger(*_common_layout(a, b), paired, totals[0], totals[1], squares)
         return (squares,) if paired else (squares[:, : len(a)], squares[:, len(a) :])
     p, q = a.sum(axis=0, dtype=np.int64), b.sum(axis=0, dtype=np.int64)
     pairs = [(p - a, q - b)] if paired else [(p - a, q[np.newaxis]), (p[np.newaxis], q - b)]
@@ -97,34 +97,34 @@ def _scaled(p: AnyArray, q: AnyArray, distance: Distance) -> Float64:
     return np.square(values) if distance.squared else values
 
 
-def _alike(a: AnyArray, b: AnyArray) -> tuple[AnyArray, AnyArray]:
-    """Convert both to one type and to contiguous rows: other layouts are summed in other orders."""
+def _common_layout(a: AnyArray, b: AnyArray) -> tuple[AnyArray, AnyArray]:
+    """Convert both to one type and contiguous rows: the layout decides the order of sums."""
     dtype = np.promote_types(a.dtype, b.dtype)
     return np.ascontiguousarray(a, dtype), np.ascontiguousarray(b, dtype)
 
 
 def _stretch(a: AnyArray, b: AnyArray) -> int:
-    """Return how many units can be summed without overflow of their type."""
+    """Return the number of units that can be summed without overflow of their type."""
     most = max(int(counts[:, 0].sum(axis=-1, dtype=np.int64).max()) for counts in (a, b))
     return max(1, min(_STRETCH, int(np.iinfo(a.dtype).max) // max(1, most)))
 
 
 def _bounds(chosen: AnyArray, units: int, stretch: int) -> AnyArray:
-    """Return where stretches of units begin and end in each row of ``chosen``, (R, S + 1)."""
+    """Return the edges of stretches of units in each row of ``chosen``, (R, S + 1)."""
     cuts = np.arange(0, units + stretch, stretch)
     bounds = [np.searchsorted(row, cuts) for row in chosen]
     return np.asarray(bounds, dtype=np.int32).reshape(len(chosen), len(cuts))
 
 
-def _rows(number: int, width: int, dtype: np.dtype[Any]) -> AnyArray:
+def _aligned_zeros(number: int, width: int, dtype: np.dtype[Any]) -> AnyArray:
     """Return zeros (number, width) aligned to a cache line; unaligned sums take a third longer."""
-    room = np.zeros((number + 1) * width, dtype)
-    start = -room.ctypes.data % _LINE // room.itemsize
-    return room[start : start + number * width].reshape(number, width)
+    buffer = np.zeros((number + 1) * width, dtype)
+    start = -buffer.ctypes.data % _LINE // buffer.itemsize
+    return buffer[start : start + number * width].reshape(number, width)
 
 
 def _complement(chosen: AnyArray, units: int) -> AnyArray:
-    rest = np.ones((len(chosen), units), dtype=np.bool_)
-    np.put_along_axis(rest, chosen.astype(np.int64), False, axis=1)
-    indices = np.nonzero(rest)[1].reshape(len(chosen), units - chosen.shape[1])
+    others = np.ones((len(chosen), units), dtype=np.bool_)
+    np.put_along_axis(others, chosen.astype(np.int64), False, axis=1)
+    indices = np.nonzero(others)[1].reshape(len(chosen), units - chosen.shape[1])
     return np.asarray(indices, dtype=np.int32)

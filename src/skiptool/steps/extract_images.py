@@ -19,7 +19,7 @@ from skiptool.exports.nnunet import check_nnunet, export_nnunet
 from skiptool.exports.png import export_pairs
 from skiptool.exports.sheets import draw_sheets
 from skiptool.extraction import Extraction, ExtractionTarget, file_sizes, survey_inputs
-from skiptool.names import IGNORE_LABEL, ExportFormat, normalise_unicode, quoted_name
+from skiptool.names import IGNORE_LABEL, ExportFormat, normalise_unicode, quote_name
 from skiptool.parallel import available_cores, ordered_map, thread_map
 from skiptool.records import SILENT, Outcome, Progress, Sample, as_path, as_table, check_name
 from skiptool.sources.pictures.intensities import FULL, Scale
@@ -176,7 +176,7 @@ def extract_images(
     )
     splits = SplitOptions(test_fraction, folds, seed, train_domain)
     parameters = {
-        "classes": ",".join(map(quoted_name, listed.classes)),
+        "classes": ",".join(map(quote_name, listed.classes)),
         "labels": _label_options(listed.labels),
         "domain": domain,
         "pattern": pattern,
@@ -356,7 +356,7 @@ def _reading(
 def _label_options(labels: Mapping[Key, str]) -> list[str]:
     """Write a label map as values of ``--labels``, sorted."""
     keys = sorted(labels, key=lambda key: (isinstance(key, tuple), key))
-    return [f"{k if isinstance(k, int) else colour_name(k)}={quoted_name(labels[k])}" for k in keys]
+    return [f"{k if isinstance(k, int) else colour_name(k)}={quote_name(labels[k])}" for k in keys]
 
 
 def _fingerprint(rows: Sequence[Row]) -> str:

@@ -1,6 +1,6 @@
 """Contents of a dataset store: pixels of each class, and constant images and masks.
 
-Counted sample by sample while they are packed, summed by domain, and kept in the attribute
+CountLayout sample by sample while they are packed, summed by domain, and kept in the attribute
 ``contents`` at the root of the store, so that suspicious data are found without reading the pixels
 again::
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from skiptool.errors import ArgumentError, suggestion
-from skiptool.names import IGNORE_LABEL, normalise_unicode, quoted_name, split_names, unquoted_name
+from skiptool.names import IGNORE_LABEL, normalise_unicode, quote_name, split_names, unquote_name
 from skiptool.sources.annotations.shapes import Shape
 
 BACKGROUND: Final = "background"
@@ -69,9 +69,9 @@ class ClassMap:
         """
         entries = [split_names(part, "=") for part in split_names(text, ";") if part.strip()]
         grouped = [
-            (unquoted_name(target), [*map(unquoted_name, split_names("=".join(names), ","))])
+            (unquote_name(target), [*map(unquote_name, split_names("=".join(names), ","))])
             if names
-            else (unquoted_name(target), [unquoted_name(target)])
+            else (unquote_name(target), [unquote_name(target)])
             for target, *names in entries
         ]
         wide = next((entry[0] for entry in entries if len(split_names(entry[0], ",")) > 1), None)
@@ -134,7 +134,7 @@ def unmatched_names(
     unmapped = {n: count for n, count in counts.most_common() if class_map.label(n) is None}
     present = {_key(name) for name in counts}
     nowhere = {
-        name: suggestion(quoted_name(name), [quoted_name(other) for other in counts if other])
+        name: suggestion(quote_name(name), [quote_name(other) for other in counts if other])
         for name in class_map.named
         if _key(name) not in present
     }

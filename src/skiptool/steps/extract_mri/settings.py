@@ -8,7 +8,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from skiptool.errors import ArgumentError
-from skiptool.names import quoted_name
+from skiptool.names import quote_name
 from skiptool.sources.pictures.labels import LabelMap, label_map
 from skiptool.sources.volumes.slices import MULTIPLE
 from skiptool.splits import ALL_DOMAINS
@@ -97,7 +97,7 @@ class SliceSettings:
         """Parameters of the command, as recorded in the store."""
         return {
             "labels": [
-                f"{value}={quoted_name(name)}" for value, name in sorted(self.labels.items())
+                f"{value}={quote_name(name)}" for value, name in sorted(self.labels.items())
             ],
             "size": _options(self.sizes),
             "spacing": self.spacing,

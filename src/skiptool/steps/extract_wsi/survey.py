@@ -17,7 +17,7 @@ import numpy as np
 
 from skiptool.errors import ArgumentError, SourceError
 from skiptool.extraction import survey_inputs
-from skiptool.names import IGNORE_LABEL, PatchMode, quoted_name
+from skiptool.names import IGNORE_LABEL, PatchMode, quote_name
 from skiptool.records import Progress
 from skiptool.sources.annotations.classes import ClassMap, by_name, unmatched_names
 from skiptool.sources.annotations.read import read_annotations
@@ -393,7 +393,7 @@ def assign_labels(
         failures.append(
             f"--classes: annotations in no class are {fate}: {_with_counts(counts)}; sort them "
             "into a class, or say that they may be ignored: "
-            f"'ignore={quoted_name(counts.most_common(1)[0][0])}'"
+            f"'ignore={quote_name(counts.most_common(1)[0][0])}'"
         )
     return Labelling(classes, common, own), failures
 
