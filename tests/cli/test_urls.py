@@ -336,7 +336,7 @@ def test_a_host_that_goes_away(run: Run, web: SimpleNamespace, tmp_path: Path) -
             2,
             "--out https://h/r.html: web servers are for reading only",
         ),
-        (("synth", "-o", "memory://s.zarr", "--resume"), 2, "--resume goes on with what is on"),
+        (("synth", "-o", "memory://s.zarr", "--resume"), 2, "--resume continues an output on"),
         (("synth", "-o", "s3:/b/s.zarr"), 2, "s3:/.../s.zarr: a URL has two slashes"),
         (("synth", "-o", "memory://s.png"), 2, "--out memory://s.png: the suffix .png promises"),
         (("synth", "--export", "png", "s3://b/pairs"), 2, "--export is written to a local disk"),

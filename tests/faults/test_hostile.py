@@ -645,7 +645,7 @@ SIZES: dict[str, tuple[Make, tuple[int, ...], tuple[str, ...]]] = {
     "an array of 10^15 numbers": (npy(lambda _: header_of(f"({10**15}, 3)")), (1,), ("x.npy",)),
     "a tensor of 10 GB": (in_model("model.safetensors", big_weights), (1,), ("model.safetensors",)),
     "a header of 2^60 bytes": (in_model("model.safetensors", long_header), (1,), ("safetensors",)),
-    "a checkpoint that unpacks": (zip_bomb, (1,), ("last.ckpt", "bytes are said to be in it")),
+    "a checkpoint that unpacks": (zip_bomb, (1,), ("last.ckpt", "it claims to hold")),
     "weights that unpack": (weights("w.pth", torch_bomb), (1,), ("w.pth",)),
     "a footer of 2 GB": (long_footer, (1,), ("shift.parquet",)),
 }  # fmt: skip

@@ -16,16 +16,16 @@ from skiptool.errors import ExistsError, FormatError
 from skiptool.names import Kind
 from skiptool.records import Architecture
 from skiptool.stores.artifacts import (
-    check_sound,
     check_unchanged,
     is_complete,
     kind_of,
     lineage_of,
     model_folders,
+    verify,
 )
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.features import open_features
-from skiptool.stores.lineage import Invocation, lineage
+from skiptool.stores.lineage import Invocation, create_lineage
 from skiptool.stores.masks import MaskWriter
 from skiptool.stores.models import model_identity, write_model
 from skiptool.stores.tables import write_table
@@ -53,20 +53,20 @@ def write_features_at(path: Path) -> None:
 
 
 def write_masks_at(path: Path) -> None:
-    MaskWriter(path, lineage(Kind.MASKS, MAKING, 1), ("background", "cell"))
+    MaskWriter(path, create_lineage(Kind.MASKS, MAKING, 1), ("background", "cell"))
 
 
 def write_model_at(path: Path) -> None:
     path.mkdir()
     tensors = {"w": np.zeros(2)}
     architecture = Architecture("resnet18", (), ("background", "cell"))
-    header = lineage(Kind.MODEL, MAKING, model_identity(architecture, tensors))
+    header = create_lineage(Kind.MODEL, MAKING, model_identity(architecture, tensors))
     write_model(path, architecture, tensors, header, {})
 
 
 def write_table_of(kind: Kind) -> Callable[[Path], None]:
     def write(path: Path) -> None:
-        write_table(path, lineage(kind, MAKING, 1), {}, 2)
+        write_table(path, create_lineage(kind, MAKING, 1), {}, 2)
 
     return write
 
@@ -173,23 +173,23 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_what_is_whole_has_a_seal_or_none(data: Path, tmp_path: Path) -> None:
-    assert check_sound(data, Kind.DATASET) is True
-    assert check_sound(unseal(data), Kind.DATASET) is False
-    assert check_sound(write_features(tmp_path / "f.zarr", 3), Kind.FEATURES) is True
-    assert check_sound(write_registration(tmp_path / "r.parquet"), Kind.REGISTRATION) is True
+    assert verify(data, Kind.DATASET) is True
+    assert verify(unseal(data), Kind.DATASET) is False
+    assert verify(write_features(tmp_path / "f.zarr", 3), Kind.FEATURES) is True
+    assert verify(write_registration(tmp_path / "r.parquet"), Kind.REGISTRATION) is True
 
 
 def test_samples_that_are_whole_are_counted(data: Path) -> None:
     flip(data / "a/images/c/0/0/0/0", 40)
     words = ("domain a, samples 000: ", "whole: domain a, 17 of 18 samples, domain b, 18 of 18")
     with refused(FormatError, data, *words):
-        check_sound(data, Kind.DATASET)
+        verify(data, Kind.DATASET)
 
 
 def test_a_domain_that_is_lost(data: Path) -> None:
     shutil.rmtree(data / "a")
     with refused(FormatError, data, "a/zarr.json: not as written", "whole: domain b, 18 of 18"):
-        check_sound(data, Kind.DATASET)
+        verify(data, Kind.DATASET)
 
 
 def test_layers_that_are_whole_are_named(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_layers_that_are_whole_are_named(tmp_path: Path) -> None:
     flip(store / "ranges/enc1/low/c/0/0")
     words = ("layer enc1: low of enc1", "layer dec0, images 16", "whole: layer encoder.layer1.0")
     with refused(FormatError, store, *words):
-        check_sound(store, Kind.FEATURES)
+        verify(store, Kind.FEATURES)
 
 
 def test_a_chunk_missing_from_a_shard(data: Path, tmp_path: Path) -> None:
@@ -206,22 +206,22 @@ def test_a_chunk_missing_from_a_shard(data: Path, tmp_path: Path) -> None:
     spoil_chunk(store / "layers/dec0/c/0/0/0", 1, lost=True)
     words = ("layer dec0, images 16 to 19: chunk 1 of shard c/0/0/0 is missing", "layer enc1")
     with refused(FormatError, store, *words):
-        check_sound(store, Kind.FEATURES)
+        verify(store, Kind.FEATURES)
     spoil_chunk(data / "a/masks/c/0/0/0", 3, chunks=16, lost=True)
     words = ("samples 003: ", "chunk 3 of shard c/0/0/0 is missing", "17 of 18 samples")
     with refused(FormatError, data, *words):
-        check_sound(data, Kind.DATASET)
+        verify(data, Kind.DATASET)
 
 
 def test_parts_of_a_model(tmp_path: Path) -> None:
     model = write_small_model(tmp_path / "m")
-    assert check_sound(model, Kind.MODEL) is True
+    assert verify(model, Kind.MODEL) is True
     with zipfile.ZipFile(model / "last.ckpt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("x", bytes(10**6))
     flip(model / "history.parquet", 200)
     words = ("history.parquet: ", "last.ckpt: is damaged (1,000,000 bytes are", "whole: config")
     with refused(FormatError, model, *words):
-        check_sound(model, Kind.MODEL)
+        verify(model, Kind.MODEL)
 
 
 def test_columns_that_are_whole_are_named(tmp_path: Path) -> None:
@@ -229,11 +229,11 @@ def test_columns_that_are_whole_are_named(tmp_path: Path) -> None:
     flip(table, 20)
     words = ("damaged: column subject: cannot be read", "whole: column slide, column reference_")
     with refused(FormatError, table, *words):
-        check_sound(table, Kind.REGISTRATION)
+        verify(table, Kind.REGISTRATION)
     flip(table, 20)
     flip(table, -40)
     with refused(FormatError, table):
-        check_sound(table, Kind.REGISTRATION)
+        verify(table, Kind.REGISTRATION)
 
 
 def test_a_dataset_that_is_replaced_damaged_or_deleted(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from skiptool.comparison.stored_counts import equal_bins
 from skiptool.errors import FormatError
 from skiptool.names import Kind
 from skiptool.steps.info import describe
-from skiptool.stores.artifacts import check_sound, check_unchanged
+from skiptool.stores.artifacts import check_unchanged, verify
 from skiptool.stores.counts import CountsStore, open_activations, open_counts, ranges_id
 from skiptool.stores.features import open_features
 from small_activations import activations, written
@@ -137,10 +137,10 @@ def test_a_store_whose_metadata_was_changed_is_refused(counts: Path) -> None:
     ],
 )
 def test_a_flipped_bit_is_found_by_the_check(counts: Path, file: str, part: str) -> None:
-    assert check_sound(counts, Kind.COUNTS)
+    assert verify(counts, Kind.COUNTS)
     flip(counts / file, 20)
     with refused(FormatError, counts, f"damaged: {part}"):
-        check_sound(counts, Kind.COUNTS)
+        verify(counts, Kind.COUNTS)
 
 
 def test_counts_that_add_up_to_something_else_are_found(counts: Path) -> None:
@@ -148,7 +148,7 @@ def test_counts_that_add_up_to_something_else_are_found(counts: Path) -> None:
     unseal(counts)
     set_attributes(counts, vectors=5)
     with refused(FormatError, "layer enc1", "do not add up to whole images"):
-        check_sound(counts, Kind.COUNTS)
+        verify(counts, Kind.COUNTS)
 
 
 def test_info_tells_what_is_inside(counts: Path) -> None:

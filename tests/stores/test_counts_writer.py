@@ -44,13 +44,13 @@ def layers(images: int = IMAGES, seed: int = 0) -> dict[str, Any]:
 def test_every_image_is_dealt_once_in_order(subjects: list[str], together: int) -> None:
     order, rows = assign_rows(subjects, len(subjects), together)
     assert sorted(order.tolist()) == list(range(len(subjects)))
-    assert rows.held.sum() == len(subjects)
-    assert 1 <= rows.held.min() <= rows.held.max() <= together
+    assert rows.sizes.sum() == len(subjects)
+    assert 1 <= rows.sizes.min() <= rows.sizes.max() <= together
     blocks = np.split(order, rows.first[1:])
     repeated = len(set(subjects)) < len(subjects)
     if together == 1 or not repeated:
         assert order.tolist() == list(range(len(subjects)))
-        assert set(rows.held[:-1].tolist()) <= {together}
+        assert set(rows.sizes[:-1].tolist()) <= {together}
         return
     names = [[subjects[image] for image in block] for block in blocks]
     assert all(len(set(block)) == 1 for block in names)
@@ -63,7 +63,7 @@ def test_every_image_is_dealt_once_in_order(subjects: list[str], together: int) 
 
 def test_unknown_subjects_keep_no_images_apart() -> None:
     order, rows = assign_rows(["a", "", "a", "b"], 4, 3)
-    assert (order.tolist(), rows.held.tolist()) == ([0, 1, 2, 3], [3, 1])
+    assert (order.tolist(), rows.sizes.tolist()) == ([0, 1, 2, 3], [3, 1])
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])

@@ -22,12 +22,12 @@ from skiptool.stores.dataset import (
     DatasetStore,
     StoredSamples,
     check_sample,
-    chosen_domains,
+    choose_domains_in_store,
     column_kinds,
     open_dataset,
     pack,
 )
-from skiptool.stores.lineage import identifier
+from skiptool.stores.lineage import hash_bytes
 from skiptool.stores.zarrs import create_array, open_root, write_columns
 from small_stores import (
     CLASSES,
@@ -476,7 +476,7 @@ def test_a_row_is_json_and_has_the_hash_of_the_pixels() -> None:
     row = pack(one, CLASSES).row
     assert json.loads(json.dumps(row)) == row
     assert {name: row[name] for name in one.columns} == {"n": 3, "x": 0.5, "t": "a", "f": 2.5}
-    assert row["digest"] == identifier(one.image.tobytes() + one.mask.tobytes())
+    assert row["digest"] == hash_bytes(one.image.tobytes() + one.mask.tobytes())
     other = one.mask.copy()
     other[0, 0] ^= 1
     assert pack(sample(0, mask=other), CLASSES).row["digest"] != row["digest"]
@@ -494,20 +494,20 @@ def store(tmp_path: Path) -> DatasetStore:
 
 def test_domains_without_such_samples_are_left_out_unless_named(store: DatasetStore) -> None:
     warned = Warned()
-    assert [d.name for d in chosen_domains(store, (), "test", warned)] == ["a"]
+    assert [d.name for d in choose_domains_in_store(store, (), "test", warned)] == ["a"]
     (line,) = warned.lines
     assert "no test samples in b" in line
     for split in ("train", "all"):
-        assert [d.name for d in chosen_domains(store, (), split, warned)] == ["a", "b"]
+        assert [d.name for d in choose_domains_in_store(store, (), split, warned)] == ["a", "b"]
     assert len(warned.lines) == 1
-    assert [d.name for d in chosen_domains(store, ["b", "a"], "all", warned)] == ["b", "a"]
+    assert [d.name for d in choose_domains_in_store(store, ["b", "a"], "all", warned)] == ["b", "a"]
     with refused(ArgumentError, store.path, "domain b has no test samples"):
-        chosen_domains(store, ["a", "b"], "test", warned)
+        choose_domains_in_store(store, ["a", "b"], "test", warned)
     with refused(ArgumentError, "a domain is given twice"):
-        chosen_domains(store, ["a", "a"], "test", warned)
+        choose_domains_in_store(store, ["a", "a"], "test", warned)
 
 
 def test_a_store_without_test_samples_is_refused(tmp_path: Path) -> None:
     make_dataset(tmp_path / "t.zarr", [("A", 32, 32)], split=Split.TRAIN)
     with refused(ArgumentError, "t.zarr: domain A has no test samples", "--split"):
-        chosen_domains(open_dataset(tmp_path / "t.zarr"), (), "test", SILENT)
+        choose_domains_in_store(open_dataset(tmp_path / "t.zarr"), (), "test", SILENT)

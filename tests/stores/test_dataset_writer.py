@@ -15,7 +15,7 @@ from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import SHARD, DatasetWriter
 from skiptool.stores.journal import JOURNAL, Journal
 from skiptool.stores.lineage import Invocation
-from skiptool.stores.staging import staged
+from skiptool.stores.staging import atomic_output
 from small_stores import CLASSES, MAKING, refused, sample, write_dataset
 
 Contents = Callable[[Path], dict[str, bytes]]
@@ -225,16 +225,16 @@ def test_a_leftover_of_other_parameters_or_inputs_is_refused_and_kept(
     out = tmp_path / "d.zarr"
     with pytest.raises(KeyboardInterrupt):
         interrupt(out, BOTH[:20])
-    with refused(ExistsError, *words, "--overwrite"), staged(out, resume=True) as partial:
+    with refused(ExistsError, *words, "--overwrite"), atomic_output(out, resume=True) as partial:
         DatasetWriter(partial, CLASSES, invocation)
-    with staged(out, resume=True) as partial:
+    with atomic_output(out, resume=True) as partial:
         assert DatasetWriter(partial, CLASSES, MAKING).written("a") == 16
         go_on(partial, BOTH)
     assert len(open_dataset(out).domain("a")) == 37
 
 
 def interrupt(out: Path, samples: Sequence[Sample]) -> None:
-    with staged(out) as partial:
+    with atomic_output(out) as partial:
         writer = DatasetWriter(partial, CLASSES, MAKING)
         for each in samples:
             writer.append(each)

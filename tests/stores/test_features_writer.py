@@ -115,7 +115,7 @@ def test_a_kill_before_any_write_goes_on_to_the_same_bytes(
     path = tmp_path / "f.zarr"
     done = []
     if most == 1:
-        monkeypatch.setattr(features_writer, "MOST_CHUNKS", most)
+        monkeypatch.setattr(features_writer, "MAX_CHUNKS", most)
         whole = contents(write_features(tmp_path / "whole.zarr", IMAGES))
 
     def dying(change: Callable[..., object]) -> Callable[..., object]:
@@ -175,7 +175,7 @@ def test_ranges_that_were_kept_back_are_found_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, contents: Contents, count: int, most: int
 ) -> None:
     """Ranges are written for 256 images at once, however often a run was interrupted."""
-    monkeypatch.setattr(features_writer, "MOST_CHUNKS", most)
+    monkeypatch.setattr(features_writer, "MAX_CHUNKS", most)
     images, layers, found = 310, {"enc1": 2}, {}
     for name, stops in {"whole": [images], "resumed": [16, count, images]}.items():
         for stop in stops:

@@ -14,7 +14,7 @@ from skiptool.names import Split
 from skiptool.records import Sample
 from skiptool.splits import assign_folds, split_hash
 from skiptool.stores.dataset import DatasetStore, open_dataset
-from skiptool.stores.folds import training_folds, validated_samples
+from skiptool.stores.folds import find_validation_samples, training_folds
 from skiptool.stores.models import open_model
 from small_models import edit, sibling
 from small_stores import refused, sample, write_dataset
@@ -45,9 +45,9 @@ def test_stored_folds_are_taken(store: DatasetStore) -> None:
     assert found.domain.name == "a"
     assert found.fold.tolist() == [0, 1, -1, 1, 0]
     assert found.fold.dtype == np.int64
-    assert found.numbers == [0, 1]
-    assert found.parts(0) == ([1, 3], [0, 4])
-    assert found.parts(1) == ([0, 4], [1, 3])
+    assert found.fold_numbers == [0, 1]
+    assert found.split(0) == ([1, 3], [0, 4])
+    assert found.split(1) == ([0, 4], [1, 3])
     columns = found.domain.columns
     assert found.hash == split_hash(columns["id"], columns["subject"], [0, 1, -1, 1, 0])
 
@@ -55,14 +55,14 @@ def test_stored_folds_are_taken(store: DatasetStore) -> None:
 @pytest.mark.parametrize("fold", [2, -1, 99])
 def test_an_unknown_fold_is_answered_with_the_known_ones(store: DatasetStore, fold: int) -> None:
     with refused(ArgumentError, f"--fold {fold}", store.path, "domain a", "[0, 1]"):
-        training_folds(store, "a", None, seed=0).parts(fold)
+        training_folds(store, "a", None, seed=0).split(fold)
 
 
 def test_one_fold_leaves_nothing_to_train_on(tmp_path: Path) -> None:
     write_dataset(tmp_path / "d.zarr", [train(0), train(1)])
     found = training_folds(open_dataset(tmp_path / "d.zarr"), None, None, seed=0)
     with refused(ArgumentError, "domain a has 1 training subject, and training needs at least two"):
-        found.parts(0)
+        found.split(0)
 
 
 def test_a_domain_without_training_samples_is_refused(store: DatasetStore) -> None:
@@ -102,7 +102,7 @@ def test_folds_are_dealt_anew_by_subject_and_density(tmp_path: Path, column: str
     subjects = [each.subject for each in samples[:16]]
     strata = [index if column else 0.0 for index in range(16)]
     assert found.fold[:16].tolist() == assign_folds(subjects, strata, 4, 3).tolist()
-    assert found.numbers == [0, 1, 2, 3]
+    assert found.fold_numbers == [0, 1, 2, 3]
     assert (found.fold[0:16:2] == found.fold[1:16:2]).all()  # two samples a subject
     again = training_folds(store, None, 4, seed=3)
     assert again.hash == found.hash
@@ -129,9 +129,9 @@ def test_validation_stays_with_the_first_draw(tmp_path: Path) -> None:
     assert found.draws == 3
     assert found.draw.tolist() == [-1, 0, 2, 0, 1, 1, 2, 0, 1]
     assert found.draw.dtype == np.int64
-    assert found.parts(0) == ([3, 5, 6, 8], [1, 7])
-    assert found.by_draw([3, 5, 6, 8]) == [[0], [1, 3], [2]]
-    assert found.parts(1) == ([1, 2, 4, 7], [3])
+    assert found.split(0) == ([3, 5, 6, 8], [1, 7])
+    assert found.group_by_draw([3, 5, 6, 8]) == [[0], [1, 3], [2]]
+    assert found.split(1) == ([1, 2, 4, 7], [3])
     columns = found.domain.columns
     assert found.hash == split_hash(columns["id"], columns["subject"], columns["fold"])
 
@@ -142,7 +142,7 @@ def test_draws_of_a_subject_stay_together(tmp_path: Path) -> None:
     assert found.fold[0] == -1
     folds = found.fold[1:].reshape(6, 3)
     assert (folds == folds[:, :1]).all()
-    train, validation = found.parts(2)
+    train, validation = found.split(2)
     assert (len(train), len(validation)) == (4 * 3, 2)
     subjects = found.domain.columns["subject"]
     assert not {*subjects[train]} & {*subjects[validation]}
@@ -156,8 +156,8 @@ def test_one_draw_is_as_none(draw: object, tmp_path: Path) -> None:
     write_dataset(tmp_path / "d.zarr", rows)
     found = training_folds(open_dataset(tmp_path / "d.zarr"), None, None, seed=0)
     assert (found.draws, found.draw.tolist()) == (1, [0, 0, -1])
-    assert found.parts(0) == ([1], [0])
-    assert found.by_draw([1]) == [[0]]
+    assert found.split(0) == ([1], [0])
+    assert found.group_by_draw([1]) == [[0]]
 
 
 @pytest.mark.parametrize(
@@ -183,12 +183,12 @@ def test_draws_are_numbered_from_zero(
 def test_a_fold_lacks_a_draw(tmp_path: Path) -> None:
     store = drawn(tmp_path / "d.zarr", [(0, 0), (1, 1), (2, 0), (2, 1), (0, 0)])
     found = training_folds(store, None, None, seed=0)
-    assert found.parts(0) == ([2, 3, 4], [1, 5])
+    assert found.split(0) == ([2, 3, 4], [1, 5])
     with refused(FormatError, store.path, "domain a", "draw 0 has none in fold 1"):
-        found.parts(1)
+        found.split(1)
     other = drawn(tmp_path / "e.zarr", [(0, 0), (0, 1), (1, 0), (2, 0)])
     with refused(FormatError, "draw 1 has none outside fold 0"):
-        training_folds(other, None, None, seed=0).parts(0)
+        training_folds(other, None, None, seed=0).split(0)
 
 
 def test_samples_are_those_of_the_fold_of_the_model(
@@ -198,14 +198,14 @@ def test_samples_are_those_of_the_fold_of_the_model(
     models = [
         open_model(sibling(experiment.baseline, tmp_path / str(fold), fold)) for fold in (2, 0)
     ]
-    found, failures = validated_samples(store, [*store.domains.values()], models)
+    found, failures = find_validation_samples(store, [*store.domains.values()], models)
     column = store.domain("synthetic").columns["fold"]
     assert found == {
         number: ("synthetic", tuple(np.flatnonzero(column == fold).tolist()))
         for number, fold in enumerate((2, 0))
     }
     assert failures == []
-    assert validated_samples(store, [], []) == ({}, [])
+    assert find_validation_samples(store, [], []) == ({}, [])
 
 
 @pytest.mark.parametrize(
@@ -227,11 +227,11 @@ def test_a_model_of_another_split_is_told_and_the_others_go_on(
     store = open_dataset(experiment.data)
     domains = [*store.domains.values()]
     worse, better = open_model(bad), open_model(good)
-    found, (line,) = validated_samples(store, domains, [worse, better])
+    found, (line,) = find_validation_samples(store, domains, [worse, better])
     assert [*found] == [1]
     assert str(bad) in line
     assert words in line
     with refused(MismatchError, bad, words):
-        validated_samples(store, domains, [worse])
+        find_validation_samples(store, domains, [worse])
     with refused(SourceError, "all 2 models failed, the first", words):
-        validated_samples(store, domains, [worse, worse])
+        find_validation_samples(store, domains, [worse, worse])

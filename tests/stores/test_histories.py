@@ -10,7 +10,7 @@ import pytest
 from skiptool.names import Kind
 from skiptool.records import Architecture
 from skiptool.stores.histories import history_facts
-from skiptool.stores.lineage import Invocation, lineage
+from skiptool.stores.lineage import Invocation, create_lineage
 from skiptool.stores.models import CONFIG, configuration
 from skiptool.stores.tables import open_table, write_table
 
@@ -30,7 +30,7 @@ def write(path: Path, parameters: dict[str, Any] = PARAMETERS, model: str = MODE
     invocation = Invocation(
         "train", ("/data/d e.zarr",), parameters, {"out": "r"}, {"dataset": "d" * 32}
     )
-    write_table(path, lineage(Kind.HISTORY, invocation, {"model": model}), COLUMNS, 2)
+    write_table(path, create_lineage(Kind.HISTORY, invocation, {"model": model}), COLUMNS, 2)
     return path
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from skiptool.errors import ArgumentError, FormatError
 from skiptool.names import Kind
-from skiptool.stores.lineage import lineage
+from skiptool.stores.lineage import create_lineage
 from skiptool.stores.masks import MaskWriter, open_masks
 from skiptool.stores.zarrs import read_columns
 from small_stores import MAKING, flip, refused, set_attributes
@@ -25,7 +25,7 @@ def labels(images: int, size: tuple[int, int], seed: int) -> np.ndarray:
 
 
 def begin(path: Path) -> MaskWriter:
-    return MaskWriter(path, lineage(Kind.MASKS, MAKING, 1), ("background", "cell"))
+    return MaskWriter(path, create_lineage(Kind.MASKS, MAKING, 1), ("background", "cell"))
 
 
 @pytest.fixture

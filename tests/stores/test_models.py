@@ -25,7 +25,7 @@ from skiptool.model.inference import prepare_for_inference
 from skiptool.model.unet import build, parameter_count, restore_network, state_arrays
 from skiptool.names import ENSEMBLE_FOLD, Arch, Kind
 from skiptool.records import Architecture
-from skiptool.stores.lineage import Invocation, digest, lineage
+from skiptool.stores.lineage import Invocation, create_lineage, hash_json
 from skiptool.stores.models import (
     StoredModel,
     configuration,
@@ -62,7 +62,7 @@ def write(
     **extra: object,
 ) -> Path:
     folder.mkdir()
-    header = lineage(Kind.MODEL, invocation, model_identity(architecture, tensors))
+    header = create_lineage(Kind.MODEL, invocation, model_identity(architecture, tensors))
     write_model(folder, architecture, tensors, header, {"fold": 1, "parameter_count": 6, **extra})
     return folder
 
@@ -111,7 +111,7 @@ def test_a_model_is_read_as_it_was_written(
     for name, array in tensors.items():
         assert found[name].dtype == array.dtype
         np.testing.assert_array_equal(found[name], array)
-    assert digest(["model", 1, model_identity(stored.architecture, found)]) == stored.id
+    assert hash_json(["model", 1, model_identity(stored.architecture, found)]) == stored.id
 
 
 def test_what_is_known_of_a_model(model: Path) -> None:
@@ -178,7 +178,7 @@ def test_a_foreign_folder_is_a_model(foreign: Path) -> None:
     assert (stored.name, stored.fold, stored.repeat) == ("their model", None, None)
     assert stored.lineage is None
     assert stored.parameter_count == 14_328_354  # Table II
-    assert stored.id == digest(model_identity(stored.architecture, stored.tensors()))
+    assert stored.id == hash_json(model_identity(stored.architecture, stored.tensors()))
     network = restore_network(stored.architecture, stored.tensors())
     assert parameter_count(network) == stored.parameter_count
     theirs = smp.from_pretrained(foreign).eval()

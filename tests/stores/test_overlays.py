@@ -8,7 +8,7 @@ import pytest
 from skiptool.errors import FormatError
 from skiptool.names import Kind
 from skiptool.stores.artifacts import kind_of, lineage_of
-from skiptool.stores.lineage import lineage
+from skiptool.stores.lineage import create_lineage
 from skiptool.stores.overlays import (
     INDEX,
     damaged_pictures,
@@ -27,7 +27,7 @@ PICTURES: list[dict[str, Any]] = [
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "o/m_a").mkdir(parents=True)
     (tmp_path / "o/m_a/1.png").write_bytes(b"a picture")
-    write_index(tmp_path / "o", lineage(Kind.OVERLAYS, MAKING, 1), PICTURES)
+    write_index(tmp_path / "o", create_lineage(Kind.OVERLAYS, MAKING, 1), PICTURES)
     return tmp_path / "o"
 
 
@@ -78,5 +78,5 @@ def test_a_name_stays_in_its_folder(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", ["/etc/passwd", "../x.png", "m_a/../../x.png"])
 def test_a_picture_that_lies_elsewhere(folder: Path, file: str) -> None:
     set_json(folder / INDEX, pictures=[{"file": file}])
-    with refused(FormatError, folder / INDEX, "is said to lie elsewhere"):
+    with refused(FormatError, folder / INDEX, "is outside this folder"):
         open_overlays(folder)

@@ -25,11 +25,11 @@ from remote_hosts import Handler, break_off, fail, in_memory, serving
 from skiptool.errors import ArgumentError, FormatError, SourceError
 from skiptool.names import Kind
 from skiptool.records import SILENT
-from skiptool.stores.addresses import last_part, located, public
+from skiptool.stores.addresses import last_part, path_or_url, redact
 from skiptool.stores.artifacts import check_unchanged
 from skiptool.stores.dataset import DatasetStore, announce_download, open_dataset
 from skiptool.stores.features import FeatureStore, open_features
-from skiptool.stores.lineage import lineage
+from skiptool.stores.lineage import create_lineage
 from skiptool.stores.masks import MaskWriter, open_masks
 from skiptool.stores.remote import RemoteFolder, fetch_file, map_items, open_store, read_error
 from small_stores import (
@@ -442,7 +442,7 @@ def test_nothing_is_said_when_the_process_ends(web: SimpleNamespace) -> None:
     ],
 )
 def test_messages_hold_no_secret(text: str, expected: str) -> None:
-    assert public(text) == expected
+    assert redact(text) == expected
 
 
 def test_last_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -455,8 +455,8 @@ def test_last_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_places_on_this_machine_are_paths() -> None:
-    assert located("a/b") == located(Path("a/b")) == Path("a/b")
-    assert located("s3://a/b") == "s3://a/b"
+    assert path_or_url("a/b") == path_or_url(Path("a/b")) == Path("a/b")
+    assert path_or_url("s3://a/b") == "s3://a/b"
 
 
 def test_each_keeps_the_order(web: SimpleNamespace, features: Path) -> None:
@@ -674,7 +674,7 @@ def test_readers_survive_a_fork(web_of_remote_datasets: SimpleNamespace) -> None
 
 def test_masks(web_of_remote_datasets: SimpleNamespace, dataset: Path) -> None:
     path = dataset.parent / "m.zarr"
-    writer = MaskWriter(path, lineage(Kind.MASKS, MAKING, 1), CLASSES)
+    writer = MaskWriter(path, create_lineage(Kind.MASKS, MAKING, 1), CLASSES)
     labels = np.random.default_rng(0).integers(0, 3, (18, 4, 6)).astype(np.uint8)
     entry = writer.begin({"model": "m", "factor": None}, [str(i) for i in range(18)], (4, 6))
     writer.append(entry, labels)

@@ -11,14 +11,14 @@ import pytest
 
 from skiptool.errors import FormatError
 from skiptool.names import Kind
-from skiptool.stores.lineage import lineage
+from skiptool.stores.lineage import create_lineage
 from skiptool.stores.seals import (
     broken_members,
     check_object,
     check_store,
     seal_store,
     sealed_object,
-    table_is_whole,
+    table_matches_seal,
 )
 from skiptool.stores.tables import open_table, write_table
 from skiptool.stores.zarrs import open_root, record_failures
@@ -34,7 +34,7 @@ def store(tmp_path: Path) -> Path:
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
     columns: dict[str, Any] = {"epoch": [0, 1], "split": "train", "loss": 1.0}
-    write_table(tmp_path / "t.parquet", lineage(Kind.HISTORY, MAKING, 1), columns, 2)
+    write_table(tmp_path / "t.parquet", create_lineage(Kind.HISTORY, MAKING, 1), columns, 2)
     return tmp_path / "t.parquet"
 
 
@@ -117,7 +117,7 @@ def test_an_object_and_its_seal() -> None:
 
 def test_every_byte_of_a_table_is_sealed(table: Path) -> None:
     whole = table.read_bytes()
-    assert table_is_whole(table) is True
+    assert table_matches_seal(table) is True
     assert whole.count(b"skiptool.seal") == 1
     rng = np.random.default_rng(0)
     for place in rng.permutation(len(whole))[:300]:
@@ -125,18 +125,18 @@ def test_every_byte_of_a_table_is_sealed(table: Path) -> None:
         content[place] ^= 1 << int(rng.integers(8))
         table.write_bytes(bytes(content))
         key = whole.index(b"skiptool.seal") - 2 <= place < whole.index(b"skiptool.seal") + 15
-        assert table_is_whole(table) is (None if key else False)
+        assert table_matches_seal(table) is (None if key else False)
 
 
 def test_a_table_without_a_seal_is_read(table: Path) -> None:
     found = pq.read_table(table)
     pq.write_table(found, table)
-    assert table_is_whole(table) is None
+    assert table_matches_seal(table) is None
     assert len(open_table(table, Kind.HISTORY)) == 2
 
 
 def test_a_table_is_the_same_to_the_byte(tmp_path: Path) -> None:
-    header = lineage(Kind.HISTORY, MAKING, 1)
+    header = create_lineage(Kind.HISTORY, MAKING, 1)
     for name in ("x", "y"):
         write_table(tmp_path / name, header, {"epoch": [0]}, 1)
     assert (tmp_path / "x").read_bytes() == (tmp_path / "y").read_bytes()

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skiptool.errors import FormatError
-from skiptool.stores.shards import GrowingShards, ShardedRows, compress, rows_of, write_shard
+from skiptool.stores.shards import GrowingShards, ShardedRows, compress, row_reader, write_shard
 from skiptool.stores.zarrs import codecs, create_array, folder_of
 from small_stores import flip, refused
 
@@ -62,7 +62,7 @@ def test_shards_that_grow_are_those_of_zarr_python(tmp_path: Path, count: int, d
         growing, whole = GrowingShards(ours, sizes), start + 2 >= count
         size = growing.write(values[start : start + 2])
         sizes.append(size)
-        growing.commit(size, whole=whole)
+        growing.commit(size, complete=whole)
     np.testing.assert_array_equal(ours[:], values)
     assert_same_files(ours, theirs)
 
@@ -75,7 +75,7 @@ def test_what_was_written_and_not_committed_is_cut_off(tmp_path: Path) -> None:
     for start in range(0, 16, 2):
         growing.write(values[::-1][:2])  # an interrupted run wrote something else
         growing.write(values[::-1][:2])
-        growing.commit(growing.write(values[start : start + 2]), whole=False)
+        growing.commit(growing.write(values[start : start + 2]), complete=False)
     assert_same_files(ours, theirs)
 
 
@@ -87,18 +87,18 @@ def test_a_shard_whose_last_chunk_is_committed_gets_its_index_later(tmp_path: Pa
     for start in range(0, 8, 2):
         sizes.append(growing.write(values[start : start + 2]))
         if start < 6:
-            growing.commit(sizes[-1], whole=False)
+            growing.commit(sizes[-1], complete=False)
     again = GrowingShards(ours, sizes)  # a kill between the note and the commit
     sizes.append(again.write(values[8:10]))
-    again.commit(sizes[-1], whole=False)
+    again.commit(sizes[-1], complete=False)
     np.testing.assert_array_equal(again.read(4), values[8:10])
     sizes.append(again.write(values[10:]))
     for _ in range(2):
-        GrowingShards(ours, sizes, whole=True)
+        GrowingShards(ours, sizes, complete=True)
     assert_same_files(ours, theirs)
     last = folder_of(ours) / "c/1/0/0"
     last.rename(f"{last}.growing")  # a kill between the index and the name
-    GrowingShards(ours, sizes, whole=True)
+    GrowingShards(ours, sizes, complete=True)
     assert_same_files(ours, theirs)
 
 
@@ -108,7 +108,7 @@ def test_shards_that_are_not_what_was_noted(tmp_path: Path) -> None:
     growing, sizes = GrowingShards(ours), []
     for start in range(0, 14, 2):
         sizes.append(growing.write(values[start : start + 2]))
-        growing.commit(sizes[-1], whole=False)
+        growing.commit(sizes[-1], complete=False)
     file = folder_of(ours) / "c/1/0/0.growing"
     flip(file)
     again = GrowingShards(ours, sizes)
@@ -134,7 +134,7 @@ def test_any_rows_are_those_that_zarr_python_reads(
         root, "a", values.shape, str(values.dtype), chunk=chunk, shard=chunk * shard
     )
     made[:] = values
-    reader = rows_of(made)
+    reader = row_reader(made)
     assert isinstance(reader, ShardedRows)
     for _ in range(3):
         start, stop = sorted(data.draw(st.integers(0, 2 * count)) for _ in range(2))
@@ -152,7 +152,7 @@ def test_a_chunk_that_the_index_does_not_list_is_missing(tmp_path: Path) -> None
     made[:] = values
     again = zarr.open_array(folder_of(made), mode="r+")
     again[10:12] = 0
-    reader = rows_of(again)
+    reader = row_reader(again)
     np.testing.assert_array_equal(reader[:10], values[:10])
     np.testing.assert_array_equal(reader[12:], values[12:])
     assert not again[10:12].any()
@@ -174,9 +174,9 @@ def test_any_changed_byte_is_found(tmp_path: Path, place: int) -> None:
         for content in (bytes(changed), whole[:at]):
             file.write_bytes(content)
             with pytest.raises(ValueError, match="checksum"):
-                _ = rows_of(made)[:]
+                _ = row_reader(made)[:]
     file.write_bytes(whole)
-    np.testing.assert_array_equal(rows_of(made)[:], values)
+    np.testing.assert_array_equal(row_reader(made)[:], values)
 
 
 def test_a_chunk_that_says_it_holds_something_else(tmp_path: Path) -> None:
@@ -184,19 +184,19 @@ def test_a_chunk_that_says_it_holds_something_else(tmp_path: Path) -> None:
     _, made = pair(tmp_path, values, chunk=2)
     write_shard(made, 0, [compress(values[:2]), compress(values[:1])])
     with pytest.raises(ValueError, match="a chunk holds 48 bytes, expected 96"):
-        _ = rows_of(made)[:]
+        _ = row_reader(made)[:]
 
 
 def test_arrays_of_others_are_read_by_zarr(tmp_path: Path) -> None:
     root = zarr.open_group(tmp_path / "s.zarr", mode="w", zarr_format=3)
     made = create_array(root, "a", (8, 2), "float32", chunk=2)
-    assert rows_of(made) is made
+    assert row_reader(made) is made
     how = {"shape": (8, 2), "chunks": (2, 2), "dtype": "float32", "shards": (4, 2)}
     for number, others in enumerate(
         ({}, {"attributes": {"every_chunk": True}}, {"compressors": codecs(4)})
     ):
         theirs = root.create_array(f"b{number}", **how, **others)
-        assert rows_of(theirs) is theirs
+        assert row_reader(theirs) is theirs
 
 
 def pair(folder: Path, values: np.ndarray, chunk: int) -> tuple[zarr.Array[Any], zarr.Array[Any]]:

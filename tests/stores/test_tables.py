@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from skiptool.errors import ArgumentError, FormatError
 from skiptool.names import Kind
 from skiptool.records import ORIGINAL, Architecture, Shift
-from skiptool.stores.artifacts import check_sound
+from skiptool.stores.artifacts import verify
 from skiptool.stores.dataset import open_dataset
-from skiptool.stores.lineage import Invocation, lineage
+from skiptool.stores.lineage import Invocation, create_lineage
 from skiptool.stores.models import StoredModel
 from skiptool.stores.tables import (
     HISTORY,
@@ -51,7 +51,7 @@ COUNTS: dict[str, Any] = {
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
     path = tmp_path / "p.parquet"
-    write_table(path, lineage(Kind.PREDICTIONS, MAKING, 1), COUNTS, 4)
+    write_table(path, create_lineage(Kind.PREDICTIONS, MAKING, 1), COUNTS, 4)
     return path
 
 
@@ -74,7 +74,7 @@ def test_a_table_is_read_as_it_was_written(
     """In one block or in two; null stays null and NaN stays NaN."""
     names = ("epoch", "split", "loss", "lr")
     path = tmp_path_factory.mktemp("t") / "h.parquet"
-    header = lineage(Kind.HISTORY, MAKING, 1)
+    header = create_lineage(Kind.HISTORY, MAKING, 1)
     with TableWriter(path, header) as writer:
         for part in (rows[:cut], rows[cut:]):
             columns = {name: [row[place] for row in part] for place, name in enumerate(names)}
@@ -95,7 +95,7 @@ def test_totals_are_sums_in_the_order_of_appearance(tmp_path: Path) -> None:
         "factor": [None, None, 0.5, 0.5, None],
         "pixels": [1, 2, 2**60, 4, 5],
     }
-    write_table(tmp_path / "t", lineage(Kind.PREDICTIONS, MAKING, 1), columns, 5)
+    write_table(tmp_path / "t", create_lineage(Kind.PREDICTIONS, MAKING, 1), columns, 5)
     table = open_table(tmp_path / "t", Kind.PREDICTIONS)
     assert table.totals(["truth", "factor"], "pixels") == {
         "truth": ["cell", "background", "background", "cell"],
@@ -107,7 +107,7 @@ def test_totals_are_sums_in_the_order_of_appearance(tmp_path: Path) -> None:
 def test_rows_are_found_by_what_stands_in_them_null_too(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     columns = {"sample": list("abcd"), "factor": [None, 0.5, 0.5, None], "pixels": [1, 2, 3, 4]}
-    write_table(path, lineage(Kind.PREDICTIONS, MAKING, 1), columns, 4)
+    write_table(path, create_lineage(Kind.PREDICTIONS, MAKING, 1), columns, 4)
     found = open_table(path, Kind.PREDICTIONS)
     assert found.where({}).columns(["pixels"]) == {"pixels": [1, 2, 3, 4]}
     assert found.where({"factor": 0.5}).columns(["pixels"]) == {"pixels": [2, 3]}
@@ -239,7 +239,7 @@ def test_a_folder_called_like_a_partition_adds_no_column(tmp_path: Path, table: 
 
 
 def test_what_a_table_was_made_without_is_kept(tmp_path: Path) -> None:
-    header = lineage(Kind.HISTORY, MAKING, 1)
+    header = create_lineage(Kind.HISTORY, MAKING, 1)
     for name, failures in (("none", []), ("some", ["model a: is damaged", "päth: gone"])):
         with TableWriter(tmp_path / name, header, failures):
             pass
@@ -250,17 +250,17 @@ def test_what_a_table_was_made_without_is_kept(tmp_path: Path) -> None:
 
 def test_rows_are_gathered_and_picked(table: Path) -> None:
     found = open_table(table, Kind.PREDICTIONS)
-    groups = found.gathered(["sample", "fold"], ["pixels"])
+    groups = found.collect(["sample", "fold"], ["pixels"])
     assert (groups["sample"], groups["fold"]) == (["b", "a"], [None, None])
     assert [array.tolist() for array in groups["pixels"]] == [[1.0, 0.0], [2.0, 4.0]]
-    assert found.lacking("fold").data.equals(found.data)
-    assert len(found.lacking("pixels")) == 0
-    assert found.lacking("pixels").lineage == found.lineage
+    assert found.where_null("fold").data.equals(found.data)
+    assert len(found.where_null("pixels")) == 0
+    assert found.where_null("pixels").lineage == found.lineage
 
 
 def repeated(path: Path, rows: int, text: str = "a", block: int = 2**20) -> Path:
     """Write a history whose rows are all alike, which takes a few bytes."""
-    header = json.dumps(lineage(Kind.HISTORY, MAKING, 1).as_json()).encode()
+    header = json.dumps(create_lineage(Kind.HISTORY, MAKING, 1).as_json()).encode()
     schema = pa.schema(list(HISTORY.items()), metadata={TABLE_KEY: header})
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for start in range(0, rows, block):
@@ -285,7 +285,7 @@ def test_a_small_file_of_a_hundred_million_rows_is_not_read(tmp_path: Path) -> N
     with refused(FormatError, "h.parquet", "100,000,000 rows, at most 50,000,000"):
         open_table(path, Kind.HISTORY)
     with refused(FormatError, "100,000,000 rows"):
-        check_sound(path, Kind.HISTORY)
+        verify(path, Kind.HISTORY)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KB
 
 
@@ -321,7 +321,7 @@ def test_few_rows_may_hold_long_texts(tmp_path: Path) -> None:
     "odd", [pa.binary(10), pa.list_(pa.int64()), pa.struct([("a", pa.int64())]), pa.date32()]
 )
 def test_columns_of_odd_types_are_not_read(odd: pa.DataType, tmp_path: Path) -> None:
-    header = json.dumps(lineage(Kind.HISTORY, MAKING, 1).as_json()).encode()
+    header = json.dumps(create_lineage(Kind.HISTORY, MAKING, 1).as_json()).encode()
     schema = pa.schema(list((HISTORY | {"epoch": odd}).items()), metadata={TABLE_KEY: header})
     path = tmp_path / "h.parquet"
     pq.write_table(
@@ -377,7 +377,7 @@ def test_the_columns_are_those_that_are_written_down(kind: Kind) -> None:
 
 def without(path: Path, name: str) -> Path:
     """Write a shift table and take a column out of it."""
-    write_table(path, lineage(Kind.SHIFT, MAKING, 1), {"layer": "enc1", "unit": "image"}, 2)
+    write_table(path, create_lineage(Kind.SHIFT, MAKING, 1), {"layer": "enc1", "unit": "image"}, 2)
     table = pq.read_table(path)
     pq.write_table(table.drop_columns([name]), path)
     return path
@@ -395,7 +395,7 @@ def test_a_table_from_before_repeats_holds_first_ones(tmp_path: Path) -> None:
     """Networks that others trained have no fold, ensembles have fold -1."""
     path = tmp_path / "t.parquet"
     columns = {"fold": [0, 3, None, -1], "pixels": [1, 2, 3, 4]}
-    write_table(path, lineage(Kind.PREDICTIONS, MAKING, 1), columns, 4)
+    write_table(path, create_lineage(Kind.PREDICTIONS, MAKING, 1), columns, 4)
     pq.write_table(pq.read_table(path).drop_columns(["repeat"]), path)
     found = open_table(path, Kind.PREDICTIONS)
     assert found.columns(["repeat", "pixels"]) == {
@@ -407,7 +407,7 @@ def test_a_table_from_before_repeats_holds_first_ones(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["se_trainings", "trainings"])
 def test_a_report_from_before_version_2_is_read(name: str, tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
-    write_table(path, lineage(Kind.REPORT, MAKING, 1), {"value": [0.5, 0.25]}, 2)
+    write_table(path, create_lineage(Kind.REPORT, MAKING, 1), {"value": [0.5, 0.25]}, 2)
     pq.write_table(pq.read_table(path).drop_columns([name]), path)
     found = open_table(path, Kind.REPORT).columns([name, "value"])
     assert found == {name: [None, None], "value": [0.5, 0.25]}
@@ -416,7 +416,7 @@ def test_a_report_from_before_version_2_is_read(name: str, tmp_path: Path) -> No
 def test_repeats_are_read_as_they_were_written(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     columns = {"fold": [0, 0, 1, -1], "repeat": [1, None, 2, None]}
-    write_table(path, lineage(Kind.SHIFT, MAKING, 1), columns, 4)
+    write_table(path, create_lineage(Kind.SHIFT, MAKING, 1), columns, 4)
     assert open_table(path, Kind.SHIFT).columns(["repeat"]) == {"repeat": [1, 0, 2, None]}
 
 
@@ -427,7 +427,7 @@ def test_other_columns_must_be_there(tmp_path: Path) -> None:
 
 def test_predictions_must_say_their_split(tmp_path: Path) -> None:
     path = tmp_path / "p.parquet"
-    write_table(path, lineage(Kind.PREDICTIONS, MAKING, 1), {"split": "test"}, 2)
+    write_table(path, create_lineage(Kind.PREDICTIONS, MAKING, 1), {"split": "test"}, 2)
     pq.write_table(pq.read_table(path).drop_columns(["split"]), path)
     with refused(FormatError, "predictions table lacks split; make it again"):
         open_table(path, Kind.PREDICTIONS)
@@ -443,7 +443,7 @@ def test_optional_columns_are_columns() -> None:
 def test_the_columns_are_those_that_are_written_down_of_table_writer(
     kind: Kind, tmp_path: Path
 ) -> None:
-    write_table(tmp_path / "t.parquet", lineage(kind, MAKING, 1), {}, 3)
+    write_table(tmp_path / "t.parquet", create_lineage(kind, MAKING, 1), {}, 3)
     file = pq.ParquetFile(tmp_path / "t.parquet")
     assert {field.name: field.type for field in file.schema_arrow} == SCHEMAS[kind]
     assert as_table(kind, {}, 3).schema.names == file.schema_arrow.names
@@ -468,14 +468,14 @@ def test_the_columns_are_those_that_are_written_down_of_table_writer(
     ids=repr,
 )
 def test_one_value_stands_for_all_rows(tmp_path: Path, value: object, expected: object) -> None:
-    write_table(tmp_path / "t", lineage(Kind.HISTORY, MAKING, 1), {"loss": value}, 3)
+    write_table(tmp_path / "t", create_lineage(Kind.HISTORY, MAKING, 1), {"loss": value}, 3)
     (found,) = open_table(tmp_path / "t", Kind.HISTORY).columns(["loss"]).values()
     assert found == (expected if isinstance(expected, list) else [expected] * 3)
 
 
 def test_one_text_and_one_truth_value_stand_for_all_rows(tmp_path: Path) -> None:
     columns = {"paired": np.True_, "layer": np.str_("enc1"), "domain": "a", "n_other": np.uint8(3)}
-    write_table(tmp_path / "t", lineage(Kind.SHIFT, MAKING, 1), columns, 2)
+    write_table(tmp_path / "t", create_lineage(Kind.SHIFT, MAKING, 1), columns, 2)
     found = open_table(tmp_path / "t", Kind.SHIFT).columns(list(columns))
     assert found == {
         "paired": [True] * 2,
@@ -502,11 +502,11 @@ def test_columns_that_do_not_fit_are_refused(
     tmp_path: Path, columns: dict[str, object], words: list[str]
 ) -> None:
     with refused(ArgumentError, *words):
-        write_table(tmp_path / "t", lineage(Kind.HISTORY, MAKING, 1), columns, 3)
+        write_table(tmp_path / "t", create_lineage(Kind.HISTORY, MAKING, 1), columns, 3)
 
 
 def fail(path: Path) -> None:
-    with TableWriter(path, lineage(Kind.HISTORY, MAKING, 1)) as writer:
+    with TableWriter(path, create_lineage(Kind.HISTORY, MAKING, 1)) as writer:
         writer.append({"loss": math.nan}, 2)
         raise ZeroDivisionError
 
@@ -522,7 +522,7 @@ def test_a_writer_that_fails_closes_its_file(tmp_path: Path) -> None:
 def test_small_blocks_are_written_together(tmp_path: Path) -> None:
     """A block of its own for each layer made reading a large table ten times slower."""
     path = tmp_path / "t.parquet"
-    with TableWriter(path, lineage(Kind.HISTORY, MAKING, 1)) as writer:
+    with TableWriter(path, create_lineage(Kind.HISTORY, MAKING, 1)) as writer:
         for epoch in range(40):
             writer.append({"epoch": epoch}, 4_000)
     rows = [4_000 * each for each in (17, 17, 6)]  # 16 of them are not yet 65,536
@@ -545,7 +545,7 @@ TYPES = {"layer": pa.string(), "bins": pa.int64(), "channel": pa.int64(), "value
 
 
 def metric_table(data: pa.Table) -> MetricTable:
-    return MetricTable(Path("t"), lineage(Kind.REPORT, MAKING, None), data)
+    return MetricTable(Path("t"), create_lineage(Kind.REPORT, MAKING, None), data)
 
 
 def as_data(rows: list[tuple[Any, ...]]) -> pa.Table:
@@ -562,7 +562,7 @@ def test_groups_are_those_of_a_loop_over_rows(rows: list[tuple[Any, ...]], cut: 
     for layer, bins, *numbers in rows:
         numbers = [math.nan if number is None else number for number in numbers]
         expected.setdefault((layer, bins), []).append(tuple(numbers))
-    found = metric_table(data).gathered(["layer", "bins"], ["channel", "value"])
+    found = metric_table(data).collect(["layer", "bins"], ["channel", "value"])
     assert list(zip(found["layer"], found["bins"], strict=True)) == list(expected)
     for channel, value, group in zip(
         found["channel"], found["value"], expected.values(), strict=True
@@ -588,18 +588,18 @@ def test_totals_are_those_of_a_loop_over_rows(rows: list[tuple[Any, ...]]) -> No
 @given(rows=ROWS)
 @settings(max_examples=30, deadline=None)
 def test_rows_that_lack_a_value_are_those_with_null(rows: list[tuple[Any, ...]]) -> None:
-    found = metric_table(as_data(rows)).lacking("channel").data.to_pylist()
+    found = metric_table(as_data(rows)).where_null("channel").data.to_pylist()
     assert found == [row for row in as_data(rows).to_pylist() if row["channel"] is None]
 
 
 def test_no_rows_are_no_groups() -> None:
-    found = metric_table(as_data([])).gathered(["layer"], ["value"])
+    found = metric_table(as_data([])).collect(["layer"], ["value"])
     assert found == {"layer": [], "value": []}
 
 
 @pytest.mark.parametrize("size", [1, 3])
 def test_a_group_of_nulls_is_nan(size: int) -> None:
-    found = metric_table(as_data([("enc1", 1, None, None)] * size)).gathered(
+    found = metric_table(as_data([("enc1", 1, None, None)] * size)).collect(
         ["layer"], ["channel", "value"]
     )
     for name in ("channel", "value"):
@@ -629,7 +629,7 @@ def test_counts_are_laid_out_truth_by_prediction_sample_by_sample(
     assert set(columns) == set(PREDICTIONS)
     assert columns["clean_skips"] is None
     write_table(
-        tmp_path / "p", lineage(Kind.PREDICTIONS, Invocation("p"), 1), columns, matrices.size
+        tmp_path / "p", create_lineage(Kind.PREDICTIONS, Invocation("p"), 1), columns, matrices.size
     )
     table = open_table(tmp_path / "p", Kind.PREDICTIONS)
     assert len(table) == 27

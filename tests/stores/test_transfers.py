@@ -21,13 +21,13 @@ from skiptool.errors import ArgumentError, ExistsError, FormatError, SourceError
 from skiptool.names import Kind
 from skiptool.records import SILENT, Outcome, Progress
 from skiptool.stores import transfers
-from skiptool.stores.addresses import join_url, parent_of
+from skiptool.stores.addresses import join_url, parent_url
 from skiptool.stores.artifacts import (
-    check_sound,
     check_unchanged,
-    feature_folder,
+    find_feature_stores,
     model_folders,
     model_places,
+    verify,
 )
 from skiptool.stores.copies import restore_urls, temporary_copies
 from skiptool.stores.dataset import open_dataset
@@ -35,14 +35,14 @@ from skiptool.stores.features import open_features
 from skiptool.stores.lineage import Invocation
 from skiptool.stores.models import open_model
 from skiptool.stores.remote import RemoteFolder
-from skiptool.stores.staging import Form, check_free, protect_inputs, staged
+from skiptool.stores.staging import OutputType, atomic_output, check_writable, protect_inputs
 from skiptool.stores.transfers import (
-    entries_at,
+    accept_urls,
+    entries_below,
     fetch_artifact,
+    fetch_domain,
     fetch_models,
     is_folder_at,
-    local_domain,
-    places_may_be_urls,
     upload,
 )
 from small_artifacts import write_small_model
@@ -157,11 +157,11 @@ def test_stores_below_a_folder(memory: AbstractFileSystem) -> None:
     memory.pipe("/all/.x.zarr.partial/zarr.json", b"{}")
     memory.pipe("/all/runs/v.npy", b"")
     expected = ["memory://all/deep/g.zarr", "memory://all/f.zarr"]
-    assert feature_folder("memory://all") == (
+    assert find_feature_stores("memory://all") == (
         expected,
         ("1 unfinished", "1 of kind dataset", "1 .npy files"),
     )
-    kinds = dict(entries_at("memory://all"))
+    kinds = dict(entries_below("memory://all"))
     assert kinds["memory://all/runs/a/fold0"] == "config.json"
     assert kinds["memory://all/t.parquet"] is None
     assert kinds["memory://all/.x.zarr.partial"] == ""
@@ -169,14 +169,14 @@ def test_stores_below_a_folder(memory: AbstractFileSystem) -> None:
         *(True, False, False)
     ]
     with refused(FormatError, "http://127.0.0.1:9/x: nothing", "a web server lists no folders"):
-        feature_folder("http://127.0.0.1:9/x")
+        find_feature_stores("http://127.0.0.1:9/x")
 
 
 def test_a_copy_holds_one_domain(web: SimpleNamespace, dataset: Path) -> None:
     lines: list[str] = []
     store, local = open_dataset(f"{web.host}/d.zarr"), open_dataset(dataset)
     with temporary_copies():
-        copied = local_domain(store, "a", told(lines))
+        copied = fetch_domain(store, "a", told(lines))
         assert copied.copy is not None
         assert {name.partition("/")[0] for name in names(copied.copy)} == {"a", "zarr.json"}
         del web.requests[:]
@@ -195,7 +195,7 @@ def test_a_copy_holds_one_domain(web: SimpleNamespace, dataset: Path) -> None:
         with refused(FormatError, f"{web.host}/d.zarr: domain a, sample 0", "damaged"):
             copied.samples("a", [0]).read(0)
     assert not copied.copy.exists()
-    assert local_domain(local, "a", told(lines)) is local
+    assert fetch_domain(local, "a", told(lines)) is local
 
 
 def told(lines: list[str]) -> SimpleNamespace:
@@ -209,12 +209,12 @@ def test_a_copy_lacks_what_is_lost(web: SimpleNamespace, dataset: Path) -> None:
     store = open_dataset(f"{web.host}/d.zarr")
     shutil.rmtree(dataset / "a/images/c/1")
     with temporary_copies():
-        copied = local_domain(store, "a", told([]))
+        copied = fetch_domain(store, "a", told([]))
         with refused(FormatError, f"{web.host}/d.zarr: domain a", "chunk c/1/0/0/0 is missing"):
             copied.samples("a", [0]).read(0)
     web.answers["/masks/c/1"] = fail(503)
     with temporary_copies(), refused(SourceError, f"{web.host}/d.zarr/a/masks", "answers 503"):
-        local_domain(store, "a", told([]))
+        fetch_domain(store, "a", told([]))
 
 
 def test_a_copy_leaves_space(web: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,14 +225,14 @@ def test_a_copy_leaves_space(web: SimpleNamespace, monkeypatch: pytest.MonkeyPat
         temporary_copies(),
         refused(SourceError, "bytes are copied to", f"{room:,} are free", "TMPDIR"),
     ):
-        local_domain(store, "a", told([]))
+        fetch_domain(store, "a", told([]))
 
 
 def test_whole_stores_without_a_list(web: SimpleNamespace, dataset: Path) -> None:
     with temporary_copies():
         copy = fetch_artifact(f"{web.host}/d.zarr")
         assert names(copy) == names(dataset)
-        assert check_sound(copy, Kind.DATASET)
+        assert verify(copy, Kind.DATASET)
         model = fetch_artifact(f"{web.host}/m/fold0")
         assert names(model) == names(dataset.parent / "m/fold0")
         assert not fetch_artifact(f"{web.host}/gone").exists()
@@ -279,7 +279,7 @@ def test_a_store_of_too_many_chunks(web: SimpleNamespace, dataset: Path) -> None
 
 def test_addresses() -> None:
     assert join_url("s3://b", "c/d") == "s3://b/c/d"
-    assert parent_of("https://host/a/b/?sig=x/y") == "https://host/a"
+    assert parent_url("https://host/a/b/?sig=x/y") == "https://host/a"
 
 
 # -------------------------------------------------------------------------------------------------
@@ -317,20 +317,20 @@ def step(
     """Write a file with a second one beside it, and a file into a folder."""
     made = [Path(each) for each in (out, figures and Path(figures) / "1.pdf") if each]
     for path in made:
-        check_free(path, overwrite=overwrite, resume=False)
+        check_writable(path, overwrite=overwrite, resume=False)
     if dry_run:
         return Outcome()
     for path in made:
         progress.say(f"{path}: begins")
-        with staged(path, overwrite=overwrite) as partial:
+        with atomic_output(path, overwrite=overwrite) as partial:
             write(partial)
     if out:
         Path(out).with_name("beside.txt").write_text(Invocation("x", (), {}, {"out": out}).command)
     return Outcome(tuple(made[:1]), tuple(made[1:]), failures=(f"{out}: something",))
 
 
-writing = places_may_be_urls(out=Form.TABLE, figures=Form.FILLED)(step)
-storing = places_may_be_urls(out=Form.STORE)(step)
+writing = accept_urls(out=OutputType.TABLE, figures=OutputType.FILES)(step)
+storing = accept_urls(out=OutputType.STORE)(step)
 
 
 def copy_of(store: Path) -> Callable[[Path], None]:
@@ -455,7 +455,7 @@ def test_an_upload_that_fails_half_way_loses_nothing(
     assert message.endswith(f"the result is complete and kept in {kept}/f.zarr; copy it from there")
     assert "secret" not in message
     assert open_features(kept / "f.zarr").id == open_features(features).id
-    with refused(FormatError, "memory://f.zarr: no Zarr group", "under way or was broken off"):
+    with refused(FormatError, "memory://f.zarr: no Zarr group", "in progress or was interrupted"):
         open_features("memory://f.zarr")
     with refused(ExistsError, "memory://f.zarr: exists already"):
         storing("memory://f.zarr", write=copy_of(features))
@@ -513,7 +513,7 @@ def test_what_may_not_be_written_is_told_before_any_work(
             "https://host/t.parquet: web servers are",
         ),
         ("simplecache::s3://b/t.parquet", {}, "chains of protocols are for reading only"),
-        ("memory://b/t.parquet", {"resume": True}, "--resume goes on with what is on this machine"),
+        ("memory://b/t.parquet", {"resume": True}, "--resume continues an output on this machine"),
         ("memory://b/t.pdf", {}, "the suffix .pdf promises another format"),
         ("nonsense://b/t.parquet", {}, "nonsense://b/t.parquet: no address"),
         ("memory://", {}, "memory://: has no name at its end"),

@@ -371,7 +371,7 @@ def test_a_remote_store_is_told_which_arrays_are_whole(
     assert remote["in/a"][2:4].tolist() == [[0, 0], [0, 0]]  # what Zarr takes it for
     for name in ("in/a", "b"):
         check_chunks(remote[name], "here")
-    assert store.whole == {"in/a"}
+    assert store.complete == {"in/a"}
     assert remote["in/a"][:2].all()
     with refused(FormatError, "chunk c/1/0 is missing"):
         _ = remote["in/a"][2:4]

@@ -18,7 +18,7 @@ from skiptool.sources.pictures.files import write_mask
 from skiptool.sources.pictures.intensities import write_intensities
 from skiptool.sources.pictures.manifest import EXPORTED, LISTED, escape_formula
 from skiptool.stores.dataset import DatasetStore, open_dataset
-from skiptool.stores.staging import whole_file
+from skiptool.stores.staging import atomic_file
 
 if TYPE_CHECKING:
     from skiptool.records import Int64
@@ -136,7 +136,7 @@ def draw_sheets(folder: Path, data: DatasetStore, what: str = "patches") -> None
             title=name,
             notes=f"{len(chosen)} of {len(ids)} {what} of {side}",
         )
-        with whole_file(sheet_of(folder, name)) as partial:
+        with atomic_file(sheet_of(folder, name)) as partial:
             partial.write_bytes(figure_bytes(figure, PictureFormat.PNG))
 
 
