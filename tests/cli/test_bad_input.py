@@ -280,7 +280,7 @@ BAD: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
         ("no input is written over",),
     ),
     "report missing": (1, ("report", "gone.parquet"), ("gone.parquet: no such",)),
-    "report of text": (1, ("report", "{odd}/text.txt"), ("no Parquet file",)),
+    "report of text": (1, ("report", "{odd}/text.txt"), ("not a Parquet file",)),
     "report of a model": (1, ("report", "{baseline}"), ("kind model", "which has no figure")),
     "report level": (2, ("report", "{shift}", "--level", "95"), ("level 95", "below 1")),
     "report format": (2, ("report", "{shift}", "--format", "gif"), ("--format 'gif'", "pdf")),
@@ -290,7 +290,7 @@ BAD: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
     "report figures parent": (1, ("report", "{shift}", "--figures", "no/f"), ("does not exist",)),
     "info missing": (1, ("info", "gone"), ("gone: no such file or folder",)),
     "info plain folder": (1, ("info", "{odd}/empty"), ("neither a store nor a model",)),
-    "info text": (1, ("info", "{odd}/text.txt"), ("no Parquet file",)),
+    "info text": (1, ("info", "{odd}/text.txt"), ("not a Parquet file",)),
 }
 
 

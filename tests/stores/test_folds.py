@@ -40,7 +40,7 @@ def store(tmp_path: Path) -> DatasetStore:
     return open_dataset(tmp_path / "d.zarr")
 
 
-def test_stored_folds_are_taken(store: DatasetStore) -> None:
+def test_stored_folds_are_used(store: DatasetStore) -> None:
     found = training_folds(store, None, None, seed=0)
     assert found.domain.name == "a"
     assert found.fold.tolist() == [0, 1, -1, 1, 0]
@@ -53,19 +53,19 @@ def test_stored_folds_are_taken(store: DatasetStore) -> None:
 
 
 @pytest.mark.parametrize("fold", [2, -1, 99])
-def test_an_unknown_fold_is_answered_with_the_known_ones(store: DatasetStore, fold: int) -> None:
+def test_unknown_fold_error_lists_the_known_ones(store: DatasetStore, fold: int) -> None:
     with refused(ArgumentError, f"--fold {fold}", store.path, "domain a", "[0, 1]"):
         training_folds(store, "a", None, seed=0).split(fold)
 
 
-def test_one_fold_leaves_nothing_to_train_on(tmp_path: Path) -> None:
+def test_single_fold_is_refused(tmp_path: Path) -> None:
     write_dataset(tmp_path / "d.zarr", [train(0), train(1)])
     found = training_folds(open_dataset(tmp_path / "d.zarr"), None, None, seed=0)
     with refused(ArgumentError, "domain a has 1 training subject, and training needs at least two"):
         found.split(0)
 
 
-def test_a_domain_without_training_samples_is_refused(store: DatasetStore) -> None:
+def test_domain_without_training_samples_is_refused(store: DatasetStore) -> None:
     for folds in (None, 2):
         with refused(ArgumentError, store.path, "domain b holds no training samples", "do: a"):
             training_folds(store, "b", folds, seed=0)
@@ -73,7 +73,7 @@ def test_a_domain_without_training_samples_is_refused(store: DatasetStore) -> No
         training_folds(store, "c", None, seed=0)
 
 
-def test_several_domains_must_be_chosen_from(tmp_path: Path) -> None:
+def test_domain_is_required_if_several_can_be_trained_on(tmp_path: Path) -> None:
     write_dataset(tmp_path / "2.zarr", [train(0, "a"), train(0, "b"), train(1, "b", 1)])
     two = open_dataset(tmp_path / "2.zarr")
     with refused(ArgumentError, "in 2 domains (a, b)", "--domain"):
@@ -86,8 +86,8 @@ def test_several_domains_must_be_chosen_from(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("column", ["cells", "foreground", None])
-def test_folds_are_dealt_anew_by_subject_and_density(tmp_path: Path, column: str | None) -> None:
-    """The test samples stay out, subjects stay together, the density is spread evenly."""
+def test_new_folds_are_assigned_by_subject_and_density(tmp_path: Path, column: str | None) -> None:
+    """Test samples are excluded, subjects stay together, and the density is balanced."""
     columns = [{} if column is None else {column: float(index)} for index in range(20)]
     samples = [
         sample(index, columns=columns[index], split=Split.TRAIN, fold=0)
@@ -122,8 +122,8 @@ def drawn(path: Path, rows: list[tuple[int, int]]) -> DatasetStore:
     return open_dataset(path)
 
 
-def test_validation_stays_with_the_first_draw(tmp_path: Path) -> None:
-    """Draws may lie mixed and differ in size; those of test samples do not count."""
+def test_validation_uses_the_first_draw(tmp_path: Path) -> None:
+    """Draws may be mixed and differ in size; those of test samples are ignored."""
     rows = [(0, 0), (0, 2), (1, 0), (0, 1), (1, 1), (1, 2), (0, 0), (1, 1)]
     found = training_folds(drawn(tmp_path / "d.zarr", rows), None, None, seed=0)
     assert found.draws == 3
@@ -149,7 +149,7 @@ def test_draws_of_a_subject_stay_together(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("draw", [None, 0, 5, 0.5, "first"])
-def test_one_draw_is_as_none(draw: object, tmp_path: Path) -> None:
+def test_single_draw_is_the_same_as_none(draw: object, tmp_path: Path) -> None:
     columns = {} if draw is None else {"draw": draw}
     other = {} if draw is None else {"draw": "second" if draw == "first" else 1}
     rows = [train(0, **columns), train(1, fold=1, **columns), sample(2, columns=other, **TEST)]
@@ -180,7 +180,7 @@ def test_draws_are_numbered_from_zero(
         training_folds(open_dataset(path), None, None, seed=0)
 
 
-def test_a_fold_lacks_a_draw(tmp_path: Path) -> None:
+def test_fold_without_a_draw_is_refused(tmp_path: Path) -> None:
     store = drawn(tmp_path / "d.zarr", [(0, 0), (1, 1), (2, 0), (2, 1), (0, 0)])
     found = training_folds(store, None, None, seed=0)
     assert found.split(0) == ([2, 3, 4], [1, 5])
@@ -191,7 +191,7 @@ def test_a_fold_lacks_a_draw(tmp_path: Path) -> None:
         training_folds(other, None, None, seed=0).split(0)
 
 
-def test_samples_are_those_of_the_fold_of_the_model(
+def test_validation_samples_are_those_of_the_fold_of_the_model(
     experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
     store = open_dataset(experiment.data)
@@ -218,7 +218,7 @@ def test_samples_are_those_of_the_fold_of_the_model(
         ({"lineage": None}, "does not say which fold"),
     ],
 )
-def test_a_model_of_another_split_is_told_and_the_others_go_on(
+def test_model_of_another_split_is_reported_and_skipped(
     change: dict[str, Any], words: str, experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
     good = sibling(experiment.baseline, tmp_path / "m/good", 1)

@@ -33,7 +33,7 @@ def rows(count: int, shape: tuple[int, ...], dtype: str) -> np.ndarray:
 @pytest.mark.parametrize(
     ("shape", "dtype"), [((40, 30, 3), "uint8"), ((40, 30), "uint8"), ((24, 8, 1), "float32")]
 )
-def test_shards_are_those_of_zarr_python(
+def test_written_shards_equal_those_of_zarr_python(
     tmp_path: Path, count: int, shape: tuple[int, ...], dtype: str
 ) -> None:
     values = rows(count, shape, dtype)
@@ -52,8 +52,8 @@ def test_shards_are_those_of_zarr_python(
 
 @pytest.mark.parametrize("count", [1, 2, 7, 8, 9, 20])
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
-def test_shards_that_grow_are_those_of_zarr_python(tmp_path: Path, count: int, dtype: str) -> None:
-    """Chunks of 2 rows, shards of 4 chunks; every chunk is committed by another run."""
+def test_growing_shards_equal_those_of_zarr_python(tmp_path: Path, count: int, dtype: str) -> None:
+    """Chunks of 2 rows, shards of 4 chunks; every chunk is committed by a different run."""
     values = rows(count, (5, 64), dtype)
     theirs, ours = pair(tmp_path, values, chunk=2)
     theirs[:] = values
@@ -67,7 +67,7 @@ def test_shards_that_grow_are_those_of_zarr_python(tmp_path: Path, count: int, d
     assert_same_files(ours, theirs)
 
 
-def test_what_was_written_and_not_committed_is_cut_off(tmp_path: Path) -> None:
+def test_uncommitted_bytes_are_cut_off(tmp_path: Path) -> None:
     values = rows(16, (5, 64), "float16")
     theirs, ours = pair(tmp_path, values, chunk=2)
     theirs[:] = values
@@ -79,7 +79,7 @@ def test_what_was_written_and_not_committed_is_cut_off(tmp_path: Path) -> None:
     assert_same_files(ours, theirs)
 
 
-def test_a_shard_whose_last_chunk_is_committed_gets_its_index_later(tmp_path: Path) -> None:
+def test_full_shard_without_an_index_is_completed(tmp_path: Path) -> None:
     values = rows(11, (5, 64), "float16")
     theirs, ours = pair(tmp_path, values, chunk=2)
     theirs[:] = values
@@ -102,7 +102,7 @@ def test_a_shard_whose_last_chunk_is_committed_gets_its_index_later(tmp_path: Pa
     assert_same_files(ours, theirs)
 
 
-def test_shards_that_are_not_what_was_noted(tmp_path: Path) -> None:
+def test_shards_that_do_not_match_the_sizes_are_refused(tmp_path: Path) -> None:
     values = rows(16, (5, 64), "float16")
     _, ours = pair(tmp_path, values, chunk=2)
     growing, sizes = GrowingShards(ours), []
@@ -124,7 +124,7 @@ def test_shards_that_are_not_what_was_noted(tmp_path: Path) -> None:
 
 @given(data=st.data())
 @settings(max_examples=30, deadline=None)
-def test_any_rows_are_those_that_zarr_python_reads(
+def test_rows_equal_those_read_by_zarr_python(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     count, chunk, shard = (data.draw(st.integers(1, most)) for most in (20, 5, 4))
@@ -145,8 +145,8 @@ def test_any_rows_are_those_that_zarr_python_reads(
     np.testing.assert_array_equal(again[:], values)
 
 
-def test_a_chunk_that_the_index_does_not_list_is_missing(tmp_path: Path) -> None:
-    """zarr-python reads zeros there, and leaves out what it takes for them."""
+def test_chunk_missing_from_the_index_is_an_error(tmp_path: Path) -> None:
+    """zarr-python reads zeros instead, and omits chunks of zeros."""
     values = rows(16, (5, 64), "float16")
     _, made = pair(tmp_path, values, chunk=2)
     made[:] = values
@@ -161,8 +161,8 @@ def test_a_chunk_that_the_index_does_not_list_is_missing(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("place", range(8))
-def test_any_changed_byte_is_found(tmp_path: Path, place: int) -> None:
-    """One byte in eight, and every length of the file."""
+def test_any_changed_byte_is_detected(tmp_path: Path, place: int) -> None:
+    """Change every eighth byte, and truncate the file there."""
     values = rows(4, (3, 8), "float16")
     _, made = pair(tmp_path, values, chunk=2)
     made[:] = values
@@ -179,7 +179,7 @@ def test_any_changed_byte_is_found(tmp_path: Path, place: int) -> None:
     np.testing.assert_array_equal(row_reader(made)[:], values)
 
 
-def test_a_chunk_that_says_it_holds_something_else(tmp_path: Path) -> None:
+def test_chunk_of_another_size_is_refused(tmp_path: Path) -> None:
     values = rows(4, (3, 8), "float16")
     _, made = pair(tmp_path, values, chunk=2)
     write_shard(made, 0, [compress(values[:2]), compress(values[:1])])
@@ -187,7 +187,7 @@ def test_a_chunk_that_says_it_holds_something_else(tmp_path: Path) -> None:
         _ = row_reader(made)[:]
 
 
-def test_arrays_of_others_are_read_by_zarr(tmp_path: Path) -> None:
+def test_foreign_arrays_are_read_by_zarr(tmp_path: Path) -> None:
     root = zarr.open_group(tmp_path / "s.zarr", mode="w", zarr_format=3)
     made = create_array(root, "a", (8, 2), "float32", chunk=2)
     assert row_reader(made) is made
@@ -200,7 +200,7 @@ def test_arrays_of_others_are_read_by_zarr(tmp_path: Path) -> None:
 
 
 def pair(folder: Path, values: np.ndarray, chunk: int) -> tuple[zarr.Array[Any], zarr.Array[Any]]:
-    """Create two arrays alike, of chunks of so many rows and shards of 4 chunks."""
+    """Create two equal arrays with chunks of this many rows and shards of 4 chunks."""
     root = zarr.open_group(folder / "s.zarr", mode="w", zarr_format=3)
     theirs, ours = (
         create_array(root, name, values.shape, str(values.dtype), chunk=chunk, shard=4 * chunk)
@@ -222,12 +222,12 @@ def assert_same_files(one: zarr.Array[Any], other: zarr.Array[Any]) -> None:
     assert found == expected
 
 
-def test_rows_that_lie_apart_in_memory_are_those_that_lie_together() -> None:
+def test_non_contiguous_rows_are_compressed_equally() -> None:
     values = rows(1, (40, 30), "uint8")[0].T
     assert compress(values) == compress(values.copy())
 
 
-def test_a_shard_that_cannot_be_written_leaves_nothing(
+def test_failed_write_of_a_shard_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = zarr.open_group(tmp_path / "s.zarr", mode="w", zarr_format=3)

@@ -21,7 +21,7 @@ def path_or_url(place: str | Path) -> Path | str:
 
     Examples
     --------
-    >>> str(located("file:///data/f.zarr")), located("s3://bucket/f.zarr")
+    >>> str(path_or_url("file:///data/f.zarr")), path_or_url("s3://bucket/f.zarr")
     ('/data/f.zarr', 's3://bucket/f.zarr')
     """
     word = str(place)
@@ -46,7 +46,7 @@ def redact(text: str) -> str:
 
     Examples
     --------
-    >>> public("https://me:secret@host/f.zarr?signature=abc")
+    >>> redact("https://me:secret@host/f.zarr?signature=abc")
     'https://host/f.zarr'
     """
     return _URL.sub(r"://\1", text)
@@ -82,7 +82,7 @@ def parent_url(url: str) -> str:
 
     Examples
     --------
-    >>> parent_of("s3://bucket/a/f.zarr/"), parent_of("memory://f.zarr")
+    >>> parent_url("s3://bucket/a/f.zarr/"), parent_url("memory://f.zarr")
     ('s3://bucket/a', 'memory:/')
     """
     return url.partition("?")[0].rstrip("/").rpartition("/")[0]
@@ -124,7 +124,7 @@ def redacted_name(url: str) -> str:
 
     Examples
     --------
-    >>> without_host("https://me:secret@host?key=secret"), without_host("s3://bucket/a/")
+    >>> redacted_name("https://me:secret@host?key=secret"), redacted_name("s3://bucket/a/")
     ('host', 'a')
     """
     address = url.partition("?")[0].rstrip("/")

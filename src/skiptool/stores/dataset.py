@@ -39,7 +39,7 @@ import zarr
 from skiptool.errors import ArgumentError, FormatError, MismatchError, suggestion
 from skiptool.names import IGNORE_LABEL, Kind, Split
 from skiptool.records import Progress, Sample, check_name, is_name
-from skiptool.stores.addresses import last_part, path_or_url, redact
+from skiptool.stores.addresses import path_or_url, redact
 from skiptool.stores.contents import SampleContent, count_content
 from skiptool.stores.journal import JOURNAL
 from skiptool.stores.lineage import Lineage, hash_bytes, parse_lineage
@@ -47,6 +47,7 @@ from skiptool.stores.remote import map_items
 from skiptool.stores.seals import check_store
 from skiptool.stores.shards import compress, row_reader
 from skiptool.stores.zarrs import (
+    OpenStore,
     member_names,
     open_array,
     open_group,
@@ -104,32 +105,19 @@ class Domain:
 
 
 @dataclass(frozen=True, slots=True)
-class DatasetStore:
+class DatasetStore(OpenStore):
     """An open dataset: its header, classes and domains; pixels are read on demand.
 
     Attributes
     ----------
-    place : Path or str
-        Local path or URL.
     copy : Path, optional
         Local copy of domains behind a URL, from which their pixels are read.
     """
 
-    place: Path | str
     lineage: Lineage
     classes: tuple[str, ...]
     domains: Mapping[str, Domain]
     copy: Path | None = None
-
-    @property
-    def path(self) -> Path | str:
-        """Name in messages: the local path, or the URL without credentials."""
-        return self.place if isinstance(self.place, Path) else redact(self.place)
-
-    @property
-    def name(self) -> str:
-        """Last component of the place, for display."""
-        return last_part(self.place)
 
     def domain(self, name: str) -> Domain:
         """Return a domain; refuse an unknown name."""

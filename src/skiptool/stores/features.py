@@ -78,6 +78,7 @@ from skiptool.stores.seals import check_store
 from skiptool.stores.shards import row_reader
 from skiptool.stores.staging import partial_path
 from skiptool.stores.zarrs import (
+    OpenStore,
     check_chunks,
     is_missing,
     open_array,
@@ -136,13 +137,11 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class FeatureStore:
+class FeatureStore(OpenStore):
     """An open feature store; activations are read in blocks of whole images, from any thread.
 
     Attributes
     ----------
-    place : Path or str
-        Local path or URL.
     where : str
         Name in messages: the place as the user gave it, without credentials.
     lineage : Lineage, optional
@@ -156,7 +155,6 @@ class FeatureStore:
     arrays : mapping of str to Layer
     """
 
-    place: Path | str
     where: str
     lineage: Lineage | None
     facts: Mapping[str, Any]
@@ -166,11 +164,6 @@ class FeatureStore:
 
     def __len__(self) -> int:
         return self.arrays[self.layers[0]].shape[0]
-
-    @property
-    def name(self) -> str:
-        """Last component of the place, for display."""
-        return last_part(self.place)
 
     @cached_property
     def id(self) -> str | None:

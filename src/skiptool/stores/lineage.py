@@ -159,7 +159,7 @@ def hash_json(value: object) -> str:
 
     Examples
     --------
-    >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    >>> hash_json({"a": 1, "b": 2}) == hash_json({"b": 2, "a": 1})
     True
     """
     text = json.dumps(_jsonable(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True)

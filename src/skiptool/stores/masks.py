@@ -25,11 +25,12 @@ import zarr
 
 from skiptool.errors import ArgumentError, FormatError
 from skiptool.names import Kind
-from skiptool.stores.addresses import last_part, path_or_url, redact
+from skiptool.stores.addresses import path_or_url, redact
 from skiptool.stores.lineage import Lineage, parse_lineage
 from skiptool.stores.seals import check_store, seal_store
 from skiptool.stores.shards import row_reader
 from skiptool.stores.zarrs import (
+    OpenStore,
     create_array,
     member_names,
     open_array,
@@ -104,21 +105,10 @@ class MaskWriter:
 
 
 @dataclass(frozen=True, slots=True)
-class MaskEntries:
+class MaskEntries(OpenStore):
     """The entries of a store of predicted masks, whatever its header."""
 
-    place: Path | str
     root: zarr.Group
-
-    @property
-    def path(self) -> Path | str:
-        """Name in messages: the local path, or the URL without credentials."""
-        return self.place if isinstance(self.place, Path) else redact(self.place)
-
-    @property
-    def name(self) -> str:
-        """Last component of the place, for display."""
-        return last_part(self.place)
 
     def names(self) -> list[str]:
         """Return the names of the entries in order of creation."""

@@ -325,15 +325,21 @@ class StoredModel:
     def facts(self) -> dict[str, Any]:
         """Return the columns that describe a model in tables and stores."""
         return {
-            "model": self.name,
-            "model_id": self.id,
-            "arch": self.architecture.arch,
-            "encoder": self.architecture.encoder,
-            "pruning": self.architecture.pruning,
+            **_network_facts(self.name, self.id, self.architecture),
             "fold": self.fold,
             "repeat": self.repeat,
             "parameter_count": self.parameter_count,
         }
+
+
+def _network_facts(name: str, model_id: str, architecture: Architecture) -> dict[str, Any]:
+    return {
+        "model": name,
+        "model_id": model_id,
+        "arch": architecture.arch,
+        "encoder": architecture.encoder,
+        "pruning": architecture.pruning,
+    }
 
 
 def model_identity(architecture: Architecture, tensors: Mapping[str, AnyArray]) -> dict[str, Any]:
@@ -510,16 +516,8 @@ class Ensemble:
 
     def facts(self) -> dict[str, Any]:
         """Return the columns that describe it in tables, like those of a model."""
-        return {
-            "model": self.name,
-            "model_id": self.id,
-            "arch": self.architecture.arch,
-            "encoder": self.architecture.encoder,
-            "pruning": self.architecture.pruning,
-            "fold": ENSEMBLE_FOLD,
-            "repeat": None,
-            "parameter_count": None,
-        }
+        network = _network_facts(self.name, self.id, self.architecture)
+        return {**network, "fold": ENSEMBLE_FOLD, "repeat": None, "parameter_count": None}
 
 
 def fold_ensembles(models: Sequence[StoredModel]) -> tuple[list[Ensemble], list[str]]:

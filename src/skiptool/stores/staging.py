@@ -134,8 +134,8 @@ def check_output_type(out: Path | str, output: OutputType, option: str = "--out"
 
     Examples
     --------
-    >>> check_form(Path("shift-0.5"), Form.TABLE)
-    >>> check_form(Path("r.pdf"), Form.PAGE)  # doctest: +ELLIPSIS
+    >>> check_output_type(Path("shift-0.5"), OutputType.TABLE)
+    >>> check_output_type(Path("r.pdf"), OutputType.PAGE)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     skiptool.errors.ArgumentError: --out r.pdf: the suffix .pdf promises another format, ...
     """

@@ -19,6 +19,7 @@ import stat
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -30,7 +31,7 @@ from zarr.storage import LocalStore
 
 from skiptool.errors import FormatError, SkiptoolError
 from skiptool.records import Progress
-from skiptool.stores.addresses import redact
+from skiptool.stores.addresses import last_part, redact
 from skiptool.stores.copies import restore_urls
 from skiptool.stores.remote import RemoteFolder, RemoteStore, map_items, open_store, read_error
 from skiptool.stores.seals import SEAL, seal_store
@@ -51,6 +52,23 @@ if sys.flags.optimize:
     )
 
 _UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.partial$")  # files that Zarr was writing when killed
+
+
+@dataclass(frozen=True, slots=True)
+class OpenStore:
+    """An open store at a local path or a URL."""
+
+    place: Path | str
+
+    @property
+    def path(self) -> Path | str:
+        """Name in messages: the local path, or the URL without credentials."""
+        return self.place if isinstance(self.place, Path) else redact(self.place)
+
+    @property
+    def name(self) -> str:
+        """Last component of the path or URL, for display."""
+        return last_part(self.place)
 
 
 def check_chunks(array: zarr.Array[Any], where: str) -> None:
