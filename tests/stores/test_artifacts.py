@@ -219,7 +219,11 @@ def test_damaged_parts_of_a_model_are_named(tmp_path: Path) -> None:
     with zipfile.ZipFile(model / "last.ckpt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("x", bytes(10**6))
     flip(model / "history.parquet", 200)
-    words = ("history.parquet: ", "last.ckpt: is damaged (it claims to hold 1,000,000", "whole: config")
+    words = (
+        "history.parquet: ",
+        "last.ckpt: is damaged (it claims to hold 1,000,000",
+        "whole: config",
+    )
     with refused(FormatError, model, *words):
         verify(model, Kind.MODEL)
 

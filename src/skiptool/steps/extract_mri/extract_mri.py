@@ -14,6 +14,7 @@ import numpy as np
 
 from skiptool.errors import ArgumentError, SourceError, suggestion
 from skiptool.exports.folders import qc_folder
+from skiptool.exports.sheets import evenly_spaced
 from skiptool.extraction import Extraction, ExtractionTarget, attempt, file_sizes
 from skiptool.figures.sheets import contact_sheet
 from skiptool.figures.style import figure_bytes
@@ -623,7 +624,5 @@ def _sheet_slices(domain: Domain) -> Int64:
     places = np.flatnonzero(np.asarray(domain.columns["foreground"]) > 0)
     if not len(places):
         places = np.arange(len(domain))
-    count = min(len(places), SHEET_SLICES)
-    spread = np.linspace(0, len(places) - 1, count).round().astype(np.int64)
-    chosen: Int64 = places[np.unique(spread)]
+    chosen: Int64 = places[evenly_spaced(len(places), SHEET_SLICES)]
     return chosen
