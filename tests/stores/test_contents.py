@@ -1,4 +1,4 @@
-"""What came in: counts against the pixels of the store, and what is warned of."""
+"""Contents: counts against the pixels of the store, and warnings."""
 
 from __future__ import annotations
 

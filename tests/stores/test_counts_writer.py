@@ -105,16 +105,20 @@ def test_constant_reference_channel_separates_other_values(tmp_path: Path) -> No
 
 def test_only_columns_that_agree_in_every_row_are_kept(tmp_path: Path) -> None:
     columns: dict[str, Any] = {
-        **{"subject": ["a", "a", "b", "b", "b"], "slice": [0, 1, 0, 1, 2]},
-        **{"site": ["x", "x", "y", "y", "y"], "images": ["p", "q", "r", "s", "t"]},
+        "subject": ["a", "a", "b", "b", "b"],
+        "slice": [0, 1, 0, 1, 2],
+        "site": ["x", "x", "y", "y", "y"],
+        "images": ["p", "q", "r", "s", "t"],
         "mpp": [0.5, 0.5, np.nan, np.nan, np.nan],
     }
     pooled = open_counts(counted(tmp_path / "c.zarr", layers(5), together=2, **columns))
     found = dict(pooled.columns)
     np.testing.assert_array_equal(found.pop("mpp"), [0.5, np.nan, np.nan])
     assert {name: values.tolist() for name, values in found.items()} == {
-        **{"id": ["im000", "im002", "im004"], "subject": ["a", "b", "b"]},
-        **{"site": ["x", "y", "y"], "images": [2, 2, 1]},
+        "id": ["im000", "im002", "im004"],
+        "subject": ["a", "b", "b"],
+        "site": ["x", "y", "y"],
+        "images": [2, 2, 1],
     }
     del columns["mpp"]
     single = open_counts(counted(tmp_path / "d.zarr", layers(5), **columns))

@@ -82,8 +82,11 @@ def test_dataset_round_trip(
             row = {column: values[place] for column, values in found.columns.items()}
             assert row.pop("digest")
             assert row == {
-                **{"id": each.id, "subject": each.subject, "split": each.split.value},
-                **{"fold": each.fold, **each.columns},
+                "id": each.id,
+                "subject": each.subject,
+                "split": each.split.value,
+                "fold": each.fold,
+                **each.columns,
             }
 
 
@@ -93,8 +96,18 @@ def test_layout_matches_the_specification(dataset: Path) -> None:
     assert root["attributes"]["classes"] == list(CLASSES)
     assert root["attributes"]["ignore_index"] == 255
     assert set(root["attributes"]) == {
-        *("kind", "format_version", "skiptool_version", "command", "parameters", "created"),
-        *("id", "inputs", "classes", "ignore_index", "contents", "seal"),
+        "kind",
+        "format_version",
+        "skiptool_version",
+        "command",
+        "parameters",
+        "created",
+        "id",
+        "inputs",
+        "classes",
+        "ignore_index",
+        "contents",
+        "seal",
     }
     assert sorted(path.name for path in dataset.iterdir()) == ["a", "b grey", "zarr.json"]
     arrays = {

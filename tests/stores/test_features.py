@@ -148,7 +148,10 @@ def test_layout_matches_the_specification(features: Path) -> None:
     assert attributes["layers"] == list(ORDER)
     assert {name: attributes[name] for name in FACTS} == FACTS
     assert sorted(path.name for path in features.iterdir()) == [
-        *("layers", "ranges", "samples", "zarr.json")
+        "layers",
+        "ranges",
+        "samples",
+        "zarr.json",
     ]
     for layer, channels in LAYERS.items():
         meta = json.loads((features / f"layers/{layer}/zarr.json").read_text())

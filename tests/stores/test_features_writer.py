@@ -246,8 +246,18 @@ def test_leftover_of_a_version_without_shards_is_refused(tmp_path: Path) -> None
 
 
 RESNET18 = {
-    **{"input": 3, "enc1": 64, "enc2": 64, "enc3": 128, "enc4": 256, "enc5": 512},
-    **{"dec4": 256, "dec3": 128, "dec2": 64, "dec1": 32, "dec0": 16, "head": 2},
+    "input": 3,
+    "enc1": 64,
+    "enc2": 64,
+    "enc3": 128,
+    "enc4": 256,
+    "enc5": 512,
+    "dec4": 256,
+    "dec3": 128,
+    "dec2": 64,
+    "dec1": 32,
+    "dec0": 16,
+    "head": 2,
 }
 
 

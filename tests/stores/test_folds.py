@@ -33,8 +33,12 @@ def train(
 def store(tmp_path: Path) -> DatasetStore:
     """Return a dataset with samples 0 1 1 0 and a test sample in a; test samples only in b."""
     samples = [
-        *(train(0), train(1, fold=1), sample(2, "a", columns={}, **TEST), train(3, fold=1)),
-        *(train(4), sample(0, "b", columns={}, **TEST)),
+        train(0),
+        train(1, fold=1),
+        sample(2, "a", columns={}, **TEST),
+        train(3, fold=1),
+        train(4),
+        sample(0, "b", columns={}, **TEST),
     ]
     write_dataset(tmp_path / "d.zarr", samples)
     return open_dataset(tmp_path / "d.zarr")

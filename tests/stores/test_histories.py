@@ -15,12 +15,21 @@ from skiptool.stores.models import CONFIG, configuration
 from skiptool.stores.tables import open_table, write_table
 
 COLUMNS: dict[str, Any] = {
-    **{"epoch": [0, 0], "split": ["train", "validation"], "loss": [1.0, 0.5]},
-    **{"mIoU": [float("nan"), 0.25], "lr": [1e-4, 1e-4], "seconds": [2.0, None]},
+    "epoch": [0, 0],
+    "split": ["train", "validation"],
+    "loss": [1.0, 0.5],
+    "mIoU": [float("nan"), 0.25],
+    "lr": [1e-4, 1e-4],
+    "seconds": [2.0, None],
 }
 PARAMETERS: dict[str, Any] = {
-    **{"domain": "a", "encoder": "resnet18", "folds": 5, "skips": "2,3,4"},
-    **{"fold": 3, "epochs": 1, "lr": 1e-4},
+    "domain": "a",
+    "encoder": "resnet18",
+    "folds": 5,
+    "skips": "2,3,4",
+    "fold": 3,
+    "epochs": 1,
+    "lr": 1e-4,
 }
 MODEL_ID = "0123456789abcdef" * 2
 
@@ -52,10 +61,18 @@ def test_facts_come_from_the_header(tmp_path: Path) -> None:
     assert len(own) == 32
     assert own != MODEL_ID
     assert facts == {
-        **{"model": "resnet18-L1/fold3", "arch": "unet", "encoder": "resnet18"},
-        **{"pruning": "L1-pruned", "fold": 3, "repeat": 0},
-        **{"parameter_count": None, "best_epoch": None, "samples": None},
-        **{"dataset": "d e.zarr", "dataset_id": "d" * 32, "domain": "a"},
+        "model": "resnet18-L1/fold3",
+        "arch": "unet",
+        "encoder": "resnet18",
+        "pruning": "L1-pruned",
+        "fold": 3,
+        "repeat": 0,
+        "parameter_count": None,
+        "best_epoch": None,
+        "samples": None,
+        "dataset": "d e.zarr",
+        "dataset_id": "d" * 32,
+        "domain": "a",
         "protocol": {"folds": 5, "epochs": 1, "lr": 1e-4},
     }
 
@@ -116,8 +133,12 @@ def test_file_name_is_the_last_source(
 @pytest.mark.parametrize(
     "change",
     [
-        *({"encoder": 7}, {"skips": "0,9"}, {"skips": [1, 2]}, {"skips": "1,x"}),
-        *({"arch": "nonsense"}, {"encoder": None}),
+        {"encoder": 7},
+        {"skips": "0,9"},
+        {"skips": [1, 2]},
+        {"skips": "1,x"},
+        {"arch": "nonsense"},
+        {"encoder": None},
     ],
 )
 def test_invalid_header_is_ignored(tmp_path: Path, change: dict[str, Any]) -> None:

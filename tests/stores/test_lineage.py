@@ -66,8 +66,14 @@ def test_header_round_trip(kind: Kind) -> None:
     assert parse_lineage(header.as_json(), "here", kind) == header
     assert header.as_json()["inputs"] == dict(MAKING.inputs)
     assert list(header.as_json()) == [
-        *("kind", "format_version", "skiptool_version", "command"),
-        *("parameters", "created", "id", "inputs"),
+        "kind",
+        "format_version",
+        "skiptool_version",
+        "command",
+        "parameters",
+        "created",
+        "id",
+        "inputs",
     ]
 
 

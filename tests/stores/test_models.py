@@ -118,8 +118,13 @@ def test_facts_of_a_model(model: Path) -> None:
     stored = open_model(model)
     assert stored.architecture == PRUNED
     assert stored.facts() == {
-        **{"model": "resnet18-L1/fold1", "model_id": stored.id, "arch": "unet"},
-        **{"encoder": "resnet18", "pruning": "L1-pruned", "fold": 1, "repeat": 0},
+        "model": "resnet18-L1/fold1",
+        "model_id": stored.id,
+        "arch": "unet",
+        "encoder": "resnet18",
+        "pruning": "L1-pruned",
+        "fold": 1,
+        "repeat": 0,
         "parameter_count": 6,
     }
     assert stored.lineage is not None
@@ -491,8 +496,11 @@ def test_unsupported_networks_are_refused(change: Mapping[str, Any]) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        *({"decoder_use_norm": True}, {"decoder_use_batchnorm": True}, {"activation": "softmax2d"}),
-        *({"activation": "sigmoid"}, {"_private": 3}),
+        {"decoder_use_norm": True},
+        {"decoder_use_batchnorm": True},
+        {"activation": "softmax2d"},
+        {"activation": "sigmoid"},
+        {"_private": 3},
     ],
     ids=str,
 )

@@ -500,7 +500,8 @@ def check_equal_of_remote_datasets(found: DatasetStore, local: DatasetStore) -> 
     for name, domain in local.domains.items():
         other = found.domains[name]
         assert (other.height, other.width, other.channels) == (
-            *(domain.height, domain.width),
+            domain.height,
+            domain.width,
             domain.channels,
         )
         assert {key: list(values) for key, values in other.columns.items()} == {

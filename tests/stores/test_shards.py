@@ -1,4 +1,4 @@
-"""What is written and read beside zarr-python, against what zarr-python writes and reads."""
+"""Shards written and read without zarr-python, compared with zarr-python itself."""
 
 from __future__ import annotations
 

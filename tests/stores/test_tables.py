@@ -41,7 +41,11 @@ from skiptool.stores.tables import (
 from small_stores import CLASSES, HOSTILE_JSON, MAKING, flip, refused
 
 COUNTS: dict[str, Any] = {
-    **{"model": "m", "model_id": "1", "fold": None, "shift": "brightness", "factor": 0.5},
+    "model": "m",
+    "model_id": "1",
+    "fold": None,
+    "shift": "brightness",
+    "factor": 0.5,
     "sample": ["b", "b", "a", "a"],
     "truth": ["background", "cell", "background", "cell"],
     "pixels": np.array([1, 0, 2, 4]),
@@ -151,7 +155,9 @@ def test_other_types_are_accepted_if_lossless(table: Path) -> None:
     rewrite(table, wide.set_column(1, "model_id", data["model_id"].cast("large_string")))
     found = open_table(table, Kind.PREDICTIONS)
     assert [found.data.schema.field(name).type for name in ("pixels", "model", "model_id")] == [
-        *(pa.int64(), pa.string(), pa.string())
+        pa.int64(),
+        pa.string(),
+        pa.string(),
     ]
     for column in (["many"] * 4, [0.5, 1.0, 2.0, 3.0], [[1]] * 4):
         torn = data.set_column(data.column_names.index("pixels"), "pixels", pa.array(column))
@@ -399,7 +405,8 @@ def test_table_from_before_repeats_is_read_as_the_first(tmp_path: Path) -> None:
     pq.write_table(pq.read_table(path).drop_columns(["repeat"]), path)
     found = open_table(path, Kind.PREDICTIONS)
     assert found.columns(["repeat", "pixels"]) == {
-        **{"repeat": [0, 0, None, None], "pixels": [1, 2, 3, 4]},
+        "repeat": [0, 0, None, None],
+        "pixels": [1, 2, 3, 4],
     }
     assert found.data.schema.field("repeat").type == pa.int64()
 
@@ -643,11 +650,20 @@ def test_prediction_columns_are_ordered_by_sample_truth_and_prediction(
     assert list(zip(*found.values(), strict=True)) == expected
     same = {name: set(values) for name, values in table.columns(list(PREDICTIONS)[:15]).items()}
     assert same == {
-        **{"model": {"resnet18-L0/fold2"}, "model_id": {"ab"}, "arch": {"unet"}},
-        **{"encoder": {"resnet18"}, "pruning": {"baseline"}, "fold": {2}, "repeat": {1}},
+        "model": {"resnet18-L0/fold2"},
+        "model_id": {"ab"},
+        "arch": {"unet"},
+        "encoder": {"resnet18"},
+        "pruning": {"baseline"},
+        "fold": {2},
+        "repeat": {1},
         "parameter_count": {9},
-        **{"dataset": {"d.zarr"}, "dataset_id": {store.lineage.id}, "domain": {"a"}},
-        **{"split": {"test", "train"}, "shift": {"brightness"}, "factor": {0.5}},
+        "dataset": {"d.zarr"},
+        "dataset_id": {store.lineage.id},
+        "domain": {"a"},
+        "split": {"test", "train"},
+        "shift": {"brightness"},
+        "factor": {0.5},
         "clean_skips": {None},
     }
 

@@ -166,7 +166,9 @@ def test_stores_below_a_folder_are_found(memory: AbstractFileSystem) -> None:
     assert kinds["memory://all/t.parquet"] is None
     assert kinds["memory://all/.x.zarr.partial"] == ""
     assert [is_folder_at(f"memory://all{name}") for name in ("", "/f.zarr", "/t.parquet")] == [
-        *(True, False, False)
+        True,
+        False,
+        False,
     ]
     with refused(FormatError, "http://127.0.0.1:9/x: nothing", "a web server lists no folders"):
         find_feature_stores("http://127.0.0.1:9/x")

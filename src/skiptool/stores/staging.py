@@ -103,7 +103,7 @@ class OutputType(Enum):
 
     @property
     def is_file(self) -> bool:
-        """Whether it is a single file, not a folder."""
+        """True for a single file, False for a folder."""
         return self in (OutputType.TABLE, OutputType.PAGE)
 
     def adds_to_folder(self, name: str) -> bool:

@@ -505,7 +505,7 @@ class _UrlProgress:
 
     @property
     def quiet(self) -> bool:
-        """Whether nothing is shown."""
+        """True if nothing is shown."""
         return self._progress.quiet
 
 
