@@ -294,7 +294,7 @@ def test_foreign_stores_need_listing_or_consolidated_metadata(
 
 def test_other_urls_are_refused(web: SimpleNamespace, dataset: Path, s3: str) -> None:
     for url in (f"{web.host}/nowhere.zarr", "memory://nowhere", f"{s3}/nowhere", "s3://nowhere/f"):
-        with refused(FormatError, url, "no Zarr group", "expected a feature store"):
+        with refused(FormatError, url, "not a Zarr group", "expected a feature store"):
             open_features(url)
     with refused(FormatError, f"{web.host}/d.zarr", "is of kind 'dataset', expected 'features'"):
         open_features(f"{web.host}/{dataset.name}")
@@ -634,7 +634,7 @@ def test_replaced_remote_dataset_is_detected(
     with refused(FormatError, web_of_remote_datasets.url, "was replaced while it was read"):
         check_unchanged(store)
     shutil.rmtree(dataset)
-    with refused(FormatError, web_of_remote_datasets.url, "no Zarr group"):
+    with refused(FormatError, web_of_remote_datasets.url, "not a Zarr group"):
         check_unchanged(store)
 
 

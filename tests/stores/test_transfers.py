@@ -459,7 +459,9 @@ def test_failed_upload_loses_nothing(
     assert message.endswith(f"the result is complete and kept in {kept}/f.zarr; copy it from there")
     assert "secret" not in message
     assert open_features(kept / "f.zarr").id == open_features(features).id
-    with refused(FormatError, "memory://f.zarr: no Zarr group", "in progress or was interrupted"):
+    with refused(
+        FormatError, "memory://f.zarr: not a Zarr group", "in progress or was interrupted"
+    ):
         open_features("memory://f.zarr")
     with refused(ExistsError, "memory://f.zarr: exists already"):
         storing("memory://f.zarr", write=copy_of(features))

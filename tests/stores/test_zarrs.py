@@ -316,9 +316,9 @@ def test_pipe_is_refused_without_waiting(root: zarr.Group, tmp_path: Path) -> No
     for name in ("a/zarr.json", "zarr.json"):
         (tmp_path / "s.zarr" / name).unlink()
         os.mkfifo(tmp_path / "s.zarr" / name)
-    with refused(FormatError, "here", "is no file"):
+    with refused(FormatError, "here", "is not a regular file"):
         open_group(root, "a", "here")
-    with refused(FormatError, "s.zarr", "is no file"):
+    with refused(FormatError, "s.zarr", "is not a regular file"):
         open_root(tmp_path / "s.zarr", "dataset")
 
 

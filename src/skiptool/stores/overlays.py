@@ -62,7 +62,7 @@ def open_overlays(folder: Path) -> tuple[Lineage, list[dict[str, Any]]]:
     try:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise FormatError(f"{folder / INDEX}: no readable JSON ({error})") from error
+        raise FormatError(f"{folder / INDEX}: not readable as JSON ({error})") from error
     header = parse_lineage(index, str(folder / INDEX), Kind.OVERLAYS)
     pictures = index.get("pictures")
     if not isinstance(pictures, list) or not all(isinstance(entry, dict) for entry in pictures):

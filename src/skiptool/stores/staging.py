@@ -189,7 +189,7 @@ def check_target(url: str, output: OutputType, option: str, *, resume: bool = Fa
         if inside or (target == source and not adds):
             raise ArgumentError(
                 f"{option} {where}: is an input of this command or lies in one "
-                f"({redact(source)}), and no input is written over; give another URL"
+                f"({redact(source)}), and inputs are never overwritten; give another URL"
             )
         if source.startswith(f"{target}/") and not adds:
             raise ArgumentError(
@@ -250,7 +250,7 @@ def check_not_input(out: Path, *, replaces: bool = False) -> None:
             continue
         if _is_same_path(out, source):
             raise ArgumentError(
-                f"{out}: is an input of this command ({source}), and no input is written over; "
+                f"{out}: is an input of this command ({source}), and inputs are never overwritten; "
                 "give another path"
             )
         parents = Path(os.path.realpath(source)).parents
@@ -317,7 +317,7 @@ def check_writable(out: Path, *, overwrite: bool, resume: bool) -> None:
         If the output or the remains of an interrupted run exist and must not be replaced.
     """
     if out.name in ("", ".."):
-        raise SourceError(f"{out}: no file name; give --out a path that ends in a name")
+        raise SourceError(f"{out}: has no file name; give --out a path that ends in a name")
     check_slashes(out)
     check_not_input(out, replaces=overwrite and out.is_dir())
     if not out.parent.is_dir():

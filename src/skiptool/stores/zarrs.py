@@ -116,7 +116,9 @@ def refuse_pipe(file: Path, where: str) -> None:
     except OSError:
         return
     if not stat.S_ISREG(mode):
-        raise FormatError(f"{where}: {file} is no file; the store is damaged, make it again")
+        raise FormatError(
+            f"{where}: {file} is not a regular file; the store is damaged, make it again"
+        )
 
 
 def _is_filled(file: str) -> bool:
@@ -166,7 +168,7 @@ def open_root(place: Path | str, kind: str, formats: Sequence[Literal[2, 3]] = (
     upload = ""
     if isinstance(place, str) and RemoteFolder(place).is_partly_uploaded():
         upload = ", and an upload to it is in progress or was interrupted"
-    raise FormatError(f"{where}: no Zarr group (format 3), expected a {kind} store{upload}")
+    raise FormatError(f"{where}: not a Zarr group (format 3), expected a {kind} store{upload}")
 
 
 def open_group(group: zarr.Group, name: str, where: str) -> zarr.Group:
