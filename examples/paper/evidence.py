@@ -210,7 +210,7 @@ def _dark_rows(inputs: Inputs) -> Iterator[dict[str, Any]]:
         *("dataset", "domain", "reference_domain", "bins", "range_rule"),
     )
     for table in inputs.shifts:
-        columns = table.lacking("channel").columns(names)
+        columns = table.where_null("channel").columns(names)
         for values in zip(*(columns[name] for name in names), strict=True):
             row: dict[str, Any] = dict(zip(names, values, strict=True))
             of = (row["arch"], row["shift"], row["factor"], row["reference_shift"], row["metric"])

@@ -106,7 +106,7 @@ def forecast_table(inputs: Inputs) -> str:
     """Lay out the errors of the forecast; empty where nothing can be fitted."""
     layers: dict[str, list[object]] = {name: [] for name in COLUMNS}
     for table in inputs.shifts:
-        for name, column in table.lacking("channel").columns(COLUMNS).items():
+        for name, column in table.where_null("channel").columns(COLUMNS).items():
             layers[name] += column
     lines, splits = [], []
     for fit in fit_losses(scores(inputs.totals()), layers):

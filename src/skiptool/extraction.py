@@ -20,7 +20,7 @@ from skiptool.records import Outcome, Progress
 from skiptool.stores.artifacts import is_complete
 from skiptool.stores.contents import contents_tables
 from skiptool.stores.lineage import Invocation
-from skiptool.stores.staging import check_free, staged
+from skiptool.stores.staging import atomic_output, check_writable
 from skiptool.stores.zarrs import record_failures, recorded_failures
 
 Input = TypeVar("Input")
@@ -97,8 +97,8 @@ class ExtractionTarget:
         ExistsError
             If something is there that may not be replaced.
         """
-        check_free(self.out, overwrite=self.overwrite, resume=self.resume)
-        check_free(self.qc, overwrite=False, resume=True)  # an existing folder is added to
+        check_writable(self.out, overwrite=self.overwrite, resume=self.resume)
+        check_writable(self.qc, overwrite=False, resume=True)  # an existing folder is added to
         if self.export is not None:
             check_export(self.export, self.out, resume=self.resume)
 
@@ -136,7 +136,9 @@ class Extraction(ABC):
             if complete:
                 self.failures = recorded_failures(out)
             else:
-                with staged(out, overwrite=self.target.overwrite, resume=resume) as partial_out:
+                with atomic_output(
+                    out, overwrite=self.target.overwrite, resume=resume
+                ) as partial_out:
                     self.write(partial_out)
                     record_failures(partial_out, self.failures)
             side_outputs = self.write_side_outputs()

@@ -519,7 +519,7 @@ def test_the_forecast_is_that_of_the_report(claims: ModuleType, tmp_path: Path) 
     dark = distances(tmp_path / "dark.parquet")  # of another dataset, for the claims
     text = claims.everything([dark], [scored, measured])
     inputs = claims.read_inputs([scored, measured])
-    layers = inputs.shifts[0].lacking("channel").columns(COLUMNS)
+    layers = inputs.shifts[0].where_null("channel").columns(COLUMNS)
     fits = fit_losses(scores(inputs.totals()), layers)
     assert "of\nthe test images." in text
     assert len(fits) == 10

@@ -10,8 +10,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from skiptool.errors import ArgumentError
-from skiptool.stores.addresses import check_slashes, located, without_host
-from skiptool.stores.staging import Form, add_protected, check_form, check_not_input, check_target
+from skiptool.stores.addresses import check_slashes, path_or_url, redacted_name
+from skiptool.stores.staging import (
+    OutputType,
+    add_protected_inputs,
+    check_not_input,
+    check_output_type,
+    check_target,
+)
 
 
 def input_paths(words: Sequence[str]) -> list[Path | str]:
@@ -28,9 +34,9 @@ def input_paths(words: Sequence[str]) -> list[Path | str]:
     found: list[str] = []
     for word in words:
         found += _from_stdin() if word == "-" else [word]
-    located = [parse_path(word) for word in found]
-    add_protected(located)
-    return located
+    places = [parse_path(word) for word in found]
+    add_protected_inputs(places)
+    return places
 
 
 def input_path(word: str, what: str) -> Path | str:
@@ -58,7 +64,7 @@ def parse_path(word: str) -> Path | str:
     if not word:
         raise ArgumentError("an empty path is given; is a variable of the shell not set?")
     check_slashes(word)
-    return located(word)
+    return path_or_url(word)
 
 
 def refuse_url(word: str | Path, remedy: str) -> None:
@@ -71,7 +77,7 @@ def refuse_url(word: str | Path, remedy: str) -> None:
     """
     found = _URL.match(str(word))
     if found is not None and not os.path.lexists(word):
-        raise ArgumentError(f"{found[1]}://.../{without_host('://' + found[2])}: {remedy}")
+        raise ArgumentError(f"{found[1]}://.../{redacted_name('://' + found[2])}: {remedy}")
 
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", re.DOTALL)
@@ -109,19 +115,23 @@ def stdin_text(what: str) -> str:
 # Output paths as they are typed: what each command writes where, and what it must not touch.
 
 
-_EXTRACTED: Final = {"out": Form.STORE, "qc": Form.FOLDER, "export": Form.FOLDER}
+_EXTRACTED: Final = {"out": OutputType.STORE, "qc": OutputType.FOLDER, "export": OutputType.FOLDER}
 
-WRITTEN: Final[Mapping[str, Mapping[str, Form]]] = {
-    "synth": {"out": Form.STORE, "export": Form.FOLDER, "save_templates": Form.FOLDER},
+WRITTEN: Final[Mapping[str, Mapping[str, OutputType]]] = {
+    "synth": {
+        "out": OutputType.STORE,
+        "export": OutputType.FOLDER,
+        "save_templates": OutputType.FOLDER,
+    },
     "extract wsi": _EXTRACTED,
     "extract images": _EXTRACTED,
     "extract mri": _EXTRACTED,
-    "train": {"out": Form.FOLDER},
-    "predict": {"out": Form.TABLE, "masks": Form.STORE, "overlays": Form.FOLDER},
-    "features": {"out": Form.STORES},
-    "hellinger": {"out": Form.TABLE},
-    "report": {"out": Form.PAGE, "figures": Form.FILLED},
-    "study": {"out": Form.FOLDER},
+    "train": {"out": OutputType.FOLDER},
+    "predict": {"out": OutputType.TABLE, "masks": OutputType.STORE, "overlays": OutputType.FOLDER},
+    "features": {"out": OutputType.STORES},
+    "hellinger": {"out": OutputType.TABLE},
+    "report": {"out": OutputType.PAGE, "figures": OutputType.FILES},
+    "study": {"out": OutputType.FOLDER},
 }
 """Options that name what a command writes, and what that is."""
 
@@ -187,12 +197,12 @@ def check_outputs(command: str, given: Mapping[str, Any]) -> None:
             if name not in _UPLOADED.get(command, ()):
                 refuse_url(word, f"{option} is written to a local disk only; give a local path")
             check_slashes(word)
-            place = located(word)
+            place = path_or_url(word)
             if isinstance(place, str):
                 check_target(place, form, option, resume=bool(given.get("resume")))
             else:
                 check_not_input(place)
-                check_form(place, form, option)
+                check_output_type(place, form, option)
             key = place.rstrip("/") if isinstance(place, str) else Path(os.path.realpath(place))
             if key in found:
                 raise ArgumentError(f"{option} {word}: is {found[key]} too; give another path")
@@ -202,7 +212,7 @@ def check_outputs(command: str, given: Mapping[str, Any]) -> None:
 def goes_to_url(command: str, given: Mapping[str, Any]) -> bool:
     """Say whether a command was asked to write to a URL: nothing of it can be gone on with."""
     words = [word for name in WRITTEN.get(command, {}) for word in _words(given.get(name))]
-    return any(isinstance(located(word), str) for word in words)
+    return any(isinstance(path_or_url(word), str) for word in words)
 
 
 def typed_inputs(command: str, given: Mapping[str, Any]) -> list[str]:

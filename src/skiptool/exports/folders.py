@@ -13,7 +13,7 @@ from pathlib import Path
 
 from skiptool.errors import ExistsError, FormatError
 from skiptool.stores.dataset import DatasetStore, open_dataset
-from skiptool.stores.staging import check_free, clear_leftovers, staged
+from skiptool.stores.staging import atomic_output, check_writable, clear_leftovers
 
 LINEAGE = "lineage.json"
 
@@ -48,7 +48,7 @@ def check_export(folder: Path, out: Path, *, resume: bool) -> None:
     ExistsError
         If the folder holds anything else, including pictures of another dataset.
     """
-    check_free(folder, overwrite=False, resume=True)
+    check_writable(folder, overwrite=False, resume=True)
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     made_from = _made_from(folder)
@@ -78,7 +78,7 @@ def export_folder(folder: Path, data: DatasetStore) -> Iterator[Path | None]:
         clear_leftovers(folder)
         yield None
         return
-    with staged(folder, overwrite=True) as partial:
+    with atomic_output(folder, overwrite=True) as partial:
         partial.mkdir()
         yield partial
 

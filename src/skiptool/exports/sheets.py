@@ -11,7 +11,7 @@ from skiptool.figures.sheets import contact_sheet
 from skiptool.figures.style import figure_bytes
 from skiptool.names import IGNORE_LABEL, PictureFormat
 from skiptool.stores.dataset import DatasetStore
-from skiptool.stores.staging import whole_file
+from skiptool.stores.staging import atomic_file
 
 if TYPE_CHECKING:
     from skiptool.records import Int64
@@ -51,7 +51,7 @@ def draw_sheets(folder: Path, data: DatasetStore, what: str = "patches") -> None
             title=name,
             notes=f"{len(chosen)} of {len(ids)} {what} of {side}",
         )
-        with whole_file(sheet_of(folder, name)) as partial:
+        with atomic_file(sheet_of(folder, name)) as partial:
             partial.write_bytes(figure_bytes(figure, PictureFormat.PNG))
 
 

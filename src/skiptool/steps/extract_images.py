@@ -45,9 +45,9 @@ from skiptool.sources.pictures.samples import Item, ReadOptions, read_samples, s
 from skiptool.splits import SplitInput, SplitOptions, assign_splits
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
-from skiptool.stores.lineage import Invocation, digest
-from skiptool.stores.staging import Form
-from skiptool.stores.transfers import places_may_be_urls
+from skiptool.stores.lineage import Invocation, hash_json
+from skiptool.stores.staging import OutputType
+from skiptool.stores.transfers import accept_urls
 from skiptool.stores.zarrs import report_failures
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 EXPORTERS = {ExportFormat.PNG: export_pairs, ExportFormat.NNUNET: export_nnunet}
 
 
-@places_may_be_urls(out=Form.STORE)
+@accept_urls(out=OutputType.STORE)
 def extract_images(
     out: Path | str,
     *,
@@ -362,7 +362,7 @@ def _label_options(labels: Mapping[Key, str]) -> list[str]:
 def _fingerprint(rows: Sequence[Row]) -> str:
     """Hash the rows and the sizes of their files: a resumed run must find the same inputs."""
     paths = [Path(row[name]) for row in rows for name in FILE_COLUMNS if row.get(name)]
-    return digest([[dict(row) for row in rows], file_sizes(paths)])
+    return hash_json([[dict(row) for row in rows], file_sizes(paths)])
 
 
 def _sample_bytes(item: Item) -> int:

@@ -38,14 +38,20 @@ from skiptool.errors import ArgumentError, FormatError, MismatchError, suggestio
 from skiptool.names import Kind, Metric, RangeRule, ShiftKind
 from skiptool.parallel import available_cores, dask_mapper, thread_map
 from skiptool.records import SILENT, Outcome, Progress, Table, as_path
-from skiptool.stores.addresses import located, public
-from skiptool.stores.artifacts import check_unchanged, feature_folder, is_folder
+from skiptool.stores.addresses import path_or_url, redact
+from skiptool.stores.artifacts import check_unchanged, find_feature_stores, is_folder
 from skiptool.stores.counts import open_activations
 from skiptool.stores.features import FeatureStore
-from skiptool.stores.lineage import Invocation, lineage
-from skiptool.stores.staging import Form, check_form, check_free, protect_inputs, staged
+from skiptool.stores.lineage import Invocation, create_lineage
+from skiptool.stores.staging import (
+    OutputType,
+    atomic_output,
+    check_output_type,
+    check_writable,
+    protect_inputs,
+)
 from skiptool.stores.tables import TableWriter, as_table
-from skiptool.stores.transfers import places_may_be_urls
+from skiptool.stores.transfers import accept_urls
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -88,7 +94,7 @@ class _Comparison:
         return f"{self.other.name} against {self.reference.name}"
 
 
-@places_may_be_urls(out=Form.TABLE)
+@accept_urls(out=OutputType.TABLE)
 def measure_shift(
     reference: Place,
     others: Sequence[Place] | Place,
@@ -160,7 +166,7 @@ def measure_shift(
     )
 
 
-@places_may_be_urls(out=Form.TABLE)
+@accept_urls(out=OutputType.TABLE)
 def measure_shifts(
     places: Sequence[Place],
     out: Path | str | None = None,
@@ -206,7 +212,7 @@ def measure_shifts(
     failures: tuple[str, ...] = ()
     with protect_inputs(places):
         if by_hand and len(places) == 2 and not references:
-            if len({_address(located(place)) for place in places}) < 2:
+            if len({_address(path_or_url(place)) for place in places}) < 2:
                 progress.warn(f"{places[0]}: is compared with itself: all distances are 0")
             groups = [[open_activations(place) for place in places]]
             arguments = [store.where for store in groups[0]]
@@ -214,7 +220,7 @@ def measure_shifts(
             stores, failures = _opened(places, progress)
             named = [open_activations(place) for place in references]
             groups = grouped(stores, named, by_hand=by_hand, warn=progress.warn)
-            arguments = [public(str(place)) for place in places]
+            arguments = [redact(str(place)) for place in places]
         placement = {"reference": [store.where for store in named]} if named else {}
         outcome = _compare_groups(
             groups,
@@ -271,8 +277,8 @@ def _compare_groups(
     several = len(groups) > 1
     with protect_inputs(store.place for store in every), ExitStack() as stack:
         if out is not None:
-            check_form(out, Form.TABLE)
-            check_free(out, overwrite=overwrite, resume=False)
+            check_output_type(out, OutputType.TABLE)
+            check_writable(out, overwrite=overwrite, resume=False)
         remote = any(isinstance(store.place, str) for store in every)
         readers = max(settings.workers, REMOTE_READERS) if remote else settings.workers
         mapper: Mapper = partial(thread_map, workers=readers)
@@ -340,9 +346,9 @@ def _opened(
                 progress.warn(f"{store.where}: is given twice and counts once")
             stores.setdefault(_address(store.place), store)
             continue
-        folder = located(place)
-        paths, ignored = feature_folder(folder)
-        where = public(str(folder))
+        folder = path_or_url(place)
+        paths, ignored = find_feature_stores(folder)
+        where = redact(str(folder))
         if not paths:
             others = f" ({', '.join(ignored)})" if ignored else ""
             raise FormatError(f"{where}: holds no feature store{others}; check the path")
@@ -560,8 +566,11 @@ def _write(
     values = []
     if any(None in (each.reference.id, each.other.id) for each in comparisons):
         values = [_values(measured) for each in comparisons for measured in each.measured]
-    header = lineage(Kind.SHIFT, invocation, {**invocation.determinants, "values": values})
-    with staged(out, overwrite=overwrite) as partial_out, TableWriter(partial_out, header) as table:
+    header = create_lineage(Kind.SHIFT, invocation, {**invocation.determinants, "values": values})
+    with (
+        atomic_output(out, overwrite=overwrite) as partial_out,
+        TableWriter(partial_out, header) as table,
+    ):
         for each in comparisons:
             facts = _facts(each.reference, each.other)
             for measured in each.measured:

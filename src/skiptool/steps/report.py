@@ -26,14 +26,20 @@ from skiptool.report.summary import (
     single_training_warning,
     unused_inputs,
 )
-from skiptool.stores.addresses import last_part, located, public
+from skiptool.stores.addresses import last_part, path_or_url, redact
 from skiptool.stores.artifacts import kind_of, lineage_of, local_file
 from skiptool.stores.dataset import open_dataset
-from skiptool.stores.lineage import Invocation, Lineage, lineage
+from skiptool.stores.lineage import Invocation, Lineage, create_lineage
 from skiptool.stores.masks import open_masks
-from skiptool.stores.staging import Form, check_form, check_free, protect_inputs, staged
+from skiptool.stores.staging import (
+    OutputType,
+    atomic_output,
+    check_output_type,
+    check_writable,
+    protect_inputs,
+)
 from skiptool.stores.tables import REPORT, MetricTable, open_table, write_table
-from skiptool.stores.transfers import is_store_at, places_may_be_urls
+from skiptool.stores.transfers import accept_urls, is_store_at
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,7 +52,7 @@ _NUMBERS_OF_PAGE: Final = "numbers.parquet"
 """Name of the table of numbers after that of the page: ``report-numbers.parquet``."""
 
 
-@places_may_be_urls(out=Form.PAGE, figures=Form.FILLED)
+@accept_urls(out=OutputType.PAGE, figures=OutputType.FILES)
 def write_report(
     tables: Sequence[Path | str] | Path | str,
     out: Path | str | None = None,
@@ -110,12 +116,12 @@ def write_report(
     if not 0 < level < 1:
         raise ArgumentError(f"level {level:g}: expected a number above 0 and below 1, such as 0.95")
     if out is not None:
-        check_form(out, Form.PAGE)
+        check_output_type(out, OutputType.PAGE)
     with protect_inputs(tables):
         numbers = _numbers_path(out, figures)
         for path in filter(None, (out, numbers)):
             if path.parent != figures or figures.is_dir():  # otherwise it has to be created
-                check_free(path, overwrite=overwrite, resume=False)
+                check_writable(path, overwrite=overwrite, resume=False)
         inputs = read_inputs(tables)
         exhibits = table_exhibits(inputs, level, seed, forecast=forecast)
         _warn_all(unused_inputs(inputs, exhibits, forecast=forecast), progress)
@@ -136,11 +142,11 @@ def write_report(
         drawn, files = draw(exhibits, folder, inline=out is not None, progress=progress)
         asked = {"forecast": True} if forecast else {}
         parameters = {"title": title, "level": level, "seed": seed, **asked}
-        arguments = [public(str(table)) for table in tables]
+        arguments = [redact(str(table)) for table in tables]
         invocation = Invocation("report", arguments, parameters, {"out": out, "figures": figures})
         ids = [header.id for _, header in inputs.origins]
-        header = lineage(Kind.REPORT, invocation, [ids, level, seed, *asked])
-        with staged(numbers, overwrite=overwrite) as partial:
+        header = create_lineage(Kind.REPORT, invocation, [ids, level, seed, *asked])
+        with atomic_output(numbers, overwrite=overwrite) as partial:
             write_table(partial, header, *as_columns(drawn, REPORT))
         if out is not None:
             page = render_page(
@@ -151,7 +157,7 @@ def write_report(
                 facts=facts(inputs),
                 caution=caution,
             )
-            with staged(out, overwrite=overwrite) as partial:
+            with atomic_output(out, overwrite=overwrite) as partial:
                 partial.write_text(page, encoding="utf-8")
         return Outcome(() if out is None else (out,), (numbers, *files), tables=printed)
 
@@ -167,17 +173,17 @@ class FigureFolder:
     def make(self, names: Iterable[str]) -> None:
         """Create the folder; raise `ExistsError` if a file of one of the names exists."""
         if not self.path.is_dir():
-            check_free(self.path, overwrite=False, resume=False)
+            check_writable(self.path, overwrite=False, resume=False)
             self.path.mkdir()
         for name in names:
             for path in self._paths(name):
-                check_free(path, overwrite=self.overwrite, resume=False)
+                check_writable(path, overwrite=self.overwrite, resume=False)
 
     def save(self, name: str, figure: Figure) -> list[Path]:
         """Write a figure in every format, each file whole or not at all."""
         paths = self._paths(name)
         for path, kind in zip(paths, self.formats, strict=True):
-            with staged(path, overwrite=self.overwrite) as partial:
+            with atomic_output(path, overwrite=self.overwrite) as partial:
                 partial.write_bytes(figure_bytes(figure, kind))
         return paths
 
@@ -244,7 +250,7 @@ def _warn_all(lines: Sequence[str], progress: Progress) -> None:
 
 def _not_empty(printed: tuple[Table, ...], given: Sequence[Path | str]) -> tuple[Table, ...]:
     if not printed:
-        names = ", ".join(last_part(located(place)) for place in given)
+        names = ", ".join(last_part(path_or_url(place)) for place in given)
         raise FormatError(
             f"{names}: no numbers to print; give tables with rows, or --out for a page of images"
         )
@@ -255,7 +261,7 @@ def _numbers_path(out: Path | None, figures: Path | None) -> Path | None:
     """Return the path of the numbers, next to the page or else among the figures."""
     if out is None:
         return None if figures is None else figures / _NUMBERS
-    page = out.suffix.lower() in Form.PAGE.value[1]
+    page = out.suffix.lower() in OutputType.PAGE.suffixes
     return out.with_name(f"{out.stem if page else out.name}-{_NUMBERS_OF_PAGE}")
 
 
@@ -322,7 +328,7 @@ def read_inputs(places: Sequence[Path | str]) -> Inputs:
     """
     inputs = Inputs()
     known: set[tuple[Kind, str]] = set()
-    for place in map(located, places):
+    for place in map(path_or_url, places):
         if isinstance(place, str) and is_store_at(place):
             _add(inputs, place, known)
             continue

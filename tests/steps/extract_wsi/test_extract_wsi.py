@@ -38,11 +38,11 @@ from skiptool.steps.extract_wsi.plan import PatchBatch
 from skiptool.steps.extract_wsi.registration import PatchSite, PatchView
 from skiptool.steps.extract_wsi.settings import PatchSettings, registration_cache_folder
 from skiptool.steps.extract_wsi.survey import SurveyedSlide, assign_labels
-from skiptool.stores.dataset import DatasetStore, Packed, open_dataset
+from skiptool.stores.dataset import DatasetStore, PackedSample, open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
-from skiptool.stores.lineage import lineage
+from skiptool.stores.lineage import create_lineage
 from skiptool.stores.models import model_identity, write_model
-from skiptool.stores.staging import partial_of
+from skiptool.stores.staging import partial_path
 from skiptool.stores.zarrs import record_failures, recorded_failures
 from slide_cases import (
     AREAS,
@@ -482,7 +482,7 @@ def test_an_interrupted_run_goes_on(
     extract(cohort, whole)
 
     class Interrupted(DatasetWriter):
-        def append(self, sample: Sample | Packed) -> None:
+        def append(self, sample: Sample | PackedSample) -> None:
             seen.append(sample)
             if len(seen) == 31:
                 raise KeyboardInterrupt
@@ -736,13 +736,13 @@ def test_missing_parents_are_refused(tmp_path: Path) -> None:
             check_target(ExtractionTarget(out, qc, export=export, overwrite=True))
 
 
-@pytest.mark.parametrize("left", [registration_cache_folder, partial_of])
+@pytest.mark.parametrize("left", [registration_cache_folder, partial_path])
 def test_what_an_interrupted_run_left_is_gone_on_with_or_replaced_when_asked(
     tmp_path: Path, left: Callable[[Path], Path]
 ) -> None:
     leftover = left(tmp_path / "d.zarr")
     leftover.mkdir()
-    kind = LeftoverError if left is partial_of else ExistsError
+    kind = LeftoverError if left is partial_path else ExistsError
     with refused(kind, leftover.name, "interrupted run", "--overwrite"):
         places(tmp_path)
     places(tmp_path, resume=True)
@@ -806,7 +806,7 @@ def test_a_missing_file_is_something_too(tmp_path: Path, missing: str) -> None:
 
 def test_a_model_is_an_input(tmp_path: Path) -> None:
     architecture, tensors = Architecture("resnet18", (), ("background", "cell")), {"a": np.ones(3)}
-    header = lineage(Kind.MODEL, MAKING, model_identity(architecture, tensors))
+    header = create_lineage(Kind.MODEL, MAKING, model_identity(architecture, tensors))
     (tmp_path / "model").mkdir()
     write_model(tmp_path / "model", architecture, tensors, header, {"fold": 0})
 

@@ -30,7 +30,7 @@ from skiptool.steps.extract_wsi.writing import (
 )
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import SHARD, DatasetWriter
-from skiptool.stores.lineage import Invocation, lineage
+from skiptool.stores.lineage import Invocation, create_lineage
 from skiptool.stores.models import model_identity, open_model, write_model
 from skiptool.stores.tables import open_table
 from slide_cases import area, make_run, surveyed, write_slide
@@ -192,7 +192,7 @@ def untrained(folder: Path, channels: int) -> Path:
     torch.manual_seed(0)
     architecture = Architecture("resnet18", (), ("background", "cell"), channels=channels)
     tensors = state_arrays(build(architecture))
-    header = lineage(Kind.MODEL, MAKING, model_identity(architecture, tensors))
+    header = create_lineage(Kind.MODEL, MAKING, model_identity(architecture, tensors))
     folder.mkdir()
     write_model(folder, architecture, tensors, header, {"fold": 0})
     return folder

@@ -32,11 +32,11 @@ from skiptool.steps.extract_mri.survey import (
     resample_slices,
     survey_volumes,
 )
-from skiptool.stores.dataset import Domain, Packed, open_dataset, pack
+from skiptool.stores.dataset import Domain, PackedSample, open_dataset, pack
 from skiptool.stores.dataset_writer import DatasetWriter
-from skiptool.stores.lineage import Invocation, digest
-from skiptool.stores.staging import Form, whole_file
-from skiptool.stores.transfers import places_may_be_urls
+from skiptool.stores.lineage import Invocation, hash_json
+from skiptool.stores.staging import OutputType, atomic_file
+from skiptool.stores.transfers import accept_urls
 from skiptool.stores.zarrs import report_failures
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ SHOWN_NOTES = 3
 """Notes of one kind that are shown before the others are only counted."""
 
 
-@places_may_be_urls(out=Form.STORE)
+@accept_urls(out=OutputType.STORE)
 def extract_mri(
     source: Path | str,
     out: Path | str,
@@ -280,7 +280,7 @@ def _fingerprint(rows: Sequence[VolumeRow]) -> str:
         files = [path for path in (row.image, row.mask) if path is not None]
         facts = [row.domain, row.subject, list(map(str, row.frames)), row.split, row.centre, row.id]
         entries.append([[path.name for path in files], file_sizes(files), facts])
-    return digest(entries)
+    return hash_json(entries)
 
 
 def assign_subjects(
@@ -497,7 +497,7 @@ def read_volume(plan: SlicePlan, volume: SurveyedVolume) -> list[Sample] | str:
     return attempt(lambda chosen: list(_samples(plan, chosen)), volume)
 
 
-def _packed(plan: SlicePlan, volume: SurveyedVolume) -> list[Packed] | str:
+def _packed(plan: SlicePlan, volume: SurveyedVolume) -> list[PackedSample] | str:
     """Read a volume and pack its samples for the store in the same thread."""
     samples = read_volume(plan, volume)
     if isinstance(samples, str):
@@ -588,7 +588,7 @@ def draw_sheets(folder: Path, out: Path, progress: Progress) -> Path:
                 title=name,
                 notes=f"{len(chosen)} of {len(domain)} slices of {images[0].shape[0]} px",
             )
-            with whole_file(_sheet(folder, name)) as partial:
+            with atomic_file(_sheet(folder, name)) as partial:
                 partial.write_bytes(figure_bytes(figure, PictureFormat.PNG))
             task.advance()
     return folder

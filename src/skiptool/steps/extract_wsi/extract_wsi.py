@@ -43,10 +43,10 @@ from skiptool.steps.extract_wsi.survey import (
     survey_slides,
 )
 from skiptool.steps.extract_wsi.writing import write_patches, write_registration
-from skiptool.stores.lineage import Invocation, digest
+from skiptool.stores.lineage import Invocation, hash_json
 from skiptool.stores.models import open_model
-from skiptool.stores.staging import Form
-from skiptool.stores.transfers import places_may_be_urls
+from skiptool.stores.staging import OutputType
+from skiptool.stores.transfers import accept_urls
 from skiptool.stores.zarrs import report_failures
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 ALL_SPLITS = "all"
 
 
-@places_may_be_urls(out=Form.STORE)
+@accept_urls(out=OutputType.STORE)
 def extract_slides(
     manifest: Path | str,
     out: Path | str,
@@ -323,7 +323,7 @@ def input_ids(rows: Sequence[SlideRow], settings: PatchSettings) -> dict[str, st
     for row in rows:
         facts = asdict(row) | {"path": row.path.name, "annotations": None}
         entries.append([facts, _file_id(row.path), _file_id(row.annotations)])
-    ids = {"files": digest(entries)}
+    ids = {"files": hash_json(entries)}
     return ids if settings.model is None else ids | {"model": open_model(settings.model).id}
 
 

@@ -22,7 +22,7 @@ from skiptool.steps.extract_wsi.plan import PatchPlan
 from skiptool.steps.extract_wsi.settings import ExtractionContext
 from skiptool.steps.extract_wsi.survey import Labelling, SlideScan
 from skiptool.stores.dataset import DatasetStore, open_dataset
-from skiptool.stores.staging import whole_file
+from skiptool.stores.staging import atomic_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -110,7 +110,7 @@ def _draw_overlay(
     with (
         context.pool.get(reference.row.path, reference.row.mpp) as first,
         context.pool.get(other.row.path, other.row.mpp) as moving,
-        whole_file(folder / f"overlay-{_file_name(other)}.png") as partial,
+        atomic_file(folder / f"overlay-{_file_name(other)}.png") as partial,
     ):
         write_picture(partial, overlay(first, moving, alignment))
 
@@ -149,5 +149,5 @@ def _file_name(slide: SlideScan) -> str:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         partial.write_bytes(figure_bytes(figure, PictureFormat.PNG))

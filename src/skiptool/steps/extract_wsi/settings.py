@@ -203,7 +203,7 @@ class RegistrationCache:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Keep the cache where the run can be resumed (as ``staged`` keeps the store)."""
+        """Keep the cache where the run can be resumed (as ``atomic_output`` keeps the store)."""
         if kind is None or not issubclass(kind, KeyboardInterrupt | OSError | MemoryError):
             self.clear()
 

@@ -16,10 +16,10 @@ from skiptool.steps.extract_wsi.plan import PatchBatch, PatchPlan, read_batch
 from skiptool.steps.extract_wsi.registration import PatchSite
 from skiptool.steps.extract_wsi.settings import ExtractionContext, PatchSettings
 from skiptool.steps.extract_wsi.survey import Labelling
-from skiptool.stores.dataset import Packed, pack
+from skiptool.stores.dataset import PackedSample, pack
 from skiptool.stores.dataset_writer import DatasetWriter
-from skiptool.stores.lineage import Invocation, lineage
-from skiptool.stores.staging import staged
+from skiptool.stores.lineage import Invocation, create_lineage
+from skiptool.stores.staging import atomic_output
 from skiptool.stores.tables import REGISTRATION, write_table
 
 BATCH = 4
@@ -82,7 +82,7 @@ def write_sites(context: ExtractionContext, writer: DatasetWriter, plan: PatchPl
 
 def _packed(
     settings: PatchSettings, pool: SlidePool, classes: Sequence[str], batch: PatchBatch
-) -> list[list[Packed] | str]:
+) -> list[list[PackedSample] | str]:
     """Read sites and pack their samples for the store in the same thread or process."""
     return [
         samples if isinstance(samples, str) else [pack(sample, classes) for sample in samples]
@@ -113,7 +113,7 @@ def write_registration(
     folder.mkdir(exist_ok=True)
     path = folder / "registration.parquet"
     columns = {name: [row.get(name) for row in rows] for name in REGISTRATION}
-    header = lineage(Kind.REGISTRATION, invocation, [list(row.values()) for row in rows])
-    with staged(path, overwrite=True) as partial_path:
+    header = create_lineage(Kind.REGISTRATION, invocation, [list(row.values()) for row in rows])
+    with atomic_output(path, overwrite=True) as partial_path:
         write_table(partial_path, header, columns, len(rows))
     return path

@@ -15,8 +15,8 @@ from skiptool.errors import ArgumentError, FormatError, MismatchError
 from skiptool.names import ShiftKind
 from skiptool.parallel import thread_map
 from skiptool.records import Progress
-from skiptool.stores.addresses import located, public
-from skiptool.stores.artifacts import feature_folder, is_folder
+from skiptool.stores.addresses import path_or_url, redact
+from skiptool.stores.artifacts import find_feature_stores, is_folder
 from skiptool.stores.counts import CountsStore, open_activations, ranges_id
 from skiptool.stores.dataset import DatasetStore, Domain
 from skiptool.stores.features import FeatureStore
@@ -192,12 +192,12 @@ def _given(
     together: int,
 ) -> list[Counting]:
     """Take the ranges of a store, or of the stores of a folder."""
-    folder, paths = located(place), [place]
+    folder, paths = path_or_url(place), [place]
     if is_folder(folder):
-        paths = [*feature_folder(folder)[0]]
+        paths = [*find_feature_stores(folder)[0]]
         if not paths:
             raise FormatError(
-                f"--ranges {public(str(place))}: holds no feature store; check the path"
+                f"--ranges {redact(str(place))}: holds no feature store; check the path"
             )
     stores = [open_activations(path) for path in paths]
     by_model: dict[str, Counting] = {}
@@ -216,7 +216,7 @@ def _given(
 
 def _source(model: StoredModel, stores: Sequence[FeatureStore], place: Place) -> FeatureStore:
     """Return the store that sets the ranges of a model."""
-    where = public(str(place))
+    where = redact(str(place))
     own = [store for store in stores if store.model_id == model.id]
     if not own:
         raise MismatchError(

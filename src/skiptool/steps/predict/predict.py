@@ -47,16 +47,16 @@ from skiptool.stores.dataset import (
     DatasetStore,
     Domain,
     announce_download,
-    domains_of,
+    choose_domains,
     open_dataset,
 )
-from skiptool.stores.folds import FOLD, Validated, all_failed_error, validated_samples
-from skiptool.stores.lineage import Invocation, lineage
+from skiptool.stores.folds import FOLD, ValidationSamples, all_failed_error, find_validation_samples
+from skiptool.stores.lineage import Invocation, create_lineage
 from skiptool.stores.masks import MaskWriter
 from skiptool.stores.models import Ensemble, StoredModel, fold_ensembles, open_model
-from skiptool.stores.staging import Form, check_free, staged
+from skiptool.stores.staging import OutputType, atomic_output, check_writable
 from skiptool.stores.tables import TableWriter, prediction_columns
-from skiptool.stores.transfers import places_may_be_urls
+from skiptool.stores.transfers import accept_urls
 from skiptool.stores.zarrs import record_failures
 from skiptool.substitution import Substitution, parse_substitutions
 
@@ -69,7 +69,7 @@ SPLITS = (*(split.value for split in Split), FOLD, "all")
 """Values of ``--split``."""
 
 
-@places_may_be_urls(out=Form.TABLE, masks=Form.STORE, overlays=Form.FOLDER)
+@accept_urls(out=OutputType.TABLE, masks=OutputType.STORE, overlays=OutputType.FOLDER)
 def predict_dataset(
     models: Sequence[Path | str] | Path | str,
     data: Sequence[Path | str] | Path | str,
@@ -176,7 +176,7 @@ def predict_dataset(
     check_several(stores, split, outputs)
     check_substitution(substituted, clean_domain, ensemble, outputs)
     held_split = Split.TRAIN.value if split == FOLD else split
-    chosen = domains_of(stores, domains, held_split, progress)
+    chosen = choose_domains(stores, domains, held_split, progress)
     read = [domain for _, own in chosen for domain in own]
     shifts = shifts_to_apply(sweep, shifts, read, progress)
     device = choose_device(device)
@@ -280,7 +280,7 @@ def _check_outputs(
         is_complete(path, invocation, resume=resume, clear=not dry_run) for path in outputs.paths
     ]
     for path in outputs.paths:
-        check_free(path, overwrite=overwrite, resume=resume)
+        check_writable(path, overwrite=overwrite, resume=resume)
     return all(done)
 
 
@@ -297,21 +297,21 @@ def _write(
         announce_download(run.store, read, progress)
     first, totals = runs[0], []
     with ExitStack() as stack:
-        partial = stack.enter_context(staged(outputs.out, overwrite=True))
+        partial = stack.enter_context(atomic_output(outputs.out, overwrite=True))
         sinks: list[Sink] = []
         masks = None
         if outputs.masks is not None:
-            store = stack.enter_context(staged(outputs.masks, overwrite=True))
-            header = lineage(Kind.MASKS, invocation, invocation.determinants)
+            store = stack.enter_context(atomic_output(outputs.masks, overwrite=True))
+            header = create_lineage(Kind.MASKS, invocation, invocation.determinants)
             masks = MaskWriter(store, header, first.store.classes)
             record_failures(store, failures)
             sinks.append(MaskSink(first, masks))
         pictures = None
         if outputs.overlays is not None:
-            folder = stack.enter_context(staged(outputs.overlays, overwrite=True))
+            folder = stack.enter_context(atomic_output(outputs.overlays, overwrite=True))
             pictures = OverlaySink(first, folder, outputs.overlay_count)
             sinks.append(pictures)
-        header = lineage(Kind.PREDICTIONS, invocation, invocation.determinants)
+        header = create_lineage(Kind.PREDICTIONS, invocation, invocation.determinants)
         with TableWriter(partial, header, failures) as writer:
             for run in runs:
                 totals.append(_count(run, writer, sinks, progress))
@@ -320,7 +320,9 @@ def _write(
         if masks is not None:
             masks.finish()
         if pictures is not None:
-            pictures.draw(lineage(Kind.OVERLAYS, invocation, invocation.determinants), progress)
+            pictures.draw(
+                create_lineage(Kind.OVERLAYS, invocation, invocation.determinants), progress
+            )
     tables = []
     for run, own_totals in zip(runs, totals, strict=True):
         absent = absent_classes(run, own_totals)
@@ -541,8 +543,10 @@ def fold_parts(
     SkiptoolError
         If no model is left.
     """
-    validated, failures = validated_samples(store, domains, [model.stored for model in models])
-    groups: dict[Validated, list[int]] = {}
+    validated, failures = find_validation_samples(
+        store, domains, [model.stored for model in models]
+    )
+    groups: dict[ValidationSamples, list[int]] = {}
     for number, samples in enumerate(validated.values()):
         groups.setdefault(samples, []).append(number)
     parts = [
@@ -593,7 +597,7 @@ def load_models(
         except SkiptoolError as error:
             failed.append(error)
             continue
-        stored = opened.normalised(normalisation)  # raises: a wrong option, no bad model
+        stored = opened.with_normalisation(normalisation)  # raises: a wrong option, no bad model
         try:
             for store, domains in data:
                 check_fits(stored, store, domains)
