@@ -16,25 +16,21 @@ from PIL import Image, ImageOps
 
 from heard import Heard
 from skiptool.errors import ArgumentError, ExistsError, MismatchError, SourceError
-from skiptool.extraction import ExtractionTarget
 from skiptool.names import ExportFormat
 from skiptool.records import SILENT, Progress, Sample
 from skiptool.sources.pictures.files import read_picture, write_mask, write_picture
 from skiptool.sources.pictures.labels import label_map
 from skiptool.sources.pictures.samples import Item, ReadOptions, survey
 from skiptool.splits import SplitOptions
+from skiptool.steps import extract_images as step
 from skiptool.steps.extract_images import (
-    EXPORTERS,
     assign_images,
     write_images,
-    write_side_outputs,
 )
-from skiptool.steps.extract_images import extract_images as step
-from skiptool.steps.extract_images import extract_images as writing
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import SHARD, DatasetWriter
 from skiptool.stores.zarrs import recorded_failures
-from small_stores import MAKING, refused, sample, write_dataset
+from small_stores import MAKING, refused
 
 Contents = Callable[[Path], dict[str, bytes]]
 
@@ -216,9 +212,9 @@ def test_interrupted_run_goes_on(
     with pytest.raises(ExistsError, match="seed was 0, now 3"):
         extract_images(out, **where, seed=3, resume=True)
     read: list[str] = []
-    samples = writing.read_samples
+    samples = step.read_samples
     monkeypatch.setattr(
-        writing, "read_samples", lambda i, *a: (read.append(i.row["subject"]), samples(i, *a))[1]
+        step, "read_samples", lambda i, *a: (read.append(i.row["subject"]), samples(i, *a))[1]
     )
     extract_images(out, **where, resume=True)
     assert read == ["16", "17", "18", "19"]
@@ -662,28 +658,12 @@ def test_images_whose_tiles_are_there_are_not_read_again(
     write(tmp_path / "whole.zarr", items)
     write(tmp_path / "d.zarr", items, finish=False)  # killed: one whole shard is noted
     seen = []
-    plain = writing.read_samples
+    plain = step.read_samples
     monkeypatch.setattr(
-        writing, "read_samples", lambda item, *how: (seen.append(item.name), plain(item, *how))[1]
+        step, "read_samples", lambda item, *how: (seen.append(item.name), plain(item, *how))[1]
     )
     write(tmp_path / "d.zarr", items)
     assert seen == ["e"]
     assert SHARD == 16
     ids = {open_dataset(tmp_path / name).lineage.id for name in ("whole.zarr", "d.zarr")}
     assert len(ids) == 1
-
-
-@pytest.mark.long
-def test_every_form_has_its_writer(tmp_path: Path) -> None:
-    assert set(EXPORTERS) == set(ExportFormat)
-    write_dataset(tmp_path / "d.zarr", [sample(n, "A", (16, 16, 3)) for n in range(3)])
-    out, sheets = tmp_path / "d.zarr", tmp_path / "qc"
-    for form in ExportFormat:
-        folder = tmp_path / form
-        target = ExtractionTarget(out, sheets, export=folder)
-        made = write_side_outputs(target, form, "images", SILENT)
-        assert made == (sheets, folder)
-        assert (folder / "manifest.csv").is_file()
-        assert (sheets / "patches-A.png").is_file()
-    nothing = ExtractionTarget(out, sheets, pictures=False)
-    assert write_side_outputs(nothing, None, "images", SILENT) == ()

@@ -301,7 +301,7 @@ def test_equal_names_of_other_subjects_are_not_the_same_place() -> None:
         *(("A", "p-0"), ("A", "1"), ("A", "2"), ("B", "s-0"), ("C", "p-0"), ("C", "2"))
     ]
     (line,) = found.warnings
-    assert line.startswith("file names that are of different subjects in several domains: 1;")
+    assert line.startswith("file names that belong to different subjects in several domains: 1;")
     assert "(p-0)" in line
 
 
@@ -309,7 +309,7 @@ def test_ids_that_are_given_to_several_subjects_are_warned_of() -> None:
     found = list_images(HEAD + "a.png,,A,p,7\nb.png,,B,q,7\nc.png,,B,q,8\n", None, None)
     assert [row["id"] for row in found.rows] == ["7", "7", "8"]
     (line,) = found.warnings
-    assert line.startswith("ids that are of different subjects in several domains: 1 (7, ")
+    assert line.startswith("ids that belong to different subjects in several domains: 1 (7, ")
 
 
 def test_patterns_of_masks_go_with_folders(tmp_path: Path) -> None:
