@@ -270,7 +270,7 @@ def test_sources_of_which_nothing_is_left(manifest: Path, tmp_path: Path) -> Non
     image, _ = cine(tmp_path, "x")
     with pytest.raises(SourceError, match="no volume can be used: 1 have no mask"):
         extract(f"image,domain,subject\n{image},A,p\n", out)
-    with pytest.raises(SourceError, match="no volume is of the hospitals that --centre asks for"):
+    with pytest.raises(SourceError, match="no volume is from a hospital given by --centre"):
         extract(manifest, out, settings=SliceSettings(centres={"A": "1"}), domains=("A",))
     nobody = SliceSettings(train_subjects={"A": 0}, test_subjects={"A": 0})
     with pytest.raises(SourceError, match="no subject is left"):
@@ -429,7 +429,7 @@ def test_notes_alike_are_counted(tmp_path: Path) -> None:
     other = replace(one, notes=("x.nii: frame 3 (ES) holds no label",))
     heard = Heard()
     warn_of_notes([*many, one, other], heard)
-    assert heard.lines == [*apart[:3], "... and 6 more notes like the last", *other.notes]
+    assert heard.lines == [*apart[:3], "... and 6 more notes like the last one", *other.notes]
 
 
 def test_what_is_cut_off_is_told_by_domain(tmp_path: Path) -> None:
@@ -446,5 +446,5 @@ def test_what_is_cut_off_is_told_by_domain(tmp_path: Path) -> None:
     warn_of_cropping(SlicePlan(settings, volumes, {"A": 32, "B": 64}, {"a": 0, "b": 0}), heard)
     assert heard.lines == [
         f"domain A: --size 32 cuts labelled pixels off (RV {2 * (40 * 40 - 32 * 32)}) in 1 of 1 "
-        f"volumes, the first: {rows[0].image}; take a larger size to keep them"
+        f"volumes, the first: {rows[0].image}; give a larger size to keep them"
     ]

@@ -1,3 +1,5 @@
+"""Settings of ``extract mri``: classes and labels by default, recorded parameters, refusals."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -67,7 +69,7 @@ def test_what_cannot_be_done_is_refused(asked: dict[str, Any], words: str) -> No
 def test_what_was_asked_can_be_typed_again() -> None:
     asked = SliceSettings(
         {1: "RV", 2: "MYO"}, {"": 192, "B": 320}, 1.25, (1.0, 99.5), {"A": "1"}, {"A": 75}, {"": 16}
-    ).asked
+    ).recorded
     assert asked == {
         "labels": ["1=RV", "2=MYO"],
         "size": ["192", "B=320"],
@@ -83,5 +85,5 @@ def test_what_was_asked_can_be_typed_again() -> None:
 def test_an_axis_is_recorded_where_it_is_asked_for() -> None:
     settings = SliceSettings(slice_axes={"": 3, "B": 1})
     assert [settings.slice_axis_of(domain) for domain in "AB"] == [2, 0]
-    assert settings.asked["slice_axis"] == ["3", "B=1"]
+    assert settings.recorded["slice_axis"] == ["3", "B=1"]
     assert SliceSettings().slice_axis_of("A") is None

@@ -65,7 +65,7 @@ def test_only_frames_with_labels_are_taken(tmp_path: Path) -> None:
     assert [frame.number for frame in found.frames] == [0, 3] == sorted(found.labelled)
     assert found.grid == (3, SIDE, SIDE)
     assert found.voxels.tolist() == (2 * np.bincount(heart().ravel())).tolist()
-    assert found.whole.tolist() == found.kept.tolist() == found.voxels.tolist()
+    assert found.resampled.tolist() == found.stored.tolist() == found.voxels.tolist()
     assert found.ids[0] == "a_sa-f000-s000"
     assert found.ids[-1] == "a_sa-f003-s002"
     assert len(found.ids) == 6
@@ -204,17 +204,17 @@ def test_a_guess_of_the_axis_is_noted_and_can_be_decided(tmp_path: Path) -> None
 def test_cropping_is_counted(tmp_path: Path) -> None:
     labels = np.roll(heart(), (-10, 9), axis=(0, 1))  # the right ventricle beyond the edge
     found = look(single(tmp_path, labels), sizes={"A": 32})
-    assert found.voxels.tolist() == found.whole.tolist() == np.bincount(labels.ravel()).tolist()
+    assert found.voxels.tolist() == found.resampled.tolist() == np.bincount(labels.ravel()).tolist()
     inside = found.view.apply(labels)[:, 4:36, 4:36]
-    assert found.kept.tolist() == np.bincount(inside.ravel(), minlength=4).tolist()
-    assert (found.kept[1:] < found.whole[1:]).any()
+    assert found.stored.tolist() == np.bincount(inside.ravel(), minlength=4).tolist()
+    assert (found.stored[1:] < found.resampled[1:]).any()
 
 
 def test_resampling_changes_the_grid_and_the_pixels(tmp_path: Path) -> None:
     found = look(single(tmp_path, heart()), spacing=3.0)
     assert found.grid == (3, 20, 20)
     assert found.voxels.sum() == heart().size
-    assert found.whole.sum() == 3 * 20 * 20
+    assert found.resampled.sum() == 3 * 20 * 20
 
 
 def test_files_of_one_name_are_told_apart_by_subject(tmp_path: Path) -> None:
@@ -330,8 +330,8 @@ def volume(subject: str, domain: str = "A", **known: Any) -> SurveyedVolume:  # 
         frames=(Frame(0),),
         labelled=labelled,
         voxels=none,
-        whole=none,
-        kept=none,
+        resampled=none,
+        stored=none,
         notes=(),
     )
 

@@ -114,7 +114,7 @@ def test_cropped_labels_are_those_that_were_counted(rows: list[VolumeRow]) -> No
     found = plan(rows[:1], size=32, sizes={"": 32})
     masks = np.stack([sample.mask for sample in read(found)])
     counts = np.bincount(masks.ravel(), minlength=4)
-    assert counts.tolist() == found.volumes[0].kept.tolist()
+    assert counts.tolist() == found.volumes[0].stored.tolist()
     assert counts.sum() == 6 * 32 * 32
 
 
