@@ -80,14 +80,14 @@ def test_scenes_hold_what_is_painted_and_where_samples_belong(classes: str) -> N
     plan = make(sampled(draws=2, classes=classes), slides, [TRAIN, TEST])
     assert plan.failures == []
     assert [site.views[0].slide for site in plan.sites] == [0] * 12 + [1] * 6
-    scene = plan.scenes[0]
+    scene = plan.painted[0]
     # What is in no class or may be ignored is painted as ignored; points are not painted.
-    assert [(shape.record, label) for shape, label in scene.painted.shapes] == [
+    assert [(shape.record, label) for shape, label in scene.areas.shapes] == [
         *(("1", 1), ("2", IGNORE_LABEL), ("4", 0))
     ]
     assert [(shape.record, label) for shape, label in scene.points] == [("3", 1)]
     assert (scene.annotated, scene.split, scene.fold) == (True, Split.TRAIN, TRAIN)
-    assert (plan.scenes[1].split, plan.scenes[1].fold) == (Split.TEST, TEST)
+    assert (plan.painted[1].split, plan.painted[1].fold) == (Split.TEST, TEST)
 
 
 def test_the_dry_run_plans_the_same_sites() -> None:
@@ -102,8 +102,8 @@ def test_the_dry_run_plans_the_same_sites() -> None:
 def test_grid_needs_no_annotations() -> None:
     plan = make(make_run(patch_size=60), [surveyed("a")])
     assert len(plan.sites) > 10
-    assert plan.scenes[0].annotated is False
-    assert plan.scenes[0].painted.shapes == ()
+    assert plan.painted[0].annotated is False
+    assert plan.painted[0].areas.shapes == ()
 
 
 @pytest.mark.parametrize("classes", [CLASSES, f"{CLASSES};ignore=Bone"])
@@ -112,7 +112,7 @@ def test_centred_sites_and_objects_are_of_some_class(classes: str) -> None:
     run = make_run(mode=PatchMode.CENTRED, patch_size=32, mask="disc:2", classes=classes)
     plan = make(run, [slide])
     assert [site.id for site in plan.sites] == ["a-1", "a-3", "a-4"]
-    painted = plan.scenes[0].painted.shapes
+    painted = plan.painted[0].areas.shapes
     assert [(shape.record, label) for shape, label in painted] == [("1", 1), ("3", 1)]
 
 
@@ -202,7 +202,7 @@ def test_a_slide_that_gives_nothing_is_told_and_the_others_stay(name: str) -> No
     (line,) = plan.failures
     assert line.startswith(words)
     assert {site.views[0].slide for site in plan.sites} == {1}
-    assert set(plan.scenes) == {1}
+    assert set(plan.painted) == {1}
 
 
 @pytest.fixture
@@ -210,7 +210,7 @@ def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ExtractionCon
     """Return a run whose scans lie half as large and shifted, perfectly aligned."""
     affine = Affine([[0.5, 0.0, 20.0], [0.0, 0.5, 10.0]])
     monkeypatch.setattr(registration, "_align", lambda *_: affine)
-    monkeypatch.setattr(registration, "_judged", lambda *_: (0.25, ""))
+    monkeypatch.setattr(registration, "_measure_residual", lambda *_: (0.25, ""))
     cache = RegistrationCache(tmp_path / "d.zarr", Invocation("extract wsi"), resume=False)
     return replace(sampled(register="A"), cache=cache)
 
@@ -229,9 +229,9 @@ def test_annotations_and_patches_are_carried_over(registered: ExtractionContext)
         assert (first.residual, second.residual) == (0.0, 0.25)
         expected = np.array(first.patch.centre) * 0.5 + (20, 10)
         assert np.abs(np.array(second.patch.centre) - expected).max() <= 0.5
-    there = plan.scenes[0]
+    there = plan.painted[0]
     assert there.annotated
-    (first, _), (second, label), _ = there.painted.shapes
+    (first, _), (second, label), _ = there.areas.shapes
     assert first.bounds == (70, 60, 120, 110)
     assert (second.record, label) == ("2", IGNORE_LABEL)
     assert there.points[0][0].centre == (170, 110)
@@ -259,7 +259,7 @@ def test_a_glass_slide_of_which_a_scan_is_not_aligned_is_left_out(
     ]
     plan = make(registered, slides)
     assert plan.failures == ["b.svs: not registered"]
-    assert set(plan.scenes) == {2}
+    assert set(plan.painted) == {2}
 
 
 def test_a_model_is_loaded_for_its_masks_only(monkeypatch: pytest.MonkeyPatch) -> None:

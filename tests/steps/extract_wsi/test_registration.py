@@ -24,10 +24,10 @@ from skiptool.steps.extract_wsi.registration import (
     PatchSite,
     PatchView,
     align_groups,
+    correct_pixel_sizes,
     patch_at,
     place_sites,
     transfer_sites,
-    with_measured_mpp,
 )
 from skiptool.steps.extract_wsi.settings import ExtractionContext, PatchSettings, RegistrationCache
 from skiptool.steps.extract_wsi.survey import ScanGroup, SurveyedSlide
@@ -254,7 +254,7 @@ def told(
     slides = [surveyed("a", mpp=first), surveyed("b", mpp=second, domain="B")]
     heard = Heard()
     groups = [ScanGroup(0, {1: alignment(zoom, **how)})]
-    return with_measured_mpp(
+    return correct_pixel_sizes(
         slides, groups, PatchSettings(register="A", mpp=mpp), heard
     ), heard.lines
 
@@ -278,8 +278,8 @@ def test_a_contradiction_is_told_with_both_ratios_and_the_measured_one_recorded(
     assert second.patch_mpp == pytest.approx((1.5, 1.5))
     assert line == (
         f"B: its pixels are 1.5 times as large as those of A by registration, {said:.3g} times by "
-        "their mpp (1 scan); registration is trusted: mpp 1.5 is recorded. If A is the one that "
-        "is wrong, correct its column mpp in the manifest"
+        "their mpp (1 scan); registration is trusted: mpp 1.5 is recorded. If the size of A "
+        "is wrong instead, correct its column mpp in the manifest"
     )
 
 
@@ -289,7 +289,7 @@ def test_a_wrong_size_does_not_decide_the_resolution_of_patches() -> None:
     assert second.scale == pytest.approx((2 / 3, 2 / 3))  # of its pixels, which are 0.75 um wide
     assert second.patch_mpp == pytest.approx((0.5, 0.5))
     assert second.relative_mpp == pytest.approx(1.0)
-    assert "mpp 0.75 is recorded and used for --mpp 0.5. If A is" in line
+    assert "mpp 0.75 is recorded and used for --mpp 0.5. If the size of A is" in line
 
 
 def test_pixels_that_are_not_square_keep_their_form() -> None:
@@ -321,7 +321,9 @@ def test_where_nobody_knows_the_ratio_is_known_all_the_same() -> None:
     (first, second), (line,) = told(None, None)
     assert (first.mpp, second.mpp) == (None, None)
     assert second.relative_mpp == pytest.approx(1.5)
-    assert line.startswith("B: a pixel of its patches shows 1.5 times the width of one of A")
+    assert line.startswith(
+        "B: by registration, pixels of its patches are 1.5 times as wide as those of A"
+    )
     assert told(None, None, zoom=1.004)[1] == []
 
 
@@ -329,7 +331,7 @@ def test_a_domain_is_told_of_once() -> None:
     slides = [surveyed(f"{d}{n}", domain=d, mpp=(1.0, 1.0)) for d in "ABC" for n in range(3)]
     groups = [ScanGroup(n, {3 + n: alignment(2 / 3), 6 + n: alignment(1.0)}) for n in range(3)]
     heard = Heard()
-    found = with_measured_mpp(slides, groups, PatchSettings(register="A"), heard)
+    found = correct_pixel_sizes(slides, groups, PatchSettings(register="A"), heard)
     (line,) = heard.lines
     assert line.startswith("B: its pixels are 1.5 times")
     assert "(3 scans)" in line

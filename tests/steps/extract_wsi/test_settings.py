@@ -48,10 +48,13 @@ def test_only_what_shapes_the_result_is_asked() -> None:
         CENTRED: {"mask"},
     }
     for mode, names in own.items():
-        assert set(PatchSettings(mode=mode).asked) == every | names
-    registered = PatchSettings(register="A").asked
+        assert set(PatchSettings(mode=mode).recorded) == every | names
+    registered = PatchSettings(register="A").recorded
     assert set(registered) == every | own[GRID] | {"register", "max_residual"}
-    assert PatchSettings().asked["patch_size"] == PatchSettings(patch_size=512).asked["patch_size"]
+    assert (
+        PatchSettings().recorded["patch_size"]
+        == PatchSettings(patch_size=512).recorded["patch_size"]
+    )
 
 
 BAD: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {

@@ -253,8 +253,8 @@ def test_what_is_taken_for_granted_of_tissue_is_told(made: SimpleNamespace) -> N
     assert [slide.tissue.has_glass for slide in slides] == [True, True, False]
     assert slides[1].scan.black >= 3
     assert warned == [
-        "no glass is visible, all is taken for tissue: full.tiff",
-        "black, so taken for not scanned and no tissue: 39% of black.tiff",
+        "no glass is visible, so everything is taken for tissue: full.tiff",
+        "black and therefore taken for unscanned: 39% of black.tiff",
     ]
     assert look(*rows, mode=PatchMode.CENTRED)[2] == []
 
@@ -530,7 +530,9 @@ def test_names_with_a_star_are_ignored_and_counted(classes: str, mode: PatchMode
     labels = [found.label(slide, shape) for shape in slide.shapes]
     assert labels == [IGNORE_LABEL, IGNORE_LABEL, IGNORE_LABEL, 1, IGNORE_LABEL]
     fate = "left out" if mode is PatchMode.CENTRED else "ignored (255)"
-    assert heard.lines == [f"annotations whose class says that it is ignored are {fate}: {TOLD}"]
+    assert heard.lines == [
+        f"annotations whose names say that they are to be ignored are {fate}: {TOLD}"
+    ]
 
 
 def test_names_with_a_star_are_classes_where_they_are_typed() -> None:
@@ -540,7 +542,7 @@ def test_names_with_a_star_are_classes_where_they_are_typed() -> None:
     labels = [found.label(slide, shape) for shape in slide.shapes]
     assert labels == [IGNORE_LABEL, IGNORE_LABEL, 2, 1, IGNORE_LABEL]
     assert heard.lines == [
-        "annotations whose class says that it is ignored are ignored (255): Artefact* (1)"
+        "annotations whose names say that they are to be ignored are ignored (255): Artefact* (1)"
     ]
 
 

@@ -87,9 +87,9 @@ def test_every_view_is_a_sample_in_the_order_of_the_plan(slides: Path, tmp_path:
 
 def test_places_that_fail_are_in_no_domain(slides: Path, tmp_path: Path) -> None:
     plan = planned(slides)
-    good = plan.scenes[1]
+    good = plan.painted[1]
     gone = surveyed("b", path=tmp_path / "gone.tiff", domain="B")
-    plan.scenes[2] = PaintedSlide(gone.scan, good.painted, (), True, 0)
+    plan.painted[2] = PaintedSlide(gone.scan, good.areas, (), True, 0)
     for number in (3, 17):
         first, second = plan.sites[number].views
         plan.sites[number] = PatchSite(plan.sites[number].id, (first, PatchView(2, second.patch)))
@@ -106,7 +106,7 @@ def test_places_that_fail_are_in_no_domain(slides: Path, tmp_path: Path) -> None
 def test_what_fails_is_added_to_the_failures(slides: Path, tmp_path: Path) -> None:
     plan, run, out, failures = planned(slides, 3), make_run(), tmp_path / "d.zarr", ["first"]
     gone = surveyed("b", path=tmp_path / "gone.tiff", domain="B")
-    plan.scenes[1] = replace(plan.scenes[1], slide=gone.scan)
+    plan.painted[1] = replace(plan.painted[1], slide=gone.scan)
     with run.pool:
         write_patches(run, out, plan, Labelling(CLASSES, by_name([]), {}), MAKING_WRITING, failures)
     assert failures[0] == "first"
