@@ -1,4 +1,4 @@
-"""Tests of ``extract_images``."""
+"""The step ``extract_images``: from pictures to a store, splits, tiles, exports."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from small_stores import MAKING, refused
 
 Contents = Callable[[Path], dict[str, bytes]]
 
-# Sheets are drawn where a test looks at them.
+# Contact sheets are only drawn in tests that look at them.
 extract_images = partial(step.extract_images, pictures=False)
 
 COLOURS = [(0, 0, 0), (255, 255, 255)]
@@ -84,7 +84,7 @@ def test_folders_become_a_store(tmp_path: Path) -> None:
     assert mask[0].tolist() == [1] * 8 + [0] * 8
 
 
-def test_subject_is_on_one_side_in_all_domains(tmp_path: Path) -> None:
+def test_subjects_keep_their_split_in_all_domains(tmp_path: Path) -> None:
     names = [f"{number:02d}" for number in range(20)]
     draw(tmp_path, names)
     rows = [f"images/{n}.png,masks/{n}.png,{'AB'[int(n) % 2]},s{int(n) // 2}" for n in names]
@@ -99,7 +99,7 @@ def test_subject_is_on_one_side_in_all_domains(tmp_path: Path) -> None:
     assert set(sides[0].values()) == {-1, 0, 1}
 
 
-def test_manifest_may_choose_the_split(tmp_path: Path) -> None:
+def test_splits_listed_in_the_manifest_are_used(tmp_path: Path) -> None:
     draw(tmp_path, ["a", "b", "c", "d"])
     header = HEADER + ",split"
     rows = [f"images/{n}.png,masks/{n}.png,A,{n}" for n in "abcd"]
@@ -122,7 +122,7 @@ def test_manifest_may_choose_the_split(tmp_path: Path) -> None:
         extract_images(tmp_path / "f.zarr", manifest=path, folds=2)
 
 
-def test_masks_may_be_absent(tmp_path: Path) -> None:
+def test_missing_masks_are_ignored_everywhere(tmp_path: Path) -> None:
     draw(tmp_path, ["a", "b"])
     path = manifest(tmp_path, ["images/a.png,,A,a", "images/b.png,masks/b.png,A,b"])
     extract_images(tmp_path / "d.zarr", manifest=path, test_fraction=0.0, folds=2)
@@ -131,7 +131,7 @@ def test_masks_may_be_absent(tmp_path: Path) -> None:
     assert reader.read(1)[1].max() == 1
 
 
-def test_masks_of_0_and_255_are_warned_of(tmp_path: Path) -> None:
+def test_masks_of_0_and_255_give_a_warning(tmp_path: Path) -> None:
     draw(tmp_path, ["a", "b", "c"], value=255)
     where = {"images": tmp_path / "images", "masks": tmp_path / "masks"}
     heard = Heard()
@@ -140,7 +140,7 @@ def test_masks_of_0_and_255_are_warned_of(tmp_path: Path) -> None:
     assert "--labels 255=foreground" in heard.lines[0]
 
 
-def test_some_inputs_fail_the_rest_is_usable(tmp_path: Path) -> None:
+def test_failed_inputs_do_not_stop_the_others(tmp_path: Path) -> None:
     draw(tmp_path, ["a", "b", "c", "d", "e"])
     (tmp_path / "images" / "b.png").write_bytes(b"no picture")
     (tmp_path / "masks" / "d.png").unlink()
@@ -154,7 +154,7 @@ def test_some_inputs_fail_the_rest_is_usable(tmp_path: Path) -> None:
     assert recorded_failures(tmp_path / "d.zarr") == list(found.failures)
 
 
-def test_all_inputs_fail(tmp_path: Path) -> None:
+def test_error_if_all_inputs_fail(tmp_path: Path) -> None:
     draw(tmp_path, ["a", "b"], value=7)
     where = {"images": tmp_path / "images", "masks": tmp_path / "masks"}
     with pytest.raises(SourceError, match=r"all 2 inputs failed, the first: .*contains value 7"):
@@ -162,7 +162,7 @@ def test_all_inputs_fail(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.zarr")) + list(tmp_path.glob(".*"))
 
 
-def test_sizes_of_one_domain_differ(tmp_path: Path) -> None:
+def test_different_sizes_in_one_domain_are_refused(tmp_path: Path) -> None:
     draw(tmp_path, ["a", "b"])
     draw(tmp_path, ["c"], side=20)
     where = {"images": tmp_path / "images", "masks": tmp_path / "masks"}
@@ -172,7 +172,7 @@ def test_sizes_of_one_domain_differ(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*"))
 
 
-def test_dry_run_counts_and_writes_nothing(tmp_path: Path) -> None:
+def test_dry_run_counts_samples_and_writes_nothing(tmp_path: Path) -> None:
     draw(tmp_path, ["a", "b", "c"])
     where = {"images": tmp_path / "images", "masks": tmp_path / "masks"}
     found = extract_images(tmp_path / "d.zarr", **where, folds=2, dry_run=True)
@@ -182,7 +182,7 @@ def test_dry_run_counts_and_writes_nothing(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "masks"]
 
 
-def test_workers_change_no_byte(tmp_path: Path, contents: Contents) -> None:
+def test_store_does_not_depend_on_the_number_of_workers(tmp_path: Path, contents: Contents) -> None:
     draw(tmp_path, [f"{number:02d}" for number in range(20)])
     where = {"images": tmp_path / "images", "masks": tmp_path / "masks"}
     for workers in (1, 2):
@@ -190,7 +190,7 @@ def test_workers_change_no_byte(tmp_path: Path, contents: Contents) -> None:
     assert contents(tmp_path / "1.zarr") == contents(tmp_path / "2.zarr")
 
 
-def test_interrupted_run_goes_on(
+def test_interrupted_run_can_be_resumed(
     tmp_path: Path, contents: Contents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draw(tmp_path, [f"{number:02d}" for number in range(20)])
@@ -219,14 +219,14 @@ def test_interrupted_run_goes_on(
     extract_images(out, **where, resume=True)
     assert read == ["16", "17", "18", "19"]
     assert contents(out) == contents(whole)
-    # What is whole is left alone; with other inputs it is another dataset.
+    # A complete store is left unchanged; other inputs make another dataset.
     assert extract_images(out, **where, resume=True).outputs == (out,)
     draw(tmp_path, ["20"])
     with pytest.raises(ExistsError, match="files was"):
         extract_images(out, **where, resume=True)
 
 
-def test_text_stands_for_a_manifest(
+def test_manifest_can_be_given_as_text(
     tmp_path: Path, contents: Contents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draw(tmp_path, ["a", "b", "c"])
@@ -243,7 +243,7 @@ def where(folder: Path) -> dict[str, Path]:
     return {"images": folder / "images", "masks": folder / "masks"}
 
 
-def test_images_of_several_sizes_share_a_domain_as_tiles(tmp_path: Path) -> None:
+def test_tiles_of_images_of_several_sizes_share_a_domain(tmp_path: Path) -> None:
     draw(tmp_path, ["a", "b"], side=40)
     draw(tmp_path, ["c"], side=20)
     draw(tmp_path, ["small"], side=8)
@@ -267,7 +267,7 @@ def test_images_of_several_sizes_share_a_domain_as_tiles(tmp_path: Path) -> None
         assert len(set(columns["fold"][columns["image"] == name])) == 1
 
 
-def test_folders_are_domains_and_a_pattern_tells_subjects(tmp_path: Path) -> None:
+def test_folders_give_domains_and_a_pattern_gives_subjects(tmp_path: Path) -> None:
     names = [f"{domain}/p{subject}_{n}" for domain in "AB" for subject in range(4) for n in (1, 2)]
     for domain in "AB":
         for part in ("images", "masks"):
@@ -287,7 +287,7 @@ def test_folders_are_domains_and_a_pattern_tells_subjects(tmp_path: Path) -> Non
     assert sides[0] == sides[1]
 
 
-def test_colours_are_classes(tmp_path: Path) -> None:
+def test_colours_can_be_mapped_to_classes(tmp_path: Path) -> None:
     draw(tmp_path, ["a", "b", "c"])
     pixels = np.zeros((16, 16, 3), np.uint8)
     pixels[:4], pixels[4:6] = (255, 0, 0), (0, 0, 255)
@@ -305,7 +305,7 @@ def test_colours_are_classes(tmp_path: Path) -> None:
         assert [int(mask[row, 0]) for row in (0, 3, 4, 6)] == [1, 1, 255, 0]
 
 
-def test_deep_grey_is_one_channel(tmp_path: Path) -> None:
+def test_deep_grey_images_have_one_channel(tmp_path: Path) -> None:
     draw(tmp_path, ["a", "b", "c"])
     values = np.random.default_rng(0).integers(0, 65536, (16, 16), dtype=np.uint16)
     for name in "abc":
@@ -320,7 +320,7 @@ def test_deep_grey_is_one_channel(tmp_path: Path) -> None:
     assert open_dataset(tmp_path / "e.zarr").domain("images").channels == 3
 
 
-def test_every_fault_is_a_line_and_the_rest_is_done(tmp_path: Path) -> None:
+def test_every_failure_is_one_line_and_the_others_are_extracted(tmp_path: Path) -> None:
     faults = ("page", "png", "jpg", "tif", "size", "value", "twin", "mask", "image")
     draw(tmp_path, ["a", "b", "c", *faults])
     images, masks = tmp_path / "images", tmp_path / "masks"
@@ -362,7 +362,7 @@ def test_every_fault_is_a_line_and_the_rest_is_done(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_sheets_and_exports_lie_beside_the_store(tmp_path: Path) -> None:
+def test_sheets_and_exports_are_written_and_resumed(tmp_path: Path) -> None:
     draw(tmp_path, ["a", "b", "c"])
     out = tmp_path / "d.zarr"
     how = {**where(tmp_path), "folds": 2, "pictures": True}
@@ -398,7 +398,7 @@ def other(folder: Path) -> Path:
     return pairs
 
 
-def test_pairs_come_back_with_their_folds(tmp_path: Path) -> None:
+def test_exported_pairs_are_imported_with_their_folds(tmp_path: Path) -> None:
     draw(tmp_path, [f"{number:02d}" for number in range(12)])
     pairs = tmp_path / "pairs"
     export = (ExportFormat.PNG, pairs)
@@ -408,7 +408,7 @@ def test_pairs_come_back_with_their_folds(tmp_path: Path) -> None:
     assert len(ids) == 1
 
 
-def test_workers_and_tiles_change_no_byte(tmp_path: Path, contents: Contents) -> None:
+def test_tiles_do_not_depend_on_the_number_of_workers(tmp_path: Path, contents: Contents) -> None:
     draw(tmp_path, [f"{number:02d}" for number in range(6)], side=30)
     for workers in (1, 3):
         how = {"patch_size": 16, "folds": 2, "scale": "p1", "workers": workers}
@@ -417,7 +417,7 @@ def test_workers_and_tiles_change_no_byte(tmp_path: Path, contents: Contents) ->
 
 
 @pytest.mark.long
-def test_real_smears_in_tiles(tmp_path: Path, shared_data: Path) -> None:
+def test_tiles_of_real_smears(tmp_path: Path, shared_data: Path) -> None:
     """Images of two sizes, with masks in colours drawn from the boxes of BBBC041."""
     folder = shared_data / "bbbc041"
     entries = json.loads((folder / "training_subset.json").read_text())
@@ -449,7 +449,7 @@ def test_real_smears_in_tiles(tmp_path: Path, shared_data: Path) -> None:
     assert counted == areas
 
 
-def test_what_nnunet_cannot_hold_is_refused_before_any_work(tmp_path: Path) -> None:
+def test_nnunet_export_of_mixed_channels_is_refused_before_any_work(tmp_path: Path) -> None:
     draw(tmp_path, ["colour"])
     Image.fromarray(np.full((16, 16), 40_000, np.uint16)).save(tmp_path / "images" / "deep.png")
     write_mask(tmp_path / "masks" / "deep.png", np.zeros((16, 16), np.uint8), COLOURS)
@@ -463,7 +463,7 @@ def test_what_nnunet_cannot_hold_is_refused_before_any_work(tmp_path: Path) -> N
     assert not export[1].exists()
 
 
-def test_broken_files_are_told_where_folds_are_too_many(tmp_path: Path) -> None:
+def test_broken_files_are_reported_if_there_are_too_many_folds(tmp_path: Path) -> None:
     draw(tmp_path, ["a", "b", "c", "d", "e", "f"])
     for name in ("a", "b"):
         (tmp_path / "images" / f"{name}.png").write_bytes(b"no picture")
@@ -475,15 +475,15 @@ def test_broken_files_are_told_where_folds_are_too_many(tmp_path: Path) -> None:
     assert not (tmp_path / "d.zarr").exists()
 
 
-def test_pictures_of_phones_are_turned_where_that_is_asked_for(tmp_path: Path) -> None:
-    """Masks lie on pictures as they are shown: on a dark object, in all eight orientations."""
+def test_upright_rotates_images_by_their_exif_orientation(tmp_path: Path) -> None:
+    """Masks match images as displayed: a dark object, stored in all eight orientations."""
     for part in ("images", "masks"):
         (tmp_path / part).mkdir()
     shown = np.full((32, 32, 3), 220, np.uint8)
     shown[4:12, 8:28] = 30
     for orientation in range(1, 9):
         exif = Image.Exif()
-        exif[274] = {5: 5, 6: 8, 8: 6}.get(orientation, orientation)  # the way back
+        exif[274] = {5: 5, 6: 8, 8: 6}.get(orientation, orientation)  # the inverse rotation
         turned = ImageOps.exif_transpose(_tagged(shown, exif))
         exif[274] = orientation
         turned.save(tmp_path / "images" / f"{orientation}.png", exif=exif)
@@ -511,7 +511,7 @@ def _tagged(pixels: np.ndarray, exif: Image.Exif) -> Image.Image:
 
 
 # -------------------------------------------------------------------------------------------------
-# Splits and folds by subject, or as the manifest says.
+# Splits and folds by subject, or as listed in the manifest.
 
 
 def item(
@@ -534,7 +534,7 @@ def assign(
 
 
 @given(subjects=st.lists(st.integers(0, 9), min_size=12, max_size=40), seed=st.integers(0, 99))
-def test_a_subject_is_on_one_side_and_in_one_fold(subjects: list[int], seed: int) -> None:
+def test_subjects_are_in_one_split_and_one_fold(subjects: list[int], seed: int) -> None:
     subjects = [*subjects, *range(6)]
     heard = Heard()
     items = [item(f"s{subject}") for subject in subjects]
@@ -546,21 +546,21 @@ def test_a_subject_is_on_one_side_and_in_one_fold(subjects: list[int], seed: int
     assert assign(items, 0.25, 3, seed, heard) == found
 
 
-def test_the_manifest_decides_where_it_is_filled_in() -> None:
+def test_listed_splits_and_folds_are_used() -> None:
     items = [item("a", "test", "-1"), item("b", "train", "1"), item("c", "train", "4")]
     assert assign(items, 0.2, 5, 0, Heard()) == [-1, 1, 4]
     bare = [item("a", "test"), item("b", "train"), item("c", "train")]
     assert sorted(assign(bare, 0.2, 2, 0, Heard())) == [-1, 0, 1]
 
 
-def test_columns_that_are_filled_in_partly_are_refused() -> None:
+def test_partly_filled_columns_are_refused() -> None:
     with refused(SourceError, "b.png: split is empty, but other rows have one"):
         assign([item("a", "test"), item("b")], 0.2, 1, 0, Heard())
     with refused(SourceError, "c.png: fold is empty, but other rows have one"):
         assign([item("a", "test"), item("b", "train", "0"), item("c", "train")], 0.2, 1, 0, Heard())
 
 
-def test_a_subject_on_both_sides_is_warned_of() -> None:
+def test_subject_in_both_splits_gives_a_warning() -> None:
     heard = Heard()
     assign([item("a", "test"), item("a", "train"), item("b", "train")], 0.2, 2, 0, heard)
     assert len(heard.lines) == 1
@@ -572,12 +572,12 @@ def test_more_folds_than_subjects_are_refused() -> None:
         assign([item("a"), item("b")], 0.0, 3, 0, Heard())
 
 
-def test_folds_without_splits_are_refused_not_ignored() -> None:
+def test_folds_without_splits_are_refused() -> None:
     with refused(SourceError, "column fold goes with the column split"):
         assign([item("a", fold="0"), item("b", fold="1"), item("c", fold="0")], 0.0, 2, 0, Heard())
 
 
-def test_a_subject_in_two_folds_is_warned_of() -> None:
+def test_subject_in_two_folds_gives_a_warning() -> None:
     heard = Heard()
     items = [item("a", "train", "0"), item("b", "train", "1"), item("a", "train", "1")]
     assert assign(items, 0.0, 2, 0, heard) == [0, 1, 1]
@@ -585,7 +585,7 @@ def test_a_subject_in_two_folds_is_warned_of() -> None:
     assert "in several folds (a)" in line
 
 
-def test_one_domain_is_trained_on() -> None:
+def test_train_domain_tests_all_other_domains() -> None:
     items = [item(f"a{n}") for n in range(10)] + [item(f"b{n}", domain="B") for n in range(5)]
     heard = Heard()
     found = assign(items, 0.2, 4, 0, heard, "A")
@@ -596,7 +596,7 @@ def test_one_domain_is_trained_on() -> None:
         assign([item("a", "test"), item("b", "train")], 0.2, 1, 0, heard, "A")
 
 
-def test_pictures_of_training_subjects_in_other_domains_are_told() -> None:
+def test_untested_images_of_training_subjects_give_a_warning() -> None:
     items = [item(f"p{n}", domain=domain) for domain in "AB" for n in range(5)]
     heard = Heard()
     found = assign(items, 0.2, 2, 0, heard, "B")
@@ -605,14 +605,14 @@ def test_pictures_of_training_subjects_in_other_domains_are_told() -> None:
     assert line.startswith("--train-domain B: 4 inputs of domain A are of training subjects")
 
 
-def test_subjects_of_two_spellings_are_warned_of() -> None:
+def test_similar_subject_names_give_a_warning() -> None:
     heard = Heard()
     assign([item("1"), item("1.0")], 0.5, 1, 0, heard)
     assert any("are spelled almost alike" in line for line in heard.lines)
 
 
 # -------------------------------------------------------------------------------------------------
-# Items into the store, each once, and what lies beside it.
+# Writing: every item once, in order.
 
 
 CLASSES = ("background", "cell")
@@ -641,7 +641,7 @@ def write(out: Path, items: list[Item], threads: int = 1, *, finish: bool = True
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_tiles_stand_in_the_order_of_their_images(
+def test_tiles_are_in_the_order_of_their_images(
     tmp_path: Path, items: list[Item], threads: int
 ) -> None:
     write(tmp_path / "d.zarr", items, threads)
@@ -652,11 +652,11 @@ def test_tiles_stand_in_the_order_of_their_images(
     assert (columns["x"].tolist()[:4], columns["y"].tolist()[:4]) == ([0, 8, 0, 8], [0, 0, 8, 8])
 
 
-def test_images_whose_tiles_are_there_are_not_read_again(
+def test_images_with_stored_tiles_are_not_read_again(
     tmp_path: Path, items: list[Item], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path / "whole.zarr", items)
-    write(tmp_path / "d.zarr", items, finish=False)  # killed: one whole shard is noted
+    write(tmp_path / "d.zarr", items, finish=False)  # killed: one complete shard is recorded
     seen = []
     plain = step.read_samples
     monkeypatch.setattr(

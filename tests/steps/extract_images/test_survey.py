@@ -1,4 +1,4 @@
-"""What is sound goes on, what is not is told; a domain has one form."""
+"""Listing and survey of images: rows, ids, classes, failures, warnings, one format per domain."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def rows(folder: Path, number: int, value: int = 1) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_rows_keep_their_order_and_failures_are_lines(tmp_path: Path, threads: int) -> None:
+def test_survey_keeps_the_order_and_reports_failures(tmp_path: Path, threads: int) -> None:
     given, heard = rows(tmp_path, 6), Heard()
     (tmp_path / "2.png").write_bytes(b"\x89PNG")
     (tmp_path / "4-mask.png").unlink()
@@ -52,14 +52,14 @@ def test_rows_keep_their_order_and_failures_are_lines(tmp_path: Path, threads: i
     ]
 
 
-def test_where_all_fail_nothing_goes_on(tmp_path: Path) -> None:
+def test_survey_fails_if_all_inputs_fail(tmp_path: Path) -> None:
     with refused(
         SourceError, "all 2 inputs failed, the first: ", "0-mask.png: mask contains value 7"
     ):
         survey_images(rows(tmp_path, 2, 7), READING, 1, Heard())
 
 
-def test_masks_of_nothing_but_255_are_warned_of(tmp_path: Path) -> None:
+def test_masks_of_255_alone_give_a_warning(tmp_path: Path) -> None:
     heard = Heard()
     survey_images(rows(tmp_path, 2, 255), READING, 1, heard)
     assert len(heard.lines) == 1
@@ -72,9 +72,7 @@ def test_masks_of_nothing_but_255_are_warned_of(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("high", "scale", "lines"), [(4095, "full", 1), (4095, "0:4095", 0), (40_000, "full", 0)]
 )
-def test_images_that_leave_most_of_their_range_empty_are_warned_of(
-    tmp_path: Path, high: int, scale: str, lines: int
-) -> None:
+def test_dark_images_give_a_warning(tmp_path: Path, high: int, scale: str, lines: int) -> None:
     given, heard = rows(tmp_path, 2), Heard()
     for row in given:
         Image.fromarray(np.full((4, 4), high, np.uint16)).save(row["image"])
@@ -94,10 +92,10 @@ RED, GREEN, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 0)
         (([RED, BLACK], [RED, BLACK]), "shows index 0, the background, in #ff0000 and index 1"),
     ],
 )
-def test_palettes_that_speak_against_the_labels_are_warned_of(
+def test_palettes_that_contradict_labels_give_a_warning(
     tmp_path: Path, palettes: list[list[tuple[int, int, int]]], words: str
 ) -> None:
-    """Programs that optimise a palette put its colours into another order."""
+    """Programs that optimise palettes reorder their colours."""
     given, heard = rows(tmp_path, 2), Heard()
     for row, palette in zip(given, palettes, strict=True):
         write_mask(Path(row["mask"]), np.eye(4, dtype=np.uint8), palette)
@@ -114,7 +112,7 @@ def item(name: str, domain: str, shape: tuple[int, ...], dtype: str = "uint8") -
     return Item({"image": name, "domain": domain, "id": name}, shape, dtype, None, 0.5, 0.0)
 
 
-def test_a_domain_has_one_size_and_kind() -> None:
+def test_domain_must_have_one_size_and_type() -> None:
     first = item("a", "A", (4, 4, 3))
     check_formats([first, item("b", "A", (4, 4, 3)), item("c", "B", (5, 4, 1), "float32")])
     with refused(MismatchError, "domain A, sample b", "(5, 4, 3)", "one size", "--patch-size"):
@@ -123,13 +121,13 @@ def test_a_domain_has_one_size_and_kind() -> None:
         check_formats([first, item("b", "A", (4, 4, 1), "float32")])
 
 
-def test_the_odd_one_is_named_wherever_it_stands() -> None:
+def test_differing_image_is_named_at_any_position() -> None:
     odd, others = item("odd", "A", (9, 9, 3)), [item(name, "A", (4, 4, 3)) for name in "bc"]
     with refused(MismatchError, "sample odd: image is (9, 9, 3)", "one size"):
         check_formats([odd, *others])
 
 
-def test_colours_are_not_called_grey(tmp_path: Path) -> None:
+def test_only_grey_images_are_reported_as_grey(tmp_path: Path) -> None:
     given, heard = rows(tmp_path, 3), Heard()
     write_picture(Path(given[1]["image"]), np.full((4, 4, 3), (9, 9, 8), np.uint8))
     survey_images(given, READING, 1, heard)
@@ -140,7 +138,7 @@ def test_colours_are_not_called_grey(tmp_path: Path) -> None:
 
 
 # -------------------------------------------------------------------------------------------------
-# Inputs of every kind become rows with ids of their own, and classes.
+# Listing: manifests and folders become rows with ids, and classes.
 
 
 HEAD = "image,mask,domain,subject,id\n"
@@ -153,7 +151,7 @@ def put(folder: Path, *names: str) -> Path:
     return folder
 
 
-def test_folders_and_their_classes(tmp_path: Path) -> None:
+def test_domains_and_classes_of_folders(tmp_path: Path) -> None:
     images, masks = put(tmp_path / "i", "B/1.png", "A/1.png"), put(tmp_path / "m", "A/1.png")
     put(masks, "B/1.png")
     found = list_images(None, images, masks)
@@ -165,7 +163,7 @@ def test_folders_and_their_classes(tmp_path: Path) -> None:
     assert asked.classes == ("none", "tumor", "x")
 
 
-def test_stems_that_meet_are_told_apart_by_their_folders() -> None:
+def test_equal_stems_are_prefixed_with_their_folders() -> None:
     rows = "".join(
         f"{image},,{domain},s,{key}\n"
         for image, domain, key in (
@@ -178,8 +176,8 @@ def test_stems_that_meet_are_told_apart_by_their_folders() -> None:
     assert found.failures == ()
 
 
-def test_a_file_is_one_sample_however_its_path_is_written(tmp_path: Path) -> None:
-    """Two subjects that are one picture would be on both sides of a split."""
+def test_file_listed_under_two_paths_is_one_sample(tmp_path: Path) -> None:
+    """One picture listed for two subjects could be on both sides of a split."""
     put(tmp_path, "a.png", "x/b.png", "m.png")
     (tmp_path / "link.png").symlink_to("a.png")
     text = HEAD + "a.png,m.png,A,1,\nx/../a.png,,A,2,\nlink.png,,B,3,\nx/b.png,x/b.png,A,4,\n"
@@ -192,7 +190,7 @@ def test_a_file_is_one_sample_however_its_path_is_written(tmp_path: Path) -> Non
     assert "x/b.png: is given both as image and as mask" in both
 
 
-def test_masks_of_several_images_are_warned_of(tmp_path: Path) -> None:
+def test_shared_masks_give_a_warning(tmp_path: Path) -> None:
     put(tmp_path, "a.png", "b.png", "c.png", "m.png")
     (tmp_path / "t.csv").write_text(HEAD + "a.png,m.png,A,1,\nc.png,m.png,B,1,\n")
     assert list_images(tmp_path / "t.csv", None, None).warnings == ()
@@ -201,7 +199,7 @@ def test_masks_of_several_images_are_warned_of(tmp_path: Path) -> None:
     assert line.startswith("masks given for several images of one domain: 1 (")
 
 
-def test_what_is_listed_twice_is_taken_once() -> None:
+def test_duplicate_rows_and_ids_fail() -> None:
     rows = "x/a.png,,A,s,\nx/a.png,,A,s,\nb.png,,A,s,7\nc.png,,A,s,7\nx/a.png,,B,s,\n"
     found = list_images(HEAD + rows, None, None)
     assert [(row["id"], row["domain"]) for row in found.rows] == [
@@ -214,7 +212,7 @@ def test_what_is_listed_twice_is_taken_once() -> None:
     assert "c.png: has the id 7 in domain A, as b.png has" in second
 
 
-def test_a_folder_of_exported_pairs(tmp_path: Path) -> None:
+def test_folder_of_exported_pairs_is_listed(tmp_path: Path) -> None:
     (tmp_path / "manifest.csv").write_text(HEAD + "images/1.png,masks/1.png,A,s,x\n")
     (tmp_path / "classes.txt").write_text("glass,tumor\n")
     found = list_images(tmp_path, None, None)
@@ -224,7 +222,7 @@ def test_a_folder_of_exported_pairs(tmp_path: Path) -> None:
     assert list_images(tmp_path / "manifest.csv", None, None).classes == DEFAULT_CLASSES
 
 
-def test_class_names_with_commas_and_other_encodings(tmp_path: Path) -> None:
+def test_exported_class_names_may_contain_commas(tmp_path: Path) -> None:
     (tmp_path / "manifest.csv").write_text(HEAD + "images/1.png,masks/1.png,A,s,x\n")
     listed = tmp_path / "classes.txt"
     listed.write_bytes('glass,"cell, dead"\n'.encode("utf-8-sig"))
@@ -234,7 +232,7 @@ def test_class_names_with_commas_and_other_encodings(tmp_path: Path) -> None:
         list_images(tmp_path, None, None)
 
 
-def test_a_folder_of_nnunets(tmp_path: Path) -> None:
+def test_folder_of_nnunet_is_listed(tmp_path: Path) -> None:
     about = {
         "channel_names": {"0": "x"},
         "labels": {"background": 0, "a": 3},
@@ -258,27 +256,27 @@ def test_a_folder_of_nnunets(tmp_path: Path) -> None:
         ("m", None, Path("m")),
     ],
 )
-def test_contradictions_are_refused(
+def test_contradictory_sources_are_refused(
     manifest: str | None, images: Path | None, masks: Path | None
 ) -> None:
     with refused(ArgumentError, "either a manifest, or both --images DIR and --masks DIR"):
         list_images(manifest, images, masks)
 
 
-def test_what_a_manifest_says_is_not_said_by_options() -> None:
+def test_options_of_folders_are_refused_with_a_manifest() -> None:
     for option in ("domain", "pattern"):
         with refused(ArgumentError, f"--{option} goes with folders"):
             list_images(HEAD + "a.png,,A,s,\n", None, None, **{option: "{subject}"})
 
 
-def test_names_of_domains_are_checked(tmp_path: Path) -> None:
+def test_invalid_domain_names_are_refused(tmp_path: Path) -> None:
     with refused(ArgumentError, "--domain 'a/b'"):
         list_images(None, tmp_path, tmp_path, domain="a/b")
     with refused(ArgumentError, "a.png: domain 'A/B'"):
         list_images(HEAD + "a.png,,A/B,s,\n", None, None)
 
 
-def test_where_nothing_is_left_the_first_failure_is_told(tmp_path: Path) -> None:
+def test_first_failure_is_reported_if_all_inputs_fail(tmp_path: Path) -> None:
     images, masks = put(tmp_path / "i", "a.png"), put(tmp_path / "m", "b.png")
     with refused(SourceError, "all 2 inputs failed, the first: ", "a.png: no mask named a.*"):
         list_images(None, images, masks)
@@ -287,8 +285,8 @@ def test_where_nothing_is_left_the_first_failure_is_told(tmp_path: Path) -> None
         list_images(tmp_path / "plain", None, None)
 
 
-def test_equal_names_of_other_subjects_are_not_the_same_place() -> None:
-    """Hospitals A and B have patients of their own; C has scanned two of A's again."""
+def test_equal_names_of_different_subjects_get_different_ids() -> None:
+    """Hospitals A and B have different patients; C has scanned two of A's again."""
     rows = "".join(
         f"{domain}/{number}.png,,{domain},{subject},\n"
         for domain, number, subject in (
@@ -305,14 +303,14 @@ def test_equal_names_of_other_subjects_are_not_the_same_place() -> None:
     assert "(p-0)" in line
 
 
-def test_ids_that_are_given_to_several_subjects_are_warned_of() -> None:
+def test_equal_ids_of_different_subjects_give_a_warning() -> None:
     found = list_images(HEAD + "a.png,,A,p,7\nb.png,,B,q,7\nc.png,,B,q,8\n", None, None)
     assert [row["id"] for row in found.rows] == ["7", "7", "8"]
     (line,) = found.warnings
     assert line.startswith("ids that belong to different subjects in several domains: 1 (7, ")
 
 
-def test_patterns_of_masks_go_with_folders(tmp_path: Path) -> None:
+def test_mask_pattern_is_for_folders_only(tmp_path: Path) -> None:
     images, masks = put(tmp_path / "i", "0.png"), put(tmp_path / "m", "0_gt.png")
     found = list_images(None, images, masks, mask_pattern="{}_gt")
     assert found.rows[0]["mask"].endswith("0_gt.png")

@@ -1,4 +1,4 @@
-"""Tests of ``extract_mri``."""
+"""The step ``extract_mri``: from volumes to a store, dry run, summary, warnings."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Contents = Callable[[Path], dict[str, bytes]]
 
 
 class Heard:
-    """Progress that keeps the warnings."""
+    """Progress that records the warnings."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -51,7 +51,7 @@ class Heard:
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten subjects of two vendors: cines of A, ED and ES of B in files of their own."""
+    """Ten subjects of two vendors: cines of A, ED and ES of B in separate files."""
     folder = tmp_path_factory.mktemp("mri")
     rows = []
     for number in range(6):
@@ -89,7 +89,7 @@ def test_volumes_become_a_store(manifest: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_counts_by_label_equal_those_of_the_files(manifest: Path, tmp_path: Path) -> None:
+def test_label_counts_equal_those_of_the_files(manifest: Path, tmp_path: Path) -> None:
     found = extract(manifest, tmp_path / "d.zarr")
     in_files = np.zeros(4, dtype=np.int64)
     for path in manifest.parent.glob("*_gt.nii.gz"):
@@ -111,7 +111,7 @@ def test_counts_by_label_equal_those_of_the_files(manifest: Path, tmp_path: Path
     max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.integers(0, 1000), st.floats(0.1, 0.9))
-def test_ed_and_es_of_a_subject_are_on_one_side(
+def test_ed_and_es_of_a_subject_are_in_one_split(
     manifest: Path, tmp_path: Path, seed: int, fraction: float
 ) -> None:
     out = tmp_path / "d.zarr"
@@ -132,7 +132,7 @@ def test_ed_and_es_of_a_subject_are_on_one_side(
 
 
 @pytest.mark.long
-def test_the_same_bytes_whatever_the_number_of_workers(
+def test_store_does_not_depend_on_the_number_of_workers(
     manifest: Path, tmp_path: Path, contents: Contents
 ) -> None:
     for workers in (1, 4):
@@ -141,7 +141,7 @@ def test_the_same_bytes_whatever_the_number_of_workers(
 
 
 @pytest.mark.long
-def test_vendors_are_laid_out_alike(manifest: Path, tmp_path: Path) -> None:
+def test_all_vendors_have_the_same_slice_layout(manifest: Path, tmp_path: Path) -> None:
     extract(manifest, tmp_path / "d.zarr")
     store = open_dataset(tmp_path / "d.zarr")
     for name, domain in store.domains.items():
@@ -153,7 +153,7 @@ def test_vendors_are_laid_out_alike(manifest: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_an_interrupted_run_is_resumed(
+def test_interrupted_run_can_be_resumed(
     manifest: Path, tmp_path: Path, contents: Contents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, whole = tmp_path / "d.zarr", tmp_path / "whole.zarr"
@@ -182,7 +182,7 @@ def test_an_interrupted_run_is_resumed(
     assert extract(manifest, out, resume=True).outputs == (out,)
 
 
-def test_a_dry_run_writes_nothing(manifest: Path, tmp_path: Path) -> None:
+def test_dry_run_writes_nothing(manifest: Path, tmp_path: Path) -> None:
     found = extract(manifest, tmp_path / "d.zarr", dry_run=True)
     assert found.outputs == ()
     assert list(tmp_path.iterdir()) == []
@@ -192,12 +192,12 @@ def test_a_dry_run_writes_nothing(manifest: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_sheets_are_drawn_beside_the_store(manifest: Path, tmp_path: Path) -> None:
+def test_contact_sheets_are_drawn_and_resumed(manifest: Path, tmp_path: Path) -> None:
     found = extract(manifest, tmp_path / "d.zarr", pictures=True)
     assert found.side_outputs == (tmp_path / "d-qc",)
     names = sorted(path.name for path in (tmp_path / "d-qc").iterdir())
     assert names == ["slices-A.png", "slices-B.png"]
-    # what was interrupted between the store and its sheets is resumed there
+    # a run interrupted between the store and its sheets is resumed there
     (tmp_path / "d-qc" / "slices-B.png").unlink()
     again = extract(manifest, tmp_path / "d.zarr", pictures=True, resume=True)
     assert again.side_outputs == (tmp_path / "d-qc",)
@@ -206,7 +206,7 @@ def test_sheets_are_drawn_beside_the_store(manifest: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.long
-def test_the_folder_of_the_challenge(tmp_path: Path) -> None:
+def test_challenge_folder_is_extracted(tmp_path: Path) -> None:
     subjects = {f"A{n}": ("Training/Labeled", "A", "1" if n < 4 else "6") for n in range(5)}
     subjects |= {f"T{n}": ("Testing", "A", "1") for n in range(3)}
     subjects |= {f"B{n}": ("Testing", "B", str(2 + n % 2)) for n in range(6)}
@@ -248,7 +248,7 @@ def test_unlabelled_volumes_can_be_kept_for_testing(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_one_bad_volume_leaves_the_others(manifest: Path, tmp_path: Path) -> None:
+def test_damaged_volume_does_not_stop_the_others(manifest: Path, tmp_path: Path) -> None:
     image, mask = cine(tmp_path, "bad")
     image.write_bytes(image.read_bytes()[:9000])
     here = manifest.parent
@@ -263,7 +263,7 @@ def test_one_bad_volume_leaves_the_others(manifest: Path, tmp_path: Path) -> Non
     assert recorded_failures(tmp_path / "d.zarr") == [gone, early]
 
 
-def test_sources_of_which_nothing_is_left(manifest: Path, tmp_path: Path) -> None:
+def test_sources_without_usable_volumes_are_refused(manifest: Path, tmp_path: Path) -> None:
     out = tmp_path / "d.zarr"
     with pytest.raises(SourceError, match=r"no volume can be used: 0 have no mask, 1 failed"):
         extract("image,domain,subject\ngone.nii,A,p\n", out)
@@ -280,7 +280,7 @@ def test_sources_of_which_nothing_is_left(manifest: Path, tmp_path: Path) -> Non
     assert not out.exists()
 
 
-def test_the_cine_of_nibabel_without_labels(tmp_path: Path) -> None:
+def test_unlabelled_cine_of_nibabel(tmp_path: Path) -> None:
     path = Path(nibabel.__file__).parent / "tests" / "data" / "example4d.nii.gz"
     if not path.is_file():
         pytest.skip("nibabel was installed without its test data")
@@ -300,7 +300,7 @@ def test_the_cine_of_nibabel_without_labels(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_the_shared_volumes(shared_data: Path, tmp_path: Path) -> None:
+def test_real_volumes_of_all_vendors(shared_data: Path, tmp_path: Path) -> None:
     folder = shared_data / "mnms"
     vendors = {"H1N8S6": "A", "B5F8L9": "A", "G1K1V3": "B", "C8O0P2": "C", "A0S9V9": "A"}
     rows = []
@@ -332,7 +332,7 @@ def test_the_shared_volumes(shared_data: Path, tmp_path: Path) -> None:
         assert (places[3] < places[1]).all(), (name, places)
 
 
-def test_it_is_on_the_face_of_the_package() -> None:
+def test_step_is_public() -> None:
     assert skiptool.extract_mri is extract_mri
 
 
@@ -348,13 +348,13 @@ ROWS = [VolumeRow(Path("a.nii"), None, domain, "p") for domain in ("Siemens", "P
         ({"test_subjects": {"Simens": 3}}, "test-subjects"),
     ],
 )
-def test_domains_that_are_not_there_are_refused(asked: dict[str, Any], option: str) -> None:
+def test_options_for_unknown_domains_are_refused(asked: dict[str, Any], option: str) -> None:
     words = f"--{option} Simens: the source's domains are Philips, Siemens; did you mean Siemens"
     with pytest.raises(ArgumentError, match=words):
         check_domains(ROWS, SliceSettings(**asked), ())
 
 
-def test_wanted_domains() -> None:
+def test_unknown_domains_are_refused() -> None:
     check_domains(ROWS, SliceSettings(sizes={"": 192, "Philips": 320}), ("Siemens",))
     with pytest.raises(ArgumentError, match="--domain C: the source's domains"):
         check_domains(ROWS, SliceSettings(), ("C",))
@@ -379,7 +379,7 @@ def counts(*shapes: tuple[int, int, int]) -> list[int]:
     return np.asarray(found)[1:].tolist()
 
 
-def test_a_row_a_domain(tmp_path: Path) -> None:
+def test_dry_run_table_has_one_row_per_domain(tmp_path: Path) -> None:
     found = dry_run_table(plan(tmp_path), {"without masks": 3}, ["one failed"])
     (table,) = found.tables
     lv, myo, rv = counts((40, 40, 3), (44, 40, 2))
@@ -397,7 +397,7 @@ def test_a_row_a_domain(tmp_path: Path) -> None:
     assert (found.summary["without masks"], found.summary["failed"]) == (3, 1)
 
 
-def test_numbers_of_what_was_written(tmp_path: Path) -> None:
+def test_summary_counts_written_volumes(tmp_path: Path) -> None:
     made = plan(tmp_path)
     found = summary_of(made, made.volumes[1:], {}, [])
     assert found["samples"] == {"A": 4, "B": 6}
@@ -409,7 +409,7 @@ def test_numbers_of_what_was_written(tmp_path: Path) -> None:
     assert "pixels resampled" not in found
 
 
-def test_what_cropping_and_resampling_change(tmp_path: Path) -> None:
+def test_summary_counts_resampled_and_cropped_pixels(tmp_path: Path) -> None:
     made = plan(tmp_path, sizes={"A": 32}, spacing=0.75)
     found = summary_of(made, made.volumes, {}, [])
     before, after = found["pixels resampled"], found["pixels in the store"]
@@ -421,7 +421,7 @@ def test_what_cropping_and_resampling_change(tmp_path: Path) -> None:
     assert table.columns["cut off"][1] == "none"
 
 
-def test_notes_alike_are_counted(tmp_path: Path) -> None:
+def test_similar_notes_are_counted(tmp_path: Path) -> None:
     row = VolumeRow(*cine(tmp_path, "a"), "A", "a")
     (one,), _ = survey_volumes([row], SliceSettings(), 1, SILENT)
     apart = [f"{n}.nii: sform and qform disagree by {n + 0.5} mm; used" for n in range(9)]
@@ -432,7 +432,7 @@ def test_notes_alike_are_counted(tmp_path: Path) -> None:
     assert heard.lines == [*apart[:3], "... and 6 more notes like the last one", *other.notes]
 
 
-def test_what_is_cut_off_is_told_by_domain(tmp_path: Path) -> None:
+def test_cropped_labels_give_a_warning_per_domain(tmp_path: Path) -> None:
     full = np.full((40, 40, 2), 3, dtype=np.uint8)  # nothing but right ventricle
     rows = [
         VolumeRow(

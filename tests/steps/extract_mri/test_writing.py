@@ -1,4 +1,4 @@
-"""Tests of ``writing``."""
+"""Samples and contact sheets of ``extract_mri``."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_slices_are_scaled_laid_out_and_padded(rows: list[VolumeRow]) -> None:
         }
 
 
-def test_frames_without_labels_are_ignored_all_over(rows: list[VolumeRow]) -> None:
+def test_masks_of_unlabelled_frames_are_ignored(rows: list[VolumeRow]) -> None:
     samples = read(plan(rows[:1], keep_unlabelled=True))
     frames = np.array([sample.columns["frame"] for sample in samples])
     assert frames.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4]
@@ -98,7 +98,7 @@ def test_frames_without_labels_are_ignored_all_over(rows: list[VolumeRow]) -> No
         assert sample.image.max() == 1.0
 
 
-def test_resampled_slices_have_the_size_that_was_asked_for(tmp_path: Path) -> None:
+def test_resampled_slices_have_the_given_size(tmp_path: Path) -> None:
     matrix = affine((1.0, 2.0, 8.0))
     pair = cine(tmp_path, "a", matrix=matrix)
     samples = read(plan([VolumeRow(*pair, "A", "a")], size=96, spacing=1.0))
@@ -110,7 +110,7 @@ def test_resampled_slices_have_the_size_that_was_asked_for(tmp_path: Path) -> No
     assert view_counts == pytest.approx(2 * np.bincount(heart()[..., 1].ravel())[1:], rel=0.05)
 
 
-def test_cropped_labels_are_those_that_were_counted(rows: list[VolumeRow]) -> None:
+def test_cropped_labels_match_the_survey(rows: list[VolumeRow]) -> None:
     found = plan(rows[:1], size=32, sizes={"": 32})
     masks = np.stack([sample.mask for sample in read(found)])
     counts = np.bincount(masks.ravel(), minlength=4)
@@ -118,7 +118,7 @@ def test_cropped_labels_are_those_that_were_counted(rows: list[VolumeRow]) -> No
     assert counts.sum() == 6 * 32 * 32
 
 
-def test_a_volume_that_ends_early_leaves_the_others(tmp_path: Path, rows: list[VolumeRow]) -> None:
+def test_truncated_volume_does_not_stop_the_others(tmp_path: Path, rows: list[VolumeRow]) -> None:
     found = plan(rows)
     whole = rows[0].image.read_bytes()
     rows[0].image.write_bytes(whole[: len(whole) // 2])
@@ -130,7 +130,7 @@ def test_a_volume_that_ends_early_leaves_the_others(tmp_path: Path, rows: list[V
     assert set(open_dataset(path).domain("A").columns["subject"]) == {"b"}
 
 
-def test_nothing_at_all_is_an_error(tmp_path: Path, rows: list[VolumeRow]) -> None:
+def test_error_if_no_volume_can_be_read(tmp_path: Path, rows: list[VolumeRow]) -> None:
     found = plan(rows)
     for row in rows:
         row.image.write_bytes(row.image.read_bytes()[:5000])
@@ -138,7 +138,7 @@ def test_nothing_at_all_is_an_error(tmp_path: Path, rows: list[VolumeRow]) -> No
         write_volumes(tmp_path / "d.zarr", found, Invocation("extract mri"), [], 1, SILENT)
 
 
-def test_slices_without_labels_are_whole_after_resuming(
+def test_unlabelled_slices_are_complete_after_resuming(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     empty, rows = np.zeros((40, 40, 9), dtype=np.uint8), []
@@ -179,7 +179,7 @@ def sample(place: int, domain: str, label: int) -> Sample:
 
 
 @pytest.mark.long
-def test_a_sheet_a_domain(tmp_path: Path) -> None:
+def test_one_contact_sheet_per_domain(tmp_path: Path) -> None:
     writer = DatasetWriter(tmp_path / "d.zarr", ("background", "LV", "MYO", "RV"), Invocation("x"))
     for place in range(60):
         writer.append(sample(place, "A", 1 + place % 3 if place % 2 else 0))
@@ -196,8 +196,8 @@ def test_a_sheet_a_domain(tmp_path: Path) -> None:
     assert (spread > 100).any()  # outlines have colours
 
 
-def test_captions_tell_slices_of_two_volumes_of_a_subject_apart(tmp_path: Path) -> None:
-    """Frames of a file each (ED and ES) are all frame 0."""
+def test_captions_distinguish_volumes_of_a_subject(tmp_path: Path) -> None:
+    """Frames in separate files (ED and ES) are all frame 0."""
     writer = DatasetWriter(tmp_path / "d.zarr", ("background", "LV"), Invocation("x"))
     for volume, phase in (("p_ED", ""), ("p_ES", ""), ("p_cine", "ED")):
         one = sample(0, "A", 1)
