@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from skiptool.comparison.layer import reference_bins
-from skiptool.distances.counting import Binning
+from skiptool.distances.bins import Binning
 from skiptool.names import in_data_flow
 from skiptool.stores.counts_writer import CountsWriter, assign_rows
 from skiptool.stores.features_writer import CHUNK

@@ -305,8 +305,8 @@ def architecture_family(arch: str | None, encoder: str | None) -> str:
 
     Examples
     --------
-    >>> family("unet", "resnet18"), family("linknet", "resnet18"), architecture_family(None, None)
-    ('resnet18', 'linknet resnet18', '')
+    >>> architecture_family("unet", "resnet18"), architecture_family("linknet", "resnet18")
+    ('resnet18', 'linknet resnet18')
     """
     named = "" if arch in (None, Arch.UNET) else f"{arch} "
     return f"{named}{encoder or ''}".strip()

@@ -24,12 +24,8 @@ from skiptool.comparison.activations import Settings, as_activations
 from skiptool.comparison.pairs import measure_pairs
 from skiptool.comparison.results import Measured
 from skiptool.distances.binned import pooled_bins
-from skiptool.distances.counting import (
-    activation_extremes,
-    count_activations,
-    equal_width,
-    joint_range,
-)
+from skiptool.distances.bins import equal_width, joint_range
+from skiptool.distances.counting import activation_extremes, count_activations
 from skiptool.parallel import thread_map
 
 CHANNELS, VECTORS, BINS, RELABELLINGS = 8, 64, 100, 99

@@ -22,13 +22,8 @@ import zarr
 from scipy.stats import wasserstein_distance
 
 from skiptool.comparison.activations import Settings
-from skiptool.distances.counting import (
-    Binning,
-    activation_extremes,
-    count_activations,
-    equal_width,
-    joint_range,
-)
+from skiptool.distances.bins import Binning, equal_width, joint_range
+from skiptool.distances.counting import activation_extremes, count_activations
 from skiptool.steps.hellinger import measure_shift
 from skiptool.stores.features_writer import CHUNK, FeatureWriter
 from skiptool.stores.lineage import Invocation

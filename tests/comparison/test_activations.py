@@ -20,7 +20,8 @@ from skiptool.comparison.activations import (
     key_totals,
     read_values,
 )
-from skiptool.distances.counting import count_activations, equal_width, joint_range, quantile_bins
+from skiptool.distances.bins import equal_width, joint_range, quantile_bins
+from skiptool.distances.counting import count_activations
 from skiptool.distances.float16 import key_counts
 from skiptool.errors import ArgumentError, FormatError
 from skiptool.names import Metric, RangeRule

@@ -28,15 +28,14 @@ from skiptool.comparison.layer import (
 )
 from skiptool.comparison.results import ChannelEstimates
 from skiptool.comparison.units import EqualDraw, Units, paired_units
-from skiptool.distances.counting import (
-    activation_extremes,
-    count_activations,
+from skiptool.distances.bins import (
     equal_width,
     joint_range,
     merge_counts,
     quantile_bins,
     sweep_binning,
 )
+from skiptool.distances.counting import activation_extremes, count_activations
 from skiptool.errors import ArgumentError
 from skiptool.names import Metric, RangeRule
 from skiptool.records import SILENT

@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from skiptool.comparison.activations import Counted, Settings, vectors_of
+from skiptool.comparison.activations import Settings, vectors_of
 from skiptool.comparison.pairs import measure_pairs
 from skiptool.comparison.stored_counts import check_bins, counted_settings, permutable_units
 from skiptool.comparison.units import paired_units
 from skiptool.distances.binned import DISTANCES
+from skiptool.distances.bins import Counted
 from skiptool.distances.counting import count_activations
 from skiptool.errors import ArgumentError, MismatchError
 from skiptool.names import Metric, RangeRule

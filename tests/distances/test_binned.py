@@ -34,14 +34,8 @@ from skiptool.distances.binned import (
     rowwise,
     total_variation,
 )
-from skiptool.distances.counting import (
-    activation_extremes,
-    constant_channels,
-    count_activations,
-    equal_width,
-    frequencies,
-    joint_range,
-)
+from skiptool.distances.bins import constant_channels, equal_width, joint_range
+from skiptool.distances.counting import activation_extremes, count_activations, frequencies
 from skiptool.errors import ArgumentError
 from skiptool.names import LAYERWISE, Metric
 from strategies import SEEDS, feature_pairs, frequency_rows

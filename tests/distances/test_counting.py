@@ -16,25 +16,27 @@ from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
 from skiptool.distances.binned import hellinger
-from skiptool.distances.counting import (
-    _FAR,
-    _SHORT_BINS,
+from skiptool.distances.bins import (
     MAX_BINS,
     Binning,
     Range,
-    UnbinnedActivation,
-    activation_extremes,
     constant_channels,
-    count_activations,
-    division_terms,
     equal_width,
-    frequencies,
     joint_range,
-    lowest_and_highest,
     merge_counts,
-    product_terms,
     quantile_bins,
     sweep_binning,
+)
+from skiptool.distances.counting import (
+    _FAR,
+    _SHORT_BINS,
+    UnbinnedActivation,
+    activation_extremes,
+    count_activations,
+    division_terms,
+    frequencies,
+    lowest_and_highest,
+    product_terms,
 )
 from skiptool.errors import ArgumentError
 from strategies import SEEDS, feature_pairs, features
@@ -88,74 +90,6 @@ def test_extents_take_any_memory_layout_and_byte_order() -> None:
         np.testing.assert_array_equal(activation_extremes(each)[0], each.min(axis=2))
         np.testing.assert_array_equal(activation_extremes(each)[1], each.max(axis=2))
     assert activation_extremes(turned[:0])[0].shape == (0, 7)
-
-
-@given(pair=feature_pairs(np.float16))
-def test_extents_of_stored_ranges_give_the_same_joint_range(pair: tuple[Array, Array]) -> None:
-    stored = [tuple(bound.astype(np.float32) for bound in activation_extremes(x)) for x in pair]
-    joint, again = joint_of(*pair), joint_range(*stored)
-    np.testing.assert_array_equal(joint.low, again.low)
-    np.testing.assert_array_equal(joint.span, again.span)
-    assert joint.low.dtype == joint.span.dtype == np.float64
-    for channel in range(pair[0].shape[1]):
-        both = np.concatenate([x[:, channel].ravel() for x in pair]).astype(np.float64)
-        assert joint.low[channel] == both.min()
-        assert joint.low[channel] + joint.span[channel] == both.max()
-
-
-def test_span_of_float16_does_not_overflow() -> None:
-    x = np.array([[[-65504.0, 65504.0]]], dtype=np.float16)
-    assert joint_of(x).span.tolist() == [131008.0]
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_joint_range_refuses_what_is_not_finite_and_names_the_channel(bad: float) -> None:
-    x = np.zeros((2, 3, 4), dtype=np.float32)
-    x[1, 2, 0] = bad
-    with pytest.raises(ArgumentError, match=r"NaN, infinite, or .* in 1 of 3 channels \(2\)"):
-        joint_of(x)
-    with pytest.raises(ArgumentError, match=r"in 9 of 9 channels \(0, 1, 2, 3, 4, \.\.\.\)"):
-        joint_of(np.full((1, 9, 1), bad))
-
-
-def test_joint_range_refuses_a_span_that_float64_cannot_hold() -> None:
-    with pytest.raises(ArgumentError, match="too far apart for float64"):
-        joint_of(np.array([[[-1e308, 1e308]]]))
-
-
-@pytest.mark.parametrize(
-    "x",
-    [
-        np.zeros((2, 3)),
-        np.zeros((2, 3, 4), dtype=np.int64),
-        np.zeros((2, 3, 0)),
-        np.zeros((2, 0, 3)),
-        np.zeros((1, 1, 1), np.complex64),
-        np.zeros((1, 1, 1), np.longdouble),
-    ],
-)
-def test_refuses_other_arrays(x: Array) -> None:
-    with pytest.raises(ArgumentError, match=r"expected float16, float32 or float64 \(N, D, K\)"):
-        activation_extremes(x)
-
-
-@pytest.mark.parametrize(
-    "extents",
-    [
-        (),
-        ((np.zeros((1, 2)), np.zeros((1, 2))), (np.zeros((1, 3)), np.zeros((1, 3)))),
-        ((np.zeros((0, 2)), np.zeros((0, 2))),),
-        ((np.float64(0), np.float64(1)),),
-    ],
-)
-def test_joint_range_refuses_sets_that_do_not_fit(extents: tuple[tuple[Array, Array], ...]) -> None:
-    with pytest.raises(ArgumentError, match=r"with the same D and at least one image"):
-        joint_range(*extents)
-
-
-def test_joint_range_refuses_swapped_bounds() -> None:
-    with pytest.raises(ArgumentError, match="lower at their highest than at their lowest"):
-        joint_range((np.ones(2), np.array([2.0, 0.0])))
 
 
 def test_frequencies_by_hand() -> None:
@@ -543,19 +477,6 @@ def test_merging_needs_the_edges() -> None:
     assert merge_counts(count_activations(x, plain), plain, 10).shape == (1, 1, 10)
     with pytest.raises(ArgumentError, match="not of 5 bins"):
         merge_counts(count_activations(x, plain), plain, 5)
-
-
-def test_sweeps_that_are_refused() -> None:
-    joint = Range(np.zeros(1), np.array([1e303]))
-    with pytest.raises(ArgumentError, match="no number of bins"):
-        sweep_binning(joint, [])
-    with pytest.raises(ArgumentError, match="bins is 0, expected 1 to 4096"):
-        sweep_binning(joint, [10, 0])
-    with pytest.raises(ArgumentError, match=r"multiple is 16760835, at\s+most 1048576"):
-        sweep_binning(joint, [4095, 4095 - 2, 1])
-    with pytest.raises(ArgumentError, match="too far apart for float64"):
-        sweep_binning(joint, [1023, 1024])  # each alone is accepted
-    assert sweep_binning(joint, [512, 1024]).counters == 1024
 
 
 @FLOATS_BINNING

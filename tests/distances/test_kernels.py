@@ -253,8 +253,10 @@ COUNTED = """
 import numpy as np
 from numba.core import event
 from skiptool.distances import kernel
-from skiptool.distances.counting import count, equal_width
-from skiptool.distances.counting import extent, joint_range
+from skiptool.distances.bins import equal_width
+from skiptool.distances.counting import count
+from skiptool.distances.bins import joint_range
+from skiptool.distances.counting import extent
 x = np.arange(32, dtype=np.float16).reshape(2, 2, 8)
 joint = joint_range(extent(x))
 with event.install_recorder("numba:compile") as compiled:

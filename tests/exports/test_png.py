@@ -9,15 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from skiptool.exports import png
-from skiptool.exports.png import (
-    COLUMNS,
-    draw_sheets,
-    evenly_spaced,
-    export_pairs,
-    sheet_of,
-    write_pairs,
-)
+from skiptool.exports import sheets
+from skiptool.exports.png import COLUMNS, export_pairs, write_pairs
+from skiptool.exports.sheets import draw_sheets, evenly_spaced, sheet_of
 from skiptool.records import SILENT
 from skiptool.sources.pictures.files import read_mask, read_picture
 from skiptool.sources.pictures.intensities import read_intensities
@@ -101,14 +95,14 @@ def test_contact_sheet_shows_fewer_large_samples(
 ) -> None:
     write_dataset(tmp_path / "d.zarr", [sample(n, "A", (16, 16, 3)) for n in range(9)])
     seen: list[str] = []
-    plain = png.contact_sheet
+    plain = sheets.contact_sheet
 
     def sheet(images: Any, masks: Any, classes: Any, titles: list[str], **how: Any) -> Any:  # noqa: ANN401
         seen.extend([*titles, how["notes"]])
         return plain(images, masks, classes, titles, **how)
 
-    monkeypatch.setattr(png, "contact_sheet", sheet)
-    monkeypatch.setattr(png, "PIXELS", 3 * 16 * 16)
+    monkeypatch.setattr(sheets, "contact_sheet", sheet)
+    monkeypatch.setattr(sheets, "PIXELS", 3 * 16 * 16)
     draw_sheets(tmp_path, open_dataset(tmp_path / "d.zarr"))
     assert seen == ["000", "004", "008", "3 of 9 patches of 16 px"]
 

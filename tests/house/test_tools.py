@@ -79,7 +79,23 @@ def test_face_lists_what_it_loads() -> None:
 # What a command line imports before it knows that it has work to do.
 
 
-HEAVY = ("torch", "numpy", "zarr", "pyarrow", "matplotlib", "scipy", "PIL", "nibabel", "lightning")
+HEAVY = (
+    "torch",
+    "lightning",
+    "numba",
+    "cv2",
+    "tifffile",
+    "imagecodecs",
+    "openslide",
+    "nibabel",
+    "PIL",
+    "matplotlib",
+    "jinja2",
+    "scipy",
+    "pyarrow",
+    "zarr",
+    "numpy",
+)
 
 PROBE = """
 import sys
@@ -129,6 +145,37 @@ def test_hellinger_needs_no_torch() -> None:
     found = loaded("hellinger", "no-such-a.zarr", "no-such-b.zarr")
     assert "zarr" in found
     assert not found & {"torch", "lightning", "matplotlib"}
+
+
+PICTURES = {"cv2", "tifffile", "imagecodecs", "openslide", "nibabel"}
+COMPUTING = {"torch", "lightning", "numba"}
+SEEN_OR_DRAWN = {*PICTURES, "PIL", "matplotlib"}
+
+
+@pytest.mark.parametrize(
+    ("step", "unneeded"),
+    [
+        ("info", {*COMPUTING, *SEEN_OR_DRAWN, "scipy"}),
+        ("study", {*COMPUTING, *SEEN_OR_DRAWN, "scipy"}),
+        ("report", {*COMPUTING, *PICTURES}),
+        ("hellinger", {"torch", "lightning", *SEEN_OR_DRAWN}),
+        ("extract_images", {*COMPUTING, "openslide", "nibabel"}),
+        ("extract_mri.extract_mri", {*COMPUTING, "openslide"}),
+        ("extract_wsi.extract_wsi", {*COMPUTING, "nibabel"}),
+        pytest.param("synth", {"numba", "matplotlib", "openslide"}, marks=pytest.mark.slow),
+        pytest.param("train", {"numba", *PICTURES}, marks=pytest.mark.slow),
+        pytest.param("predict.predict", {"numba", *PICTURES}, marks=pytest.mark.slow),
+        pytest.param("features.features", PICTURES, marks=pytest.mark.slow),
+    ],
+)
+def test_step_imports_only_what_it_needs(step: str, unneeded: set[str]) -> None:
+    probe = f"import sys, skiptool.steps.{step}; print(*sorted(set(sys.modules) & set({HEAVY!r})))"
+    found = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, check=True, timeout=120
+    )
+    imported = set(found.stdout.split())
+    assert "numpy" in imported
+    assert not imported & unneeded
 
 
 def test_package_face_is_lazy() -> None:

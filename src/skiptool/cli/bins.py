@@ -42,7 +42,7 @@ def parse_sweep(text: str) -> tuple[int, ...]:
 
     Examples
     --------
-    >>> swept("10..50"), swept("100..300:100"), parse_sweep("8,64")
+    >>> parse_sweep("10..50"), parse_sweep("100..300:100"), parse_sweep("8,64")
     ((10, 20, 30, 40, 50), (100, 200, 300), (8, 64))
     """
     span, _, step = text.partition(":")

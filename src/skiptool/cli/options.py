@@ -140,7 +140,7 @@ def parse_range(text: str, option: str) -> tuple[int, int]:
 
     Examples
     --------
-    >>> span("1:100", "--cells"), parse_range("20", "--cells")
+    >>> parse_range("1:100", "--cells"), parse_range("20", "--cells")
     ((1, 100), (20, 20))
     """
     low, _, high = text.partition(":")

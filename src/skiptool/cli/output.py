@@ -65,7 +65,7 @@ def cell_style(value: float, shade: Shade) -> Style:
 
     Examples
     --------
-    >>> str(ground(1.2, Shade(0.0, 1.0))), str(cell_style(float("nan"), Shade(0.0, 1.0)))
+    >>> str(cell_style(1.2, Shade(0.0, 1.0))), str(cell_style(float("nan"), Shade(0.0, 1.0)))
     ('#000000 on #fde725', 'none')
     """
     if not math.isfinite(value):

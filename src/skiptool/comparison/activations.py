@@ -14,14 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
-from skiptool.distances.counting import (
-    MAX_BINS,
-    Binning,
-    UnbinnedActivation,
-    activation_extremes,
-    check_features,
-    count_activations,
-)
+from skiptool.distances.bins import MAX_BINS, Binning, Counted, check_features
+from skiptool.distances.counting import UnbinnedActivation, activation_extremes, count_activations
 from skiptool.distances.float16 import KEYS, key_counts
 from skiptool.errors import ArgumentError, FormatError
 from skiptool.names import Metric, RangeRule
@@ -45,32 +39,14 @@ _ARRAY_BLOCK = 4_000_000
 """Bytes of an array counted at once, so that they stay in cache."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Counted:
-    """How a layer was counted whose activations were not kept.
-
-    Attributes
-    ----------
-    binning : Binning
-        Bins of equal width.
-    vectors : int
-        K, vectors per image.
-    images : int64, shape (N,)
-        Images in each row of counts; a row of n images sums to n * K in each channel.
-    """
-
-    binning: Binning
-    vectors: int
-    images: Int64
-
-
 class Activations(Protocol):
     """Activations of N images in named layers, read in blocks of whole images.
 
     ``read`` is called from several threads at once.
 
-    Some sets hold counts instead of activations (see :class:`Counted`), of single images or of
-    blocks of images; a row of counts then takes the place of an image everywhere.
+    Some sets hold counts instead of activations (see ``Counted`` in `skiptool.distances.bins`), of
+    single images or of blocks of images; a row of counts then takes the place of an image
+    everywhere.
     """
 
     @property

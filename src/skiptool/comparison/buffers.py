@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from skiptool.comparison.activations import Activations, Counted
+from skiptool.comparison.activations import Activations
+from skiptool.distances.bins import Counted
 from skiptool.errors import SourceError
 
 if TYPE_CHECKING:

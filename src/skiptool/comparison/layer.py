@@ -36,17 +36,17 @@ from skiptool.comparison.units import (
     smallest_p_value,
 )
 from skiptool.distances.binned import DISTANCES, Distance, hellinger_literal, pool_bins, pooled_bins
-from skiptool.distances.counting import (
+from skiptool.distances.bins import (
     Binning,
     Range,
     constant_channels,
     equal_width,
-    frequencies,
     joint_range,
     merge_counts,
     quantile_bins,
     sweep_binning,
 )
+from skiptool.distances.counting import frequencies
 from skiptool.distances.exact import (
     leave_one_out_wasserstein,
     permuted_wasserstein,

@@ -21,17 +21,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from scipy.linalg.blas import dgemm
 
-from skiptool.comparison.activations import (
-    Activations,
-    Settings,
-    extents,
-    read_finite,
-    row_blocks,
-)
+from skiptool.comparison.activations import Activations, Settings, extents, read_finite, row_blocks
 from skiptool.comparison.layer import Design, PairComparison
 from skiptool.comparison.results import ALPHA, HIGH, Measured
 from skiptool.comparison.units import IMAGE, Units, draw_vectors
-from skiptool.distances.counting import constant_channels, joint_range
+from skiptool.distances.bins import constant_channels, joint_range
 from skiptool.distances.multivariate import (
     CovarianceParts,
     paired_difference,

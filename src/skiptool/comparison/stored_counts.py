@@ -15,7 +15,7 @@ import numpy as np
 from skiptool.comparison.activations import Activations, Settings, vectors_of
 from skiptool.comparison.units import EqualDraw, Units, exchangeable_rows
 from skiptool.distances.binned import DISTANCES
-from skiptool.distances.counting import Binning
+from skiptool.distances.bins import Binning
 from skiptool.errors import ArgumentError, MismatchError
 from skiptool.names import RangeRule
 

@@ -243,7 +243,7 @@ def smallest_p_value(reference: int, other: int, *, paired: bool) -> float:
 
     Examples
     --------
-    >>> least_p_value(3, 3, paired=False), smallest_p_value(5, 5, paired=True)
+    >>> smallest_p_value(3, 3, paired=False), smallest_p_value(5, 5, paired=True)
     (0.1, 0.0625)
     """
     ways = 2**reference if paired else comb(reference + other, reference)

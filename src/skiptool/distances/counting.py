@@ -1,4 +1,4 @@
-"""Value ranges, bins and counts of activations, eqs. (4) to (7), exact to the last value.
+"""Extremes and counts of activations, eqs. (4) and (5), exact to the last value.
 
 Features are (N, D, K): N images, D channels, K vectors per image. The inner loops are in
 `skiptool.distances.kernels`; the numbers by which they find the bin of a value are computed here,
@@ -8,37 +8,19 @@ a machine.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from math import lcm
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from skiptool.distances import kernels
+from skiptool.distances.bins import Binning, check_features
 from skiptool.distances.kernels import compiled
 from skiptool.errors import ArgumentError
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Bool, Float64, Int64
 
-# Value ranges
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Range:
-    """Value range of each channel over all sets compared.
-
-    Attributes
-    ----------
-    low : float64, shape (D,)
-        beta of eq. (7).
-    span : float64, shape (D,)
-        alpha of eq. (6); 0 for a constant channel.
-    """
-
-    low: Float64
-    span: Float64
+# Extremes
 
 
 def activation_extremes(x: AnyArray) -> tuple[AnyArray, AnyArray]:
@@ -69,75 +51,6 @@ def lowest_and_highest(x: AnyArray, low: AnyArray, high: AnyArray) -> None:
             most = value if value > most else most
             odd += value != value
         low[r], high[r] = (np.nan, np.nan) if odd else (least, most)
-
-
-def joint_range(*extents: tuple[AnyArray, AnyArray]) -> Range:
-    """Range of each channel over all sets, eqs. (6) and (7).
-
-    Parameters
-    ----------
-    *extents : pairs of arrays, shape (..., D)
-        Lowest and highest values of each set, from ``activation_extremes`` or a feature store.
-
-    Raises
-    ------
-    ArgumentError
-        If a set is empty, the numbers of channels differ, or a value is not finite.
-
-    Examples
-    --------
-    >>> x, y = np.array([[[0.0, 1.0]]]), np.array([[[3.0, 2.0]]])
-    >>> joint_range(extent(x), activation_extremes(y))
-    Range(low=array([0.]), span=array([3.]))
-    """
-    bounds = [bound for pair in extents for bound in pair]
-    channels = {bound.shape[-1:] for bound in bounds}
-    if len(channels) != 1 or () in channels or not all(bound.size for bound in bounds):
-        shapes = ", ".join(str(bound.shape) for bound in bounds)
-        raise ArgumentError(
-            f"joint range: lowest and highest values have shapes {shapes or 'none'}; expected "
-            "(..., D) with the same D and at least one image"
-        )
-    width = bounds[0].shape[-1]
-    low = np.min([a.reshape(-1, width).min(axis=0) for a, _ in extents], axis=0).astype(np.float64)
-    high = np.max([b.reshape(-1, width).max(axis=0) for _, b in extents], axis=0).astype(np.float64)
-    with np.errstate(over="ignore", invalid="ignore"):
-        span = high - low
-    _refuse(~np.isfinite(span), "NaN, infinite, or too far apart for float64")
-    _refuse(span < 0, "lower at their highest than at their lowest")
-    return Range(low, span)
-
-
-def constant_channels(joint: Range) -> Bool:
-    """Channels, shape (D,), with one value in all sets (dead channels among them)."""
-    return np.asarray(joint.span == 0)
-
-
-def check_features(x: AnyArray) -> None:
-    """Raise ArgumentError unless ``x`` is a float array (N, D, K)."""
-    if x.ndim != 3 or x.dtype.kind != "f" or x.dtype.itemsize > 8 or 0 in x.shape[1:]:
-        raise ArgumentError(
-            f"features: shape {x.shape} and type {x.dtype}; expected float16, float32 or float64 "
-            "(N, D, K), images, channels, vectors per image"
-        )
-
-
-def listed_channels(bad: Bool) -> str:
-    """List the first channels where ``bad`` (D,) is true, for an error message.
-
-    Examples
-    --------
-    >>> listed_channels(np.array([True, False, True]))
-    '2 of 3 channels (0, 2)'
-    """
-    channels = np.flatnonzero(bad).tolist()
-    first = ", ".join(map(str, channels[:5])) + (", ..." if len(channels) > 5 else "")
-    return f"{len(channels)} of {len(bad)} channels ({first})"
-
-
-def _refuse(bad: Bool, reason: str) -> None:
-    if bad.any():
-        raise ArgumentError(f"features: values are {reason} in {listed_channels(bad)}")
 
 
 # Terms of the inner loops
@@ -234,13 +147,7 @@ def _fits(low: Float64, span: Float64, bins: int) -> Bool:
     return np.asarray((bins <= _SHORT_BINS) & (span > 1e-30) & (span < 1e30) & exact)
 
 
-# Bins and counts
-
-MAX_BINS: Final = 4096
-"""Maximum number of bins of a channel: up to here the rule of eq. (5) is exact for all float16."""
-
-_MOST_FINE: Final = 1 << 20
-"""Maximum number of bins of the fine grid behind a sweep."""
+# Counts
 
 
 class UnbinnedActivation(ArgumentError):
@@ -250,126 +157,6 @@ class UnbinnedActivation(ArgumentError):
         reason = "outside the range of its channel" if np.isfinite(value) else "not finite"
         super().__init__(f"image {image}, channel {channel}: activation {value:g} is {reason}")
         self.image, self.channel, self.value = image, channel, value
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Binning:
-    """How activations of each channel are assigned to bins; made by the functions below.
-
-    Attributes
-    ----------
-    bins : int
-        B, or the number of fine bins of a sweep.
-    low, span : float64, shape (D,)
-        Range divided into bins of equal width; span 0 for a constant channel.
-    clamp : bool
-        Count values outside the range in the end bins, else refuse them.
-    literal : bool
-        Eq. (5) as printed.
-    edges : float64, shape (D, B - 1), or None
-        Ascending inner edges of bins of unequal width; an edge belongs to the bin above it.
-    cells : int32, shape (bins,), or None
-        Counter of each fine bin of a sweep.
-    """
-
-    bins: int
-    low: Float64
-    span: Float64
-    clamp: bool = False
-    literal: bool = False
-    edges: Float64 | None = None
-    cells: AnyArray | None = None
-
-    @property
-    def counters(self) -> int:
-        """Length C of a row of counts: B, or fewer in a sweep."""
-        return self.bins if self.cells is None else int(self.cells[-1]) + 1
-
-
-def equal_width(joint: Range, bins: int, *, clamp: bool = False, literal: bool = False) -> Binning:
-    """B bins of equal width over the range of each channel, eq. (5).
-
-    Parameters
-    ----------
-    joint : Range
-    bins : int
-        B, 1 to :data:`MAX_BINS`.
-    clamp : bool
-        Count values outside the range in the end bins (for ranges that are not joint).
-    literal : bool
-        Eq. (5) as printed, for audit: every bin is open above, so the joint maximum and all values
-        of a constant channel are in no bin.
-
-    Raises
-    ------
-    ArgumentError
-        If ``bins`` is out of range, or a span times B exceeds float64.
-
-    Notes
-    -----
-    Departures from eq. (5) unless ``literal``: the last bin is closed, and a channel of span 0
-    falls into bin 0 (equal constants in both sets have distance 0; different ones have a span, and
-    distance 1), except for clamped values above it, which are in the last bin.
-    """
-    if not 1 <= bins <= MAX_BINS:
-        raise ArgumentError(f"bins is {bins}, expected 1 to {MAX_BINS}; the default is 100")
-    _check_spans(joint, bins)
-    return Binning(bins, joint.low, joint.span, clamp, literal)
-
-
-def quantile_bins(edges: Float64) -> Binning:
-    """Bins between given inner edges of each channel, open to both sides.
-
-    ``edges``, float64 (D, B - 1), ascend along axis 1; equal edges leave the bin between them
-    empty.
-    """
-    bins = edges.shape[1] + 1
-    unused = np.zeros(len(edges))
-    return Binning(bins, unused, unused, edges=np.ascontiguousarray(edges))
-
-
-def sweep_binning(joint: Range, bins: Sequence[int], *, clamp: bool = False) -> Binning:
-    """Count once for several numbers of bins; :func:`merge_counts` gives the counts of each.
-
-    The edges of all binnings lie on a grid of their least common multiple, with one counter between
-    two neighbouring edges. The exactness of :func:`count_activations` holds with the least common
-    multiple in place of B.
-
-    Raises
-    ------
-    ArgumentError
-        If a number is out of range, or the grid exceeds 2**20 bins.
-    """
-    if not bins:
-        raise ArgumentError("sweep: no number of bins is given")
-    for number in bins:
-        equal_width(joint, number)
-    fine = lcm(*bins)
-    if fine > _MOST_FINE:
-        raise ArgumentError(
-            f"sweep of bins {', '.join(map(str, bins))}: their least common multiple is {fine}, at "
-            f"most {_MOST_FINE} can be counted; use rounder or fewer numbers"
-        )
-    _check_spans(joint, fine)
-    starts = np.zeros(fine, dtype=np.int32)
-    for number in bins:
-        starts[:: fine // number] = 1
-    return Binning(fine, joint.low, joint.span, clamp, cells=np.cumsum(starts, dtype=np.int32) - 1)
-
-
-def merge_counts(counts: AnyArray, binning: Binning, bins: int) -> AnyArray:
-    """Turn counts (..., C) of a sweep into the counts (..., B) of one of its numbers of bins.
-
-    Raises ArgumentError if the edges of that number were not counted.
-    """
-    if binning.cells is None and bins == binning.bins:
-        return counts
-    if binning.cells is not None and binning.bins % bins == 0:
-        edges = np.arange(bins) * (binning.bins // bins)
-        first = binning.cells[edges]
-        if (first[1:] > binning.cells[edges[1:] - 1]).all():
-            return np.asarray(np.add.reduceat(counts, first, axis=-1, dtype=counts.dtype))
-    raise ArgumentError(f"counts are not of {bins} bins and cannot be merged into them")
 
 
 def count_activations(x: AnyArray, binning: Binning) -> AnyArray:
@@ -390,7 +177,7 @@ def count_activations(x: AnyArray, binning: Binning) -> AnyArray:
     ------
     ArgumentError
         If the shape or type does not fit.
-    Misfit
+    UnbinnedActivation
         If a value is not finite, or out of range and not to be clamped.
 
     Notes
@@ -402,6 +189,7 @@ def count_activations(x: AnyArray, binning: Binning) -> AnyArray:
 
     Examples
     --------
+    >>> from skiptool.distances.bins import Range, equal_width
     >>> x = np.array([[[0.0, 0.5, 1.0, 2.0]]])
     >>> count_activations(x, equal_width(Range(np.zeros(1), np.full(1, 2.0)), bins=2))
     array([[[2, 2]]], dtype=uint16)
@@ -421,7 +209,7 @@ def count_activations(x: AnyArray, binning: Binning) -> AnyArray:
     rows = native.reshape(images * channels, vectors)
     wrong = _count_rows(rows, binning, tables, counts)
     if wrong >= 0:
-        raise _misfit(rows[wrong], wrong, binning)
+        raise _unbinned(rows[wrong], wrong, binning)
     return counts.reshape(images, channels, binning.counters)
 
 
@@ -441,14 +229,7 @@ def _count_rows(rows: AnyArray, binning: Binning, tables: AnyArray, counts: AnyA
     return int(kernels.count_equal_width_half(patterns, bits, values, exact, quick, *rest))
 
 
-def _check_spans(joint: Range, bins: int) -> None:
-    with np.errstate(over="ignore"):
-        wide = np.flatnonzero(~np.isfinite(joint.span * bins))
-    if wide.size:
-        raise ArgumentError(f"features: values of channel {wide[0]} are too far apart for float64")
-
-
-def _misfit(row: AnyArray, index: int, binning: Binning) -> UnbinnedActivation:
+def _unbinned(row: AnyArray, index: int, binning: Binning) -> UnbinnedActivation:
     image, channel = divmod(index, len(binning.low))
     offset = row.astype(np.float64) - binning.low[channel]
     outside = ~((offset >= 0) & (offset <= binning.span[channel]))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from skiptool.distances.counting import listed_channels
+from skiptool.distances.bins import listed_channels
 from skiptool.distances.kernels import compiled
 from skiptool.errors import ArgumentError
 

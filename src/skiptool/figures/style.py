@@ -207,7 +207,7 @@ def shorten(text: str, size: float, width: float) -> str:
 
     Examples
     --------
-    >>> fitted("CMU-1-Small-Region", 6.0, 2 / 3), shorten("CMU-1", 6.0, 2 / 3)
+    >>> shorten("CMU-1-Small-Region", 6.0, 2 / 3), shorten("CMU-1", 6.0, 2 / 3)
     ('CMU-1-…egion', 'CMU-1')
     """
     low, high = 1, min(len(text), _LONGEST)

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 def resize_images(images: UInt8, size: int) -> UInt8:
     """Resize images (N, H, W, C) to (N, size, size, C) by antialiased bicubic interpolation.
 
-    Computed in uint8; within one grey level of Pillow's ``Image.resize(..., BICUBIC)``.
+    Computed in uint8; up to two grey levels from Pillow's ``Image.resize(..., BICUBIC)``, which
+    differs in 0.01 to 0.5 % of the values of synthetic smears.
     """
     stored = torch.from_numpy(np.require(images, requirements=["C", "W"]))
     resized = interpolate(

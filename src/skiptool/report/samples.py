@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from skiptool.exports.png import evenly_spaced
+from skiptool.exports.sheets import evenly_spaced
 from skiptool.figures.masks import block_note, block_side, small_image, small_mask
 from skiptool.figures.sheets import contact_sheet
 from skiptool.names import IGNORE_LABEL, Kind, Split

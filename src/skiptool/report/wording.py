@@ -33,7 +33,7 @@ def number_range(numbers: Iterable[int], spec: str = "") -> str:
 
     Examples
     --------
-    >>> span([3, 2]), number_range([1000, 1000], ",")
+    >>> number_range([3, 2]), number_range([1000, 1000], ",")
     ('2 to 3', '1,000')
     """
     ordered = sorted(numbers)

@@ -20,7 +20,8 @@ import numpy as np
 from skiptool.errors import ArgumentError, MismatchError, SourceError
 from skiptool.exports.folders import qc_folder
 from skiptool.exports.nnunet import check_nnunet, export_nnunet
-from skiptool.exports.png import draw_sheets, export_pairs
+from skiptool.exports.png import export_pairs
+from skiptool.exports.sheets import draw_sheets
 from skiptool.extraction import Extraction, ExtractionTarget, file_sizes, survey_inputs
 from skiptool.names import IGNORE_LABEL, ExportFormat, normalise_unicode, quoted_name
 from skiptool.parallel import available_cores, ordered_map, thread_map

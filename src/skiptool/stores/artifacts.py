@@ -21,13 +21,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zarr
 
-from skiptool.distances.counting import activation_extremes
+from skiptool.distances.bins import check_features
 from skiptool.errors import ExistsError, FormatError, SkiptoolError
 from skiptool.names import Kind
 from skiptool.stores.addresses import join_url, last_part, located, public
 from skiptool.stores.counts import open_activations, open_counts, open_tallies, read_bins
 from skiptool.stores.dataset import DatasetStore, Domain, StoredSamples, open_dataset, open_domain
-from skiptool.stores.features import FeatureStore, Layer, layer_names, open_features, open_layers
+from skiptool.stores.features import (
+    FeatureStore,
+    Layer,
+    extremes_of,
+    layer_names,
+    open_features,
+    open_layers,
+)
 from skiptool.stores.lineage import (
     Invocation,
     Lineage,
@@ -455,7 +462,8 @@ def _layers(
 
 def _check_activations(root: zarr.Group, layer: str, path: Path) -> None:
     for start, block, ranges in _blocks(open_layers(root, [layer], str(path)), path):
-        low, high = activation_extremes(block)
+        check_features(block)
+        low, high = extremes_of(block.astype(np.float32, copy=False))
         if ranges is not None and ((low != ranges[0]) | (high != ranges[1])).any():
             raise FormatError(
                 f"images from {start}: values are outside the stored range; extract the features "

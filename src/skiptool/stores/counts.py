@@ -46,8 +46,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import zarr
 
-from skiptool.comparison.activations import Counted
-from skiptool.distances.counting import MAX_BINS, Binning
+from skiptool.distances.bins import MAX_BINS, Binning, Counted
 from skiptool.errors import FormatError
 from skiptool.names import Kind
 from skiptool.stores.addresses import last_part, located, public

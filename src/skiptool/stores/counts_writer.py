@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import zarr
 
-from skiptool.distances.counting import Binning, count_activations
+from skiptool.distances.bins import Binning
+from skiptool.distances.counting import count_activations
 from skiptool.errors import ExistsError
 from skiptool.names import Kind
 from skiptool.stores.counts import IMAGES, ranges_id, read_bins

@@ -87,10 +87,11 @@ from skiptool.stores.zarrs import (
 )
 
 if TYPE_CHECKING:
-    from skiptool.comparison.activations import Counted
-    from skiptool.records import AnyArray
+    from skiptool.distances.bins import Counted
+    from skiptool.records import AnyArray, Float32
     from skiptool.stores.zarrs import Rows
 
+    Extremes = tuple[Float32, Float32]
     Node = zarr.Array[Any] | zarr.Group
 
 FLOATS = ("float16", "float32", "float64")
@@ -574,6 +575,11 @@ def _ranges(root: zarr.Group, where: str) -> zarr.Group | None:
         if is_missing(root, "ranges", error):
             return None
     return open_group(root, "ranges", where)
+
+
+def extremes_of(block: Float32) -> Extremes:
+    """Return lowest and highest value (n, D) of each image and channel of (n, D, K)."""
+    return block.min(axis=2), block.max(axis=2)
 
 
 def check_lengths(columns: Mapping[str, Any], layers: Mapping[str, Layer], where: str) -> None:

@@ -23,6 +23,7 @@ import zarr
 
 from skiptool.errors import ArgumentError, ExistsError, FormatError
 from skiptool.names import Kind, in_data_flow
+from skiptool.stores.features import extremes_of
 from skiptool.stores.journal import Journal
 from skiptool.stores.lineage import Invocation, lineage
 from skiptool.stores.seals import seal_store
@@ -31,8 +32,8 @@ from skiptool.stores.zarrs import create_array, remove_partial_files, write_colu
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Float32
+    from skiptool.stores.features import Extremes
 
-    Extremes = tuple[Float32, Float32]
     Shape = tuple[int, ...]
 
 CHUNK = 16
@@ -284,7 +285,7 @@ class _FeatureArrays(LayerArrays):
         """Recompute the pending ranges of a run that wrote the images up to ``stop``."""
         first = stop - stop % self.ranges_chunk
         for number in range(first // CHUNK, stop // CHUNK):
-            self.pending.append(_extremes(self.arrays[0].read(number).astype(_RANGE)))
+            self.pending.append(extremes_of(self.arrays[0].read(number).astype(_RANGE)))
 
     def write(self, block: AnyArray, extremes: Extremes, *, release: bool) -> list[int]:
         """Write a block, and all pending ranges if ``release``.
@@ -438,7 +439,7 @@ def stored_extremes(
     def first(extremes: Extremes) -> str:
         return str(names[int(np.argwhere(~np.isfinite(extremes))[:, 1].min())])
 
-    exact = _extremes(block)  # both are NaN where a value is, and one is infinite where a value is
+    exact = extremes_of(block)  # NaN in both if a value is NaN, infinite in one if a value is
     if not np.isfinite(exact).all():
         raise FormatError(
             f"layer {layer}, image {first(exact)}: activation is not finite (NaN or inf), features "
@@ -453,8 +454,3 @@ def stored_extremes(
             f"(largest: {np.finfo(dtype).max:g}); give --dtype float32"
         )
     return low, high
-
-
-def _extremes(block: Float32) -> Extremes:
-    """Return lowest and highest value (n, D) of each image and channel of (n, D, K)."""
-    return block.min(axis=2), block.max(axis=2)

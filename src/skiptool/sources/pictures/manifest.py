@@ -51,8 +51,8 @@ def escape_formula(cell: object) -> object:
 
     Examples
     --------
-    >>> guarded("=1+1"), guarded("a=1"), guarded("'-5'"), guarded(-1), escape_formula("NA")
-    ("'=1+1", 'a=1', "''-5'", -1, "'NA")
+    >>> [escape_formula(cell) for cell in ("=1+1", "a=1", "'-5'", -1, "NA")]
+    ["'=1+1", 'a=1', "''-5'", -1, "'NA"]
     """
     return f"{_GUARD}{cell}" if isinstance(cell, str) and _is_hot(cell) else cell
 
@@ -62,8 +62,8 @@ def unescape_formula(cell: str) -> str:
 
     Examples
     --------
-    >>> unguarded("'=1+1"), unguarded("''-5'"), unguarded("'a'"), unescape_formula("'NA")
-    ('=1+1', "'-5'", "'a'", 'NA')
+    >>> [unescape_formula(cell) for cell in ("'=1+1", "''-5'", "'a'", "'NA")]
+    ['=1+1', "'-5'", "'a'", 'NA']
     """
     return cell[1:] if cell.startswith(_GUARD) and _is_hot(cell) else cell
 

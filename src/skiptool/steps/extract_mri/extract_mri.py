@@ -18,7 +18,7 @@ import numpy as np
 
 from skiptool.errors import ArgumentError, SourceError, suggestion
 from skiptool.exports.folders import qc_folder
-from skiptool.exports.png import evenly_spaced
+from skiptool.exports.sheets import evenly_spaced
 from skiptool.extraction import Extraction, ExtractionTarget, attempt, file_sizes
 from skiptool.figures.sheets import contact_sheet
 from skiptool.figures.style import figure_bytes

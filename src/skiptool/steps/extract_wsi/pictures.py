@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skiptool.errors import SkiptoolError
-from skiptool.exports.png import draw_sheets, evenly_spaced
+from skiptool.exports.sheets import draw_sheets, evenly_spaced
 from skiptool.figures.sheets import matched_sheet
 from skiptool.figures.slide import slide_overview
 from skiptool.figures.style import figure_bytes

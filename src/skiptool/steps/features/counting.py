@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 from skiptool.comparison.activations import BINS, extents
 from skiptool.comparison.layer import reference_bins
-from skiptool.distances.counting import MAX_BINS, Binning
+from skiptool.distances.bins import MAX_BINS, Binning
 from skiptool.errors import ArgumentError, FormatError, MismatchError
 from skiptool.names import ShiftKind
 from skiptool.parallel import thread_map

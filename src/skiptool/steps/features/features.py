@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from skiptool.comparison.layer import reference_bins
-from skiptool.distances.counting import Binning
+from skiptool.distances.bins import Binning
 from skiptool.errors import ArgumentError, ExistsError, MismatchError
 from skiptool.model.device import choose_device, explain_memory_errors
 from skiptool.model.inference import arithmetic_facts, read_ahead
