@@ -18,11 +18,9 @@ import numpy as np
 
 from skiptool.errors import ArgumentError, SourceError, suggestion
 from skiptool.exports.folders import qc_folder
-from skiptool.exports.sheets import evenly_spaced
+from skiptool.exports.sheets import draw_sheet, evenly_spaced
 from skiptool.extraction import Extraction, ExtractionTarget, attempt, file_sizes
-from skiptool.figures.sheets import contact_sheet
-from skiptool.figures.style import figure_bytes
-from skiptool.names import IGNORE_LABEL, PictureFormat
+from skiptool.names import IGNORE_LABEL
 from skiptool.parallel import available_cores, ordered_map
 from skiptool.records import SILENT, Outcome, Progress, Sample, Table, as_path, as_table
 from skiptool.sources.volumes.manifest import Frame, VolumeRow, folder_rows, volume_rows
@@ -39,7 +37,7 @@ from skiptool.steps.extract_mri.survey import (
 from skiptool.stores.dataset import Domain, Packed, open_dataset, pack
 from skiptool.stores.dataset_writer import DatasetWriter
 from skiptool.stores.lineage import Invocation, digest
-from skiptool.stores.staging import Form, whole_file
+from skiptool.stores.staging import Form
 from skiptool.stores.transfers import places_may_be_urls
 from skiptool.stores.zarrs import report_failures
 
@@ -486,21 +484,15 @@ def draw_sheets(folder: Path, out: Path, progress: Progress) -> Path:
     data = open_dataset(out)
     with progress.task("pictures", len(data.domains)) as task:
         for name, domain in data.domains.items():
-            chosen = _sheet_slices(domain)
-            reader = data.samples(name, chosen.tolist())
-            images, masks = zip(*(reader.read(i) for i in range(len(chosen))), strict=True)
-            labelled = any((mask != IGNORE_LABEL).any() for mask in masks)
-            captions = _captions(domain)
-            figure = contact_sheet(
-                images,
-                masks if labelled else None,
-                data.classes,
+            chosen, captions = _sheet_slices(domain), _captions(domain)
+            draw_sheet(
+                _sheet(folder, name),
+                data,
+                name,
+                chosen,
                 [captions[i] for i in chosen.tolist()],
-                title=name,
-                notes=f"{len(chosen)} of {len(domain)} slices of {images[0].shape[0]} px",
+                f"{len(chosen)} of {len(domain)} slices of {domain.height} px",
             )
-            with whole_file(_sheet(folder, name)) as partial:
-                partial.write_bytes(figure_bytes(figure, PictureFormat.PNG))
             task.advance()
     return folder
 
