@@ -189,7 +189,7 @@ def extract_images(
         label_map(listed.classes, listed.labels), channels, scale, patch_size, stride, upright
     )
     splits = SplitOptions(test_fraction, folds, seed, train_domain)
-    parameters = {
+    parameters: dict[str, Any] = {
         "classes": ",".join(map(quoted_name, listed.classes)),
         "labels": _label_options(listed.labels),
         "domain": domain,
@@ -198,12 +198,12 @@ def extract_images(
         "scale": scale,
         "patch_size": patch_size,
         "stride": reading.stride,
-        **splits.recorded,
     }
     if upright:  # else omitted, so that ids of earlier stores stay valid
         parameters["upright"] = True
     if mask_pattern is not None:
         parameters["mask_pattern"] = mask_pattern
+    parameters |= splits.recorded
     inputs: tuple[Path | str, ...] = ()
     if manifest is not None:
         inputs = (manifest if isinstance(manifest, Path) else "-",)
