@@ -73,7 +73,7 @@ def export_folder(folder: Path, data: DatasetStore) -> Iterator[Path | None]:
     """
     source_id = _source_id(folder)
     if source_id is None:
-        with staged(folder, overwrite=True) as partial:
+        with atomic_output(folder, overwrite=True) as partial:
             partial.mkdir()
             yield partial
     elif source_id == data.lineage.id:

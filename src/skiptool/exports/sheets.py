@@ -60,7 +60,7 @@ def draw_sheet(
         title=domain,
         notes=notes,
     )
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         partial.write_bytes(figure_bytes(figure, PictureFormat.PNG))
 
 

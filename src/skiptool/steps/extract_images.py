@@ -190,7 +190,7 @@ def extract_images(
     )
     splits = SplitOptions(test_fraction, folds, seed, train_domain)
     parameters: dict[str, Any] = {
-        "classes": ",".join(map(quoted_name, listed.classes)),
+        "classes": ",".join(map(quote_name, listed.classes)),
         "labels": _label_options(listed.labels),
         "domain": domain,
         "pattern": pattern,
@@ -252,7 +252,7 @@ def _label_options(labels: Mapping[Key, str]) -> list[str]:
     """Return a label map as values of ``--labels``, sorted."""
     keys = sorted(labels, key=lambda key: (isinstance(key, tuple), key))
     return [
-        f"{key if isinstance(key, int) else colour_name(key)}={quoted_name(labels[key])}"
+        f"{key if isinstance(key, int) else colour_name(key)}={quote_name(labels[key])}"
         for key in keys
     ]
 
@@ -260,7 +260,7 @@ def _label_options(labels: Mapping[Key, str]) -> list[str]:
 def _fingerprint(rows: Sequence[Row]) -> str:
     """Hash rows and file sizes: a run can only be resumed with unchanged inputs."""
     paths = [Path(row[name]) for row in rows for name in FILE_COLUMNS if row.get(name)]
-    return digest([[dict(row) for row in rows], file_sizes(paths)])
+    return hash_json([[dict(row) for row in rows], file_sizes(paths)])
 
 
 @dataclass

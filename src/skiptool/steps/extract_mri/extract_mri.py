@@ -36,9 +36,9 @@ from skiptool.steps.extract_mri.survey import (
 )
 from skiptool.stores.dataset import Domain, PackedSample, open_dataset, pack
 from skiptool.stores.dataset_writer import DatasetWriter
-from skiptool.stores.lineage import Invocation, digest
-from skiptool.stores.staging import Form
-from skiptool.stores.transfers import places_may_be_urls
+from skiptool.stores.lineage import Invocation, hash_json
+from skiptool.stores.staging import OutputType
+from skiptool.stores.transfers import accept_urls
 from skiptool.stores.zarrs import report_failures
 
 if TYPE_CHECKING:
@@ -303,7 +303,7 @@ def _fingerprint(rows: Sequence[VolumeRow]) -> str:
         frames = [str(frame) for frame in row.frames]
         columns = [row.domain, row.subject, frames, row.split, row.centre, row.id]
         entries.append([[path.name for path in files], file_sizes(files), columns])
-    return digest(entries)
+    return hash_json(entries)
 
 
 def assign_subjects(
@@ -410,7 +410,7 @@ def read_volume(plan: SlicePlan, volume: SurveyedVolume) -> list[Sample] | str:
     return attempt(lambda item: list(_samples(plan, item)), volume)
 
 
-def _read_packed(plan: SlicePlan, volume: SurveyedVolume) -> list[Packed] | str:
+def _read_packed(plan: SlicePlan, volume: SurveyedVolume) -> list[PackedSample] | str:
     """Read a volume and pack its samples for the store in the same thread."""
     samples = read_volume(plan, volume)
     if isinstance(samples, str):

@@ -128,7 +128,7 @@ class SliceSettings:
     @property
     def recorded(self) -> dict[str, Any]:
         """Parameters of the command, as recorded in the store."""
-        labels = [f"{value}={quoted_name(name)}" for value, name in sorted(self.labels.items())]
+        labels = [f"{value}={quote_name(name)}" for value, name in sorted(self.labels.items())]
         low_high = None if self.percentiles is None else "{:g},{:g}".format(*self.percentiles)
         parameters = {
             "labels": labels,

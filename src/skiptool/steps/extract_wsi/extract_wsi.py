@@ -313,7 +313,7 @@ def input_ids(rows: Sequence[SlideRow], settings: PatchSettings) -> dict[str, st
     for row in rows:
         columns = asdict(row) | {"path": row.path.name, "annotations": None}
         entries.append([columns, _file_id(row.path), _file_id(row.annotations)])
-    ids = {"files": digest(entries)}
+    ids = {"files": hash_json(entries)}
     return ids if settings.model is None else ids | {"model": open_model(settings.model).id}
 
 
