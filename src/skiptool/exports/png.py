@@ -16,7 +16,7 @@ from skiptool.names import IGNORE_LABEL, PictureFormat
 from skiptool.records import Progress
 from skiptool.sources.pictures.files import write_mask
 from skiptool.sources.pictures.intensities import write_intensities
-from skiptool.sources.pictures.manifest import EXPORTED, LISTED, escape_formula
+from skiptool.sources.pictures.manifest import EXPORT_CLASSES, EXPORT_MANIFEST, escape_formula
 from skiptool.stores.dataset import DatasetStore, open_dataset
 from skiptool.stores.staging import whole_file
 
@@ -95,11 +95,11 @@ def write_pairs(
                 facts = (columns[column][index] for column in ("subject", "id", "split", "fold"))
                 rows.append((*files, name, *facts))
                 task.advance()
-    with (folder / EXPORTED).open("w", newline="", encoding="utf-8") as file:
+    with (folder / EXPORT_MANIFEST).open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(
             [COLUMNS, *([escape_formula(cell) for cell in row] for row in rows)]
         )
-    with (folder / LISTED).open("w", newline="", encoding="utf-8") as file:
+    with (folder / EXPORT_CLASSES).open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerow(map(escape_formula, data.classes))
     write_lineage(folder, data)
 

@@ -25,13 +25,13 @@ from skiptool.sources.pictures.intensities import FULL, Scale
 from skiptool.sources.pictures.labels import (
     BACKGROUND,
     LabelMap,
-    classes_of,
+    class_names,
     colour_name,
     label_map,
 )
 from skiptool.sources.pictures.manifest import (
-    EXPORTED,
-    LISTED,
+    EXPORT_CLASSES,
+    EXPORT_MANIFEST,
     MaskPattern,
     NamePattern,
     Row,
@@ -454,7 +454,7 @@ def list_images(
 def _classes(classes: Sequence[str] | None, labels: Mapping[Key, str] | None) -> tuple[str, ...]:
     if classes:
         return tuple(classes)
-    named = classes_of(labels) if labels else DEFAULT_CLASSES
+    named = class_names(labels) if labels else DEFAULT_CLASSES
     return named if len(named) > 1 else DEFAULT_CLASSES  # labels may name only what is ignored
 
 
@@ -480,14 +480,14 @@ def _from_manifest(
     manifest: Path | str, classes: Sequence[str] | None, labels: Mapping[Key, str] | None
 ) -> ListedImages:
     if isinstance(manifest, Path) and manifest.is_dir():
-        folder, manifest = manifest, manifest / EXPORTED
+        folder, manifest = manifest, manifest / EXPORT_MANIFEST
         if not manifest.is_file():
             raise SourceError(
-                f"{folder}: holds neither {DATASET_JSON} (nnU-Net) nor {EXPORTED} (exported "
+                f"{folder}: holds neither {DATASET_JSON} (nnU-Net) nor {EXPORT_MANIFEST} (exported "
                 "pairs); for folders of pictures give --images DIR --masks DIR"
             )
-        if not (classes or labels) and (folder / LISTED).is_file():
-            classes = _exported_classes(folder / LISTED)
+        if not (classes or labels) and (folder / EXPORT_CLASSES).is_file():
+            classes = _exported_classes(folder / EXPORT_CLASSES)
     rows = manifest_rows(manifest, COLUMNS, FILE_COLUMNS, OPTIONAL_COLUMNS)
     return ListedImages(rows, _classes(classes, labels), labels or {})
 

@@ -14,13 +14,13 @@ from skiptool.sources.annotations.asap import open_asap
 from skiptool.sources.annotations.read import read_annotations
 from skiptool.sources.annotations.shapes import (
     LINE,
-    NOWHERE,
-    SLIP,
-    Annotated,
+    NO_VERTICES,
+    TOO_FEW_VERTICES,
+    SlideAnnotations,
 )
 
 Writer = Callable[..., Path]
-Faults = Callable[[Annotated], tuple[str, int]]
+Faults = Callable[[SlideAnnotations], tuple[str, int]]
 
 CORNERS = [("0", "1", "2"), ("1", "11", "2"), ("2", "11", "12"), ("3", "1", "12")]
 
@@ -132,7 +132,7 @@ def test_what_is_no_shape_is_counted_by_kind(written: Writer) -> None:
     kinds = [("Measurement", 2), ("Measurement", 2), ("None", 0), ("Polygon", 2), ("PointSet", 0)]
     path = written(asap(annotation(), *(annotation(kind, CORNERS[:n]) for kind, n in kinds)))
     read = read_annotations(path, "a")
-    assert read.dropped == {LINE: 2, NOWHERE: 2, SLIP: 1}
+    assert read.dropped == {LINE: 2, NO_VERTICES: 2, TOO_FEW_VERTICES: 1}
     assert (len(read.shapes), read.left_out, read.faults) == (1, 5, ())
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from skiptool.errors import ArgumentError
 from skiptool.names import IGNORE_LABEL
-from skiptool.sources.annotations.classes import ClassMap, by_name, unmatched_names
+from skiptool.sources.annotations.classes import ClassMap, classes_from_names, unmatched_names
 from skiptool.sources.annotations.shapes import Shape
 
 WORDS = st.text(st.characters(codec="ascii", categories=["Ll"]), min_size=1, max_size=6)
@@ -36,7 +36,7 @@ def test_both_spellings_of_an_accent_are_one_name() -> None:
     """QuPath on a Mac writes what was typed elsewhere with accents as characters of their own."""
     apart, joined = "Tumo\u0308r", "Tum\u00f6r"
     assert ClassMap.parse(f"tumor={joined}").label(apart) == 1
-    assert by_name([apart, joined]).classes == ("background", apart)
+    assert classes_from_names([apart, joined]).classes == ("background", apart)
 
 
 def test_unknown_and_empty_names_have_no_label() -> None:
@@ -115,19 +115,19 @@ def test_every_name_typed_has_its_class(grouped: dict[str, list[str]]) -> None:
 
 @given(st.lists(WORDS))
 def test_names_become_classes_in_alphabetical_order(names: list[str]) -> None:
-    mapping = by_name(names)
+    mapping = classes_from_names(names)
     assert list(mapping.classes[1:]) == sorted({*names} - {"background"})
     assert all(mapping.classes[mapping.label(name) or 0] == name for name in names)
 
 
 def test_names_alike_share_a_class_and_background_is_label_0() -> None:
-    mapping = by_name(["b", "Zebra", "zebra", " ", "", "Background"])
+    mapping = classes_from_names(["b", "Zebra", "zebra", " ", "", "Background"])
     assert mapping.classes == ("background", "b", "Zebra")
     assert [mapping.label(name) for name in ("zebra", "Zebra", "Background", "")] == [2, 2, 0, None]
 
 
 def test_names_with_a_star_are_ignored_unless_they_are_typed() -> None:
-    mapping = by_name(["Tumor", "Ignore*", "Region *"])
+    mapping = classes_from_names(["Tumor", "Ignore*", "Region *"])
     assert mapping.classes == ("background", "Tumor")
     assert [mapping.label(name) for name in ("Tumor", "Ignore*", "Region *")] == [1, 255, 255]
     typed = ClassMap.parse("region=Region*")
@@ -141,9 +141,9 @@ def test_names_with_a_star_are_ignored_unless_they_are_typed() -> None:
 
 
 def test_too_many_names_are_refused() -> None:
-    by_name(str(at) for at in range(250))
+    classes_from_names(str(at) for at in range(250))
     with pytest.raises(ArgumentError, match="have 251 names, at most 250"):
-        by_name(str(at) for at in range(251))
+        classes_from_names(str(at) for at in range(251))
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from skiptool.errors import SourceError
 from skiptool.sources.annotations.coco import has_corners, is_coco, open_coco
 from skiptool.sources.annotations.read import read_annotations
-from skiptool.sources.annotations.shapes import SLIP, Annotated
+from skiptool.sources.annotations.shapes import TOO_FEW_VERTICES, SlideAnnotations
 
 Writer = Callable[..., Path]
-Faults = Callable[[Annotated], tuple[str, int]]
+Faults = Callable[[SlideAnnotations], tuple[str, int]]
 
 SQUARE = [2, 3, 12, 3, 12, 13, 2, 13]
 CATEGORIES = [{"id": 1, "name": "Dermis"}, {"id": 7, "name": "Melanoma"}]
@@ -59,7 +59,7 @@ def test_each_ring_of_a_record_is_a_shape(written: Writer) -> None:
     path = written(coco({"segmentation": [SQUARE, triangle, [1, 1, 2, 2]]}))
     read = read_annotations(path, "a.svs")
     assert [(shape.record, shape.area) for shape in read.shapes] == [("5", 100), ("5", 8)]
-    assert read.dropped == {SLIP: 1}
+    assert read.dropped == {TOO_FEW_VERTICES: 1}
 
 
 def test_in_catch_the_order_in_the_file_is_the_paint_order(written: Writer) -> None:

@@ -15,14 +15,14 @@ from skiptool.sources.annotations.read import read_annotations
 from skiptool.sources.annotations.shapes import (
     DELETED,
     LINE,
-    NOWHERE,
+    NO_VERTICES,
     PLANE,
-    WHOLE,
-    Annotated,
+    WHOLE_IMAGE,
+    SlideAnnotations,
 )
 
 Writer = Callable[..., Path]
-Faults = Callable[[Annotated], tuple[str, int]]
+Faults = Callable[[SlideAnnotations], tuple[str, int]]
 
 TYPE = {"id": 13, "name": "mitotic figure", "vector_type": 6}
 IMAGE = {"id": 4, "name": "a", "filename": "a.tif", "width": 900, "height": 800}
@@ -102,7 +102,7 @@ def test_deleted_ones_and_those_without_place_are_left_out(written: Writer) -> N
     entries = [annotation(BOX, id=1, deleted=True), annotation(None, id=2), annotation(BOX, id=3)]
     read = read_annotations(written(entries), "a.tif")
     assert [shape.record for shape in read.shapes] == ["3"]
-    assert read.dropped == {DELETED: 1, NOWHERE: 1}
+    assert read.dropped == {DELETED: 1, NO_VERTICES: 1}
 
 
 def test_a_type_without_name_is_called_by_its_id(written: Writer) -> None:
@@ -173,13 +173,13 @@ def test_other_planes_are_left_out_and_counted(written: Writer) -> None:
 
 
 def test_what_is_no_shape_is_counted_by_kind(written: Writer) -> None:
-    kinds = [(3, LINE), (4, LINE), (7, WHOLE)]
+    kinds = [(3, LINE), (4, LINE), (7, WHOLE_IMAGE)]
     entries = [
         annotation(BOX, id=kind, annotation_type={**TYPE, "vector_type": kind}) for kind, _ in kinds
     ]
     entries += [annotation(BOX, id=9, deleted=True), {"id": 10, "annotation_type": 3, "image": 4}]
     read = read_annotations(written([*entries, annotation(BOX, id=11)]), "a.tif")
-    assert read.dropped == {LINE: 2, WHOLE: 1, DELETED: 1, NOWHERE: 1}
+    assert read.dropped == {LINE: 2, WHOLE_IMAGE: 1, DELETED: 1, NO_VERTICES: 1}
 
 
 def test_exact_is_told_by_vectors() -> None:

@@ -14,15 +14,15 @@ from skiptool.sources.annotations.geojson import is_geojson, open_geojson
 from skiptool.sources.annotations.read import read_annotations
 from skiptool.sources.annotations.shapes import (
     LINE,
-    NOWHERE,
+    NO_VERTICES,
     NUCLEUS,
     PLANE,
-    SLIP,
-    Annotated,
+    TOO_FEW_VERTICES,
+    SlideAnnotations,
 )
 
 Writer = Callable[..., Path]
-Faults = Callable[[Annotated], tuple[str, int]]
+Faults = Callable[[SlideAnnotations], tuple[str, int]]
 
 OUTLINE = [[0, 0], [10, 0], [10, 10], [0, 10], [0, 0]]
 HOLE = [[2, 2], [4, 2], [4, 4], [2, 4], [2, 2]]
@@ -113,7 +113,7 @@ def test_lines_and_slips_are_left_out(written: Writer) -> None:
     ]
     read = read_annotations(written(features), "a")
     assert (len(read.shapes), read.left_out) == (1, 6)
-    assert read.dropped == {LINE: 2, SLIP: 2, NOWHERE: 2}
+    assert read.dropped == {LINE: 2, TOO_FEW_VERTICES: 2, NO_VERTICES: 2}
 
 
 def test_collections_of_geometries_are_one_record(written: Writer) -> None:

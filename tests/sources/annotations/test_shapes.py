@@ -13,24 +13,24 @@ from hypothesis.extra import numpy as npst
 
 from skiptool.errors import SourceError
 from skiptool.sources.annotations.shapes import (
-    NOWHERE,
-    SLIP,
-    Annotated,
+    NO_VERTICES,
+    TOO_FEW_VERTICES,
     AnnotationFile,
     Shape,
     Skipped,
+    SlideAnnotations,
     box,
     circle,
     file_name,
+    get_objects,
     label,
-    objects,
-    outer_first,
+    largest_first,
+    parse_vertices,
     point,
     polygon,
-    records,
+    record_ids,
     size,
     size_of,
-    vertices,
 )
 
 RINGS = st.integers(3, 9).flatmap(
@@ -68,7 +68,7 @@ def test_area_is_that_of_the_triangles(ring: np.ndarray) -> None:
 @given(RINGS, st.floats(-1e5, 1e5), st.sampled_from([0.5, 1.0, 2.0]))
 def test_mapping_moves_all_vertices(ring: np.ndarray, offset: float, scale: float) -> None:
     before = Shape("a", (ring, ring + 1), "7")
-    after = before.mapped(lambda vertices: vertices * scale + offset)
+    after = before.mapped(lambda points: points * scale + offset)
     assert (after.name, after.record) == ("a", "7")
     np.testing.assert_allclose(after.centre, np.array(before.centre) * scale + offset, atol=1e-6)
     for moved, still in zip(after.rings, before.rings, strict=True):
@@ -87,7 +87,7 @@ def test_flat_and_paired_vertices_are_the_same(pairs: list[tuple[int, float]]) -
     deep = [[*pair, 7] for pair in pairs]
     expected = [list(map(float, pair)) for pair in pairs]
     for values in (flat, pairs, deep):
-        assert vertices(values, "here").tolist() == expected
+        assert parse_vertices(values, "here").tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -95,18 +95,18 @@ def test_flat_and_paired_vertices_are_the_same(pairs: list[tuple[int, float]]) -
 )
 def test_what_is_no_pair_of_numbers_is_refused(values: object) -> None:
     with pytest.raises(SourceError, match=r"^a\.json: annotation 3: its vertices are not pairs"):
-        vertices(values, "a.json: annotation 3")
+        parse_vertices(values, "a.json: annotation 3")
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e300, None])
 def test_vertices_beyond_any_slide_are_named(bad: float | None) -> None:
     with pytest.raises(SourceError, match=r"^here: vertex 2 is \("):
-        vertices([[1, 2], [3, bad], [5, 6]], "here")
+        parse_vertices([[1, 2], [3, bad], [5, 6]], "here")
 
 
 def test_rings_are_opened_and_holes_kept() -> None:
-    outline = vertices([0, 0, 9, 0, 9, 9, 0, 9, 0, 0], "")
-    hole, scratch = vertices([1, 1, 2, 1, 2, 2], ""), vertices([1, 1, 2, 2, 1, 1], "")
+    outline = parse_vertices([0, 0, 9, 0, 9, 9, 0, 9, 0, 0], "")
+    hole, scratch = parse_vertices([1, 1, 2, 1, 2, 2], ""), parse_vertices([1, 1, 2, 2, 1, 1], "")
     shape = polygon("a", [outline, hole, scratch], "7")
     assert isinstance(shape, Shape)
     assert [len(ring) for ring in shape.rings] == [4, 3]
@@ -115,27 +115,29 @@ def test_rings_are_opened_and_holes_kept() -> None:
 
 @pytest.mark.parametrize("flat", [[], [1, 2], [1, 2, 3, 4], [1, 2, 3, 4, 1, 2]])
 def test_outlines_of_fewer_than_three_vertices_are_left_out(flat: list[int]) -> None:
-    assert polygon("a", [vertices(flat, "") if flat else np.empty((0, 2))], "1") == Skipped(SLIP)
+    assert polygon("a", [parse_vertices(flat, "") if flat else np.empty((0, 2))], "1") == Skipped(
+        TOO_FEW_VERTICES
+    )
 
 
 def test_shapes_without_vertices_are_left_out() -> None:
     none = np.empty((0, 2))
-    assert polygon("a", [], "1") == Skipped(SLIP)
-    assert [make("a", none, "1") for make in (point, box, circle)] == [Skipped(NOWHERE)] * 3
-    assert box("a", vertices([1, 2], ""), "1") == Skipped(NOWHERE)
+    assert polygon("a", [], "1") == Skipped(TOO_FEW_VERTICES)
+    assert [make("a", none, "1") for make in (point, box, circle)] == [Skipped(NO_VERTICES)] * 3
+    assert box("a", parse_vertices([1, 2], ""), "1") == Skipped(NO_VERTICES)
 
 
 def test_boxes_take_corners_in_any_order() -> None:
-    shape = box("a", vertices([9, 2, 1, 8], ""), "1")
+    shape = box("a", parse_vertices([9, 2, 1, 8], ""), "1")
     assert isinstance(shape, Shape)
     assert shape.rings[0].tolist() == [[1, 2], [9, 2], [9, 8], [1, 8]]
-    flat = box("a", vertices([1, 2, 9, 2], ""), "1")
+    flat = box("a", parse_vertices([1, 2, 9, 2], ""), "1")
     assert isinstance(flat, Shape)
     assert (flat.area, flat.centre) == (0, (5, 2))
 
 
 def test_circles_are_round() -> None:
-    shape = circle("a", vertices([110, 20, 10, 120], ""), "1")
+    shape = circle("a", parse_vertices([110, 20, 10, 120], ""), "1")
     assert isinstance(shape, Shape)
     distance = np.hypot(*(shape.rings[0] - [60, 70]).T)
     np.testing.assert_allclose(distance, 50)
@@ -144,19 +146,19 @@ def test_circles_are_round() -> None:
 
 
 def test_what_lies_within_comes_later() -> None:
-    inner = box("inner", vertices([2, 2, 4, 4], ""), "1")
-    outer = box("outer", vertices([0, 0, 9, 9], ""), "2")
-    spots = [point(name, vertices([1, 1], ""), name) for name in "xy"]
-    found = outer_first([*spots, inner, Skipped(SLIP), outer])
+    inner = box("inner", parse_vertices([2, 2, 4, 4], ""), "1")
+    outer = box("outer", parse_vertices([0, 0, 9, 9], ""), "2")
+    spots = [point(name, parse_vertices([1, 1], ""), name) for name in "xy"]
+    found = largest_first([*spots, inner, Skipped(TOO_FEW_VERTICES), outer])
     order = [one.name if isinstance(one, Shape) else one.what for one in found]
-    assert order == ["outer", "inner", "x", "y", SLIP]
+    assert order == ["outer", "inner", "x", "y", TOO_FEW_VERTICES]
 
 
 # Records of annotation files.
 
 
 def test_records_cannot_be_changed_and_default_to_the_plain_case() -> None:
-    annotated = Annotated((), None, False, "COCO")
+    annotated = SlideAnnotations((), None, False, "COCO")
     assert annotated.left_out == 0
     with pytest.raises(AttributeError):
         annotated.size = (1, 2)  # type: ignore[misc]
@@ -217,10 +219,10 @@ def test_sizes_are_two_positive_numbers(width: object, height: object, expected:
 )
 def test_lists_of_objects_are_checked(content: dict[str, Any], message: str) -> None:
     with pytest.raises(SourceError, match=message):
-        objects(content, "images", "a.json")
+        get_objects(content, "images", "a.json")
 
 
 @given(st.lists(st.one_of(st.none(), st.integers(0, 5), st.sampled_from("ab"))))
 def test_every_record_has_an_id_of_its_own(ids: list[object]) -> None:
-    made = records(ids)
+    made = record_ids(ids)
     assert len(set(made)) == len(made) == len(ids)

@@ -12,12 +12,12 @@ import pytest
 
 from skiptool.errors import SourceError
 from skiptool.sources.annotations.read import read_annotations
-from skiptool.sources.annotations.shapes import DELETED, PLANE, Annotated, Shape
+from skiptool.sources.annotations.shapes import DELETED, PLANE, Shape, SlideAnnotations
 from skiptool.sources.annotations.sliderunner import open_sliderunner
 from slide_cases import write_sliderunner
 
 Writer = Callable[..., Path]
-Faults = Callable[[Annotated], tuple[str, int]]
+Faults = Callable[[SlideAnnotations], tuple[str, int]]
 
 
 def by_record(path: Path, slide: str = "a.svs") -> dict[str, Shape]:

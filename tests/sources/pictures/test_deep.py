@@ -13,7 +13,7 @@ import tifffile
 from PIL import Image
 
 from skiptool.errors import SourceError
-from skiptool.sources.pictures.deep import deep_picture, oriented
+from skiptool.sources.pictures.deep import apply_orientation, deep_picture
 from skiptool.sources.pictures.files import read_mask, read_picture
 from skiptool.sources.pictures.intensities import Scale, read_intensities
 from skiptool.sources.pictures.labels import read_colours
@@ -265,7 +265,7 @@ def test_deep_pictures_are_turned_as_flat_ones_are(tmp_path: Path, orientation: 
 
 def test_turning_eight_ways_gives_eight_pictures() -> None:
     square = np.arange(9).reshape(3, 3)
-    assert len({oriented(square, way).tobytes() for way in range(1, 9)}) == 8
+    assert len({apply_orientation(square, way).tobytes() for way in range(1, 9)}) == 8
 
 
 @pytest.mark.parametrize("how", [{}, {"compression": "zlib"}, {"tile": (16, 16)}], ids=str)

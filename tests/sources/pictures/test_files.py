@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 
 from skiptool.errors import ArgumentError, SourceError
 from skiptool.sources.pictures.files import (
-    decoded,
+    decode_picture,
     read_mask,
     read_picture,
     write_grey,
@@ -251,7 +251,7 @@ RNG = np.random.default_rng(0)
 def test_how_pixels_were_packed_is_told(tmp_path: Path) -> None:
     pixels = RNG.integers(0, 65536, (6, 5, 3), dtype=np.uint16)
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb")
-    picture, packing = decoded(tmp_path / "a.tif")
+    picture, packing = decode_picture(tmp_path / "a.tif")
     assert (picture.size, picture.mode, packing) == ((5, 6), "RGB", "RGB;16L")
 
 
@@ -282,9 +282,9 @@ def test_a_tiff_that_is_stored_turned_is_refused(tmp_path: Path, turned: int) ->
     extratags = [(274, "H", 1, turned, True)]
     tifffile.imwrite(path, np.zeros((2, 3), np.uint8), extratags=extratags)
     with pytest.raises(SourceError, match=f"a.tif: is stored rotated .*{turned}"):
-        decoded(path)
+        decode_picture(path)
     tifffile.imwrite(path, np.zeros((2, 3), np.uint8), extratags=[(274, "H", 1, 1, True)])
-    assert decoded(path)[0].size == (3, 2)
+    assert decode_picture(path)[0].size == (3, 2)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
@@ -300,12 +300,12 @@ def test_what_is_stored_turned_is_refused_or_turned(
     exif[274] = orientation
     Image.fromarray(stored).save(path, exif=exif)
     with pytest.raises(SourceError, match=rf"stored rotated .*{orientation}\); save it upright$"):
-        decoded(path)
+        decode_picture(path)
     with pytest.raises(SourceError, match="give --upright"):
-        decoded(path, upright=False)
+        decode_picture(path, upright=False)
     with Image.open(path) as picture:
         shown = np.asarray(ImageOps.exif_transpose(picture))
-    found = np.asarray(decoded(path, upright=True)[0])
+    found = np.asarray(decode_picture(path, upright=True)[0])
     assert np.array_equal(found, shown)
     assert not np.array_equal(found, stored)
 
@@ -316,4 +316,4 @@ def test_orientations_that_mean_nothing_are_upright(tmp_path: Path, nonsense: in
     exif[274] = nonsense
     for name in ("a.jpg", "a.png", "a.tif"):
         Image.new("RGB", (4, 2)).save(tmp_path / name, exif=exif)
-        assert decoded(tmp_path / name)[0].size == (4, 2)
+        assert decode_picture(tmp_path / name)[0].size == (4, 2)

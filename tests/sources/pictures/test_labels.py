@@ -14,7 +14,7 @@ from PIL import Image
 
 from skiptool.errors import ArgumentError, SourceError
 from skiptool.sources.pictures.labels import (
-    classes_of,
+    class_names,
     colour_name,
     decode_colour,
     encode_colours,
@@ -181,7 +181,7 @@ def test_values_and_colours_are_not_mixed() -> None:
     ],
 )
 def test_classes_follow_from_labels(labels: dict[object, str], classes: tuple[str, ...]) -> None:
-    assert classes_of(labels) == classes
+    assert class_names(labels) == classes
 
 
 def test_a_value_without_a_class_in_a_volume_is_named_with_its_voxel() -> None:

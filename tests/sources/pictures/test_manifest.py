@@ -16,16 +16,16 @@ from skiptool.names import Split, normalise_unicode
 from skiptool.sources.pictures.manifest import (
     MaskPattern,
     NamePattern,
-    by_folders,
     escape_formula,
+    identity_from_folders,
     manifest_rows,
     pair_folders,
     parse_manifest,
     parse_name,
+    parse_split,
     read_manifest,
-    split_of,
+    strip_decimal_zero,
     unescape_formula,
-    whole_number,
 )
 from small_stores import refused
 
@@ -125,10 +125,10 @@ def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_numbers_and_splits_as_spreadsheets_write_them() -> None:
-    assert [whole_number(text) for text in ("1.0", "1", "1.5", "A.0", "")] == [
+    assert [strip_decimal_zero(text) for text in ("1.0", "1", "1.5", "A.0", "")] == [
         *("1", "1", "1.5", "A.0", "")
     ]
-    assert [split_of({"split": text}, "a") for text in ("Train", "TEST", "")] == [
+    assert [parse_split({"split": text}, "a") for text in ("Train", "TEST", "")] == [
         *(Split.TRAIN, Split.TEST, None)
     ]
 
@@ -483,8 +483,8 @@ def test_patterns_that_say_nothing_are_refused(text: str) -> None:
 
 
 def test_folders_tell_what_no_pattern_does() -> None:
-    assert by_folders("x/y/z.png", "D") == {"domain": "D", "subject": "x"}
-    assert by_folders("z.a.png", None) == {"subject": "z.a"}
+    assert identity_from_folders("x/y/z.png", "D") == {"domain": "D", "subject": "x"}
+    assert identity_from_folders("z.a.png", None) == {"subject": "z.a"}
 
 
 @pytest.mark.parametrize(

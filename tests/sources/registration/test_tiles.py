@@ -12,19 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scans import Scan, glass, scanned, turned
-from skiptool.sources.registration.align import align
+from skiptool.sources.registration.align import WIDE, align, overlay
 from skiptool.sources.registration.tiles import (
-    WIDE,
     ScanView,
-    grey_of,
-    hann,
+    hann_window,
     measure_shift,
-    on_reference,
-    overlay,
     phase_shift,
+    resample_to_reference,
     residual,
     shift_between,
     single_threaded,
+    to_grey,
 )
 from skiptool.sources.registration.transforms import Alignment
 from skiptool.sources.slides.slide import Slide
@@ -42,7 +40,7 @@ def test_the_other_scan_is_brought_onto_the_reference(
 ) -> None:
     affine = turned(degrees, scale, (900.0, 700.0), mirrored)
     other = Scan(scanned(reference.image, affine, (2600, 2600)))
-    tile = on_reference(other, Alignment(affine, 9), (200.0, 150.0), (128, 96), 1.0)
+    tile = resample_to_reference(other, Alignment(affine, 9), (200.0, 150.0), (128, 96), 1.0)
     expected = reference.image[150:246, 200:328]
     off = cv2.absdiff(tile, expected).mean()
     assert tile.shape == (96, 128, 3)
@@ -51,7 +49,7 @@ def test_the_other_scan_is_brought_onto_the_reference(
 
 def test_outside_of_the_other_scan_is_paper(reference: Scan) -> None:
     away = Alignment(turned(0, 1.0, (5000.0, 0.0)), 9)
-    assert (on_reference(reference, away, (0.0, 0.0), (32, 32), 1.0) == 255).all()
+    assert (resample_to_reference(reference, away, (0.0, 0.0), (32, 32), 1.0) == 255).all()
 
 
 @pytest.mark.parametrize("shift", [(0, 0), (3, -2), (0.4, 0.7), (-2.25, 1.5), (-11.25, 6.5)])
@@ -74,7 +72,7 @@ def test_a_scale_measures_in_pixels_of_the_tile(reference: Scan) -> None:
 
 
 def test_empty_tiles_have_no_shift() -> None:
-    empty, full = np.full((64, 64), 240, np.float32), grey_of(glass(64))
+    empty, full = np.full((64, 64), 240, np.float32), to_grey(glass(64))
     for pair in ((empty, full), (full, empty), (empty, empty)):
         found = shift_between(*pair)
         assert (found.x, found.y, found.likeness) == (0.0, 0.0, 0.0)
@@ -82,7 +80,7 @@ def test_empty_tiles_have_no_shift() -> None:
 
 
 def test_other_things_are_not_alike() -> None:
-    assert shift_between(grey_of(glass(256, 1)), grey_of(glass(256, 2))).likeness < 0.3
+    assert shift_between(to_grey(glass(256, 1)), to_grey(glass(256, 2))).likeness < 0.3
 
 
 SMALL = st.integers(-20, 20)
@@ -94,7 +92,7 @@ def image() -> np.ndarray:
 
 
 def tile(image: np.ndarray, x: int = 100, y: int = 100) -> np.ndarray:
-    return grey_of(np.ascontiguousarray(image[y : y + 192, x : x + 192]))
+    return to_grey(np.ascontiguousarray(image[y : y + 192, x : x + 192]))
 
 
 @given(SMALL, SMALL)
@@ -134,7 +132,7 @@ def test_tiles_that_share_nothing_and_empty_ones_have_next_to_none(image: np.nda
 
 
 def test_the_window_closes_at_the_edges() -> None:
-    window = hann(32, 48)
+    window = hann_window(32, 48)
     assert window.shape == (32, 48)
     assert window[0].max() == window[:, -1].max() == 0.0
     assert window.max() > 0.99

@@ -21,10 +21,10 @@ from skiptool.sources.slides import sampling
 from skiptool.sources.slides.slide import (
     TileCache,
     content_key,
-    is_sane,
+    is_plausible,
     open_slide,
+    patch_scale,
     pixel_size,
-    scale_of,
     snap,
 )
 from small_stores import refused
@@ -259,7 +259,7 @@ def test_field_of_view_is_equal_across_scanners(tmp_path: Path, wanted: float) -
         image = np.repeat(np.rint(255 - 200 * shade).astype(np.uint8)[..., None], 3, axis=2)
         path = write_pyramid(tmp_path / f"{mpp}.tiff", image, mpp=mpp, quality=None)
         slide = open_slide(path)
-        scale = scale_of(slide, wanted)
+        scale = patch_scale(slide, wanted)
         assert scale == pytest.approx((wanted / mpp,) * 2)
         patch = slide.read(0, 0, (int(100 / wanted), int(96 / wanted)), scale)
         weight = 255.0 - patch[..., 0]
@@ -447,7 +447,12 @@ def test_vertical_size_alone_needs_a_horizontal_one() -> None:
 
 
 def test_limits_are_inside() -> None:
-    assert [is_sane(value) for value in (0.049, 0.05, 20.0, 20.1)] == [False, True, True, False]
+    assert [is_plausible(value) for value in (0.049, 0.05, 20.0, 20.1)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
 
 
 # Which scale a slide is read at.
@@ -455,19 +460,19 @@ def test_limits_are_inside() -> None:
 
 def test_micrometres_are_exact_on_each_axis(pyramid: SimpleNamespace) -> None:
     slide = open_slide(pyramid.path, (0.25, 0.2))
-    assert scale_of(slide, 0.5) == (0.5 / 0.25, 0.5 / 0.2)
-    assert scale_of(slide, 0.1) == (0.1 / 0.25, 0.1 / 0.2)
-    assert scale_of(slide, 0.5, level=7) == (2.0, 2.5)
+    assert patch_scale(slide, 0.5) == (0.5 / 0.25, 0.5 / 0.2)
+    assert patch_scale(slide, 0.1) == (0.1 / 0.25, 0.1 / 0.2)
+    assert patch_scale(slide, 0.5, level=7) == (2.0, 2.5)
 
 
 def test_level_is_its_downsample(pyramid: SimpleNamespace) -> None:
     slide = open_slide(pyramid.path)
-    assert [scale_of(slide, None, level) for level in range(3)] == [
+    assert [patch_scale(slide, None, level) for level in range(3)] == [
         (1.0, 1.0),
         (2.0, 2.0),
         (4.0, 4.0),
     ]
-    assert scale_of(slide) == (1.0, 1.0)
+    assert patch_scale(slide) == (1.0, 1.0)
 
 
 @pytest.mark.parametrize("level", [3, -1])
@@ -475,7 +480,7 @@ def test_a_level_that_is_not_there_names_those_that_are(
     pyramid: SimpleNamespace, level: int
 ) -> None:
     with refused(SourceError, pyramid.path, f"no level {level}", "1 (500 x 399 px)", "level"):
-        scale_of(open_slide(pyramid.path), None, level)
+        patch_scale(open_slide(pyramid.path), None, level)
 
 
 def test_a_slide_without_pixel_size_names_the_columns(shared_data: Path) -> None:
@@ -483,19 +488,19 @@ def test_a_slide_without_pixel_size_names_the_columns(shared_data: Path) -> None
     with refused(
         SourceError, path, "says 352.77777983377013 x", "0.25 um/px", "column mpp", "mpp_y"
     ):
-        scale_of(open_slide(path), 0.25)
-    assert scale_of(open_slide(path, (0.5, None)), 0.25) == (0.5, 0.5)
+        patch_scale(open_slide(path), 0.25)
+    assert patch_scale(open_slide(path, (0.5, None)), 0.25) == (0.5, 0.5)
 
 
 def test_a_slide_that_says_nothing(blank: Path) -> None:
     with refused(SourceError, blank, "says nothing", "column mpp"):
-        scale_of(open_slide(blank), 0.25)
+        patch_scale(open_slide(blank), 0.25)
 
 
 @pytest.mark.parametrize("wanted", [0.0, -1.0, 250.0, float("nan")])
 def test_nonsense_resolutions_are_refused(pyramid: SimpleNamespace, wanted: float) -> None:
     with refused(ArgumentError, "um/px", "--mpp"):
-        scale_of(open_slide(pyramid.path), wanted)
+        patch_scale(open_slide(pyramid.path), wanted)
 
 
 @given(x=st.floats(-1e5, 1e5), y=st.floats(-1e5, 1e5), level=st.integers(0, 2))

@@ -25,7 +25,7 @@ from skiptool.sources.smear.templates import (
     object_mask,
     read_boxes,
     save_templates,
-    stained,
+    segment_stain,
 )
 
 
@@ -289,6 +289,6 @@ def test_glare_around_a_dark_cell_does_not_count() -> None:
 def test_nothing_is_found_on_empty_glass(noise: int) -> None:
     rng = np.random.default_rng(0)
     image = (np.array(GLASS) + rng.integers(-noise, noise + 1, (30, 30, 3))).astype(np.uint8)
-    assert not stained(image, np.array(GLASS, np.uint8)).any()
+    assert not segment_stain(image, np.array(GLASS, np.uint8)).any()
     assert not object_mask(image).any()
     assert not object_mask(image, pieces=True).any()

@@ -20,13 +20,13 @@ from hypothesis import strategies as st
 
 from skiptool.errors import SourceError
 from skiptool.sources.volumes.nifti import (
-    DEFLATE,
+    MAX_DEFLATE_RATIO,
     check_end,
     check_room,
     open_volume,
     read_frames,
-    stem_of,
-    whole_labels,
+    to_labels,
+    volume_stem,
 )
 from skiptool.sources.volumes.orientation import spacings
 from volume_cases import affine, cine, heart, image_of, save
@@ -289,7 +289,7 @@ def test_more_voxels_than_memory_are_refused_by_name(
 
 def test_stems() -> None:
     names = ["a_sa.nii.gz", "a_sa.nii", "A.NII.GZ", "b"]
-    assert [stem_of(Path("x") / name) for name in names] == ["a_sa", "a_sa", "A", "b"]
+    assert [volume_stem(Path("x") / name) for name in names] == ["a_sa", "a_sa", "A", "b"]
 
 
 def test_a_file_holds_what_it_can(tmp_path: Path) -> None:
@@ -297,15 +297,15 @@ def test_a_file_holds_what_it_can(tmp_path: Path) -> None:
     plain.write_bytes(bytes(1000))
     packed.write_bytes(gzip.compress(bytes(10**7), 9))
     check_room(plain, (10, 10, 5), 2)
-    check_room(packed, (10, 10, 10, 10_000), 1, DEFLATE)  # as good as gzip gets
+    check_room(packed, (10, 10, 10, 10_000), 1, MAX_DEFLATE_RATIO)  # as good as gzip gets
     with pytest.raises(EOFError, match="declares 1,002 bytes"):
         check_room(plain, (501,), 2)
     with pytest.raises(EOFError, match="declares 1,000,000,000,000,000,000 bytes"):
-        check_room(packed, (10**6,) * 3, 1, DEFLATE)
+        check_room(packed, (10**6,) * 3, 1, MAX_DEFLATE_RATIO)
 
 
 def test_a_file_comes_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("skiptool.sources.volumes.nifti.MOST", 3)
+    monkeypatch.setattr("skiptool.sources.volumes.nifti.MAX_TRAILING_MB", 3)
     check_end(io.BytesIO(bytes(2 << 20)))
     with pytest.raises(EOFError, match="without end"):
         check_end(io.BytesIO(bytes(4 << 20)))
@@ -313,14 +313,14 @@ def test_a_file_comes_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @given(st.lists(st.integers(0, 65535), min_size=1), st.sampled_from(["f4", "f8", "u2", "i4", "i8"]))
 def test_whole_numbers_of_any_type_are_labels(numbers: list[int], dtype: str) -> None:
-    found = whole_labels(np.array(numbers, dtype=dtype), "m")
+    found = to_labels(np.array(numbers, dtype=dtype), "m")
     assert found.dtype == np.uint16
     assert found.tolist() == numbers
 
 
 def test_what_a_slope_leaves_is_rounded() -> None:
-    assert whole_labels(np.array([0.0, 0.9999, 2.0001]), "m").tolist() == [0, 1, 2]
-    assert whole_labels(np.array([True, False]), "m").tolist() == [1, 0]
+    assert to_labels(np.array([0.0, 0.9999, 2.0001]), "m").tolist() == [0, 1, 2]
+    assert to_labels(np.array([True, False]), "m").tolist() == [1, 0]
 
 
 @pytest.mark.parametrize(
@@ -336,7 +336,7 @@ def test_what_a_slope_leaves_is_rounded() -> None:
 )
 def test_other_numbers_are_refused(values: list[float], words: str) -> None:
     with pytest.raises(SourceError, match=words):
-        whole_labels(np.array(values), "m.nii")
+        to_labels(np.array(values), "m.nii")
 
 
 PACKERS: dict[str, Callable[[bytes], bytes]] = {

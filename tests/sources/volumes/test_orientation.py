@@ -13,11 +13,11 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff
 
 from skiptool.errors import SourceError
 from skiptool.sources.volumes.orientation import (
-    as_stored,
+    choose_view,
     displacement,
     slice_axis,
     spacings,
-    view_of,
+    stored_view,
 )
 from volume_cases import affine, heart
 
@@ -44,18 +44,18 @@ def test_slices_do_not_depend_on_the_way_they_are_stored(
     scanner: str, order: tuple[int, ...], flips: tuple[int, ...]
 ) -> None:
     labels, matrix = heart(40, 36), affine(axes=SCANNERS[scanner])
-    first = view_of(matrix, "a").apply(labels)
+    first = choose_view(matrix, "a").apply(labels)
     turned, other = stored(labels, matrix, order, flips)
-    view = view_of(other, "a")
+    view = choose_view(other, "a")
     found = view.apply(turned)
     assert (found[::-1] if flips[2] < 0 else found).tolist() == first.tolist()
     assert view.codes == "".join(nibabel.aff2axcodes(other))
-    assert view.display == view_of(matrix, "a").display
+    assert view.display == choose_view(matrix, "a").display
 
 
 @pytest.mark.parametrize("scanner", SCANNERS)
 def test_short_axis_slices_of_all_vendors_are_laid_out_alike(scanner: str) -> None:
-    view = view_of(affine(axes=SCANNERS[scanner]), "a")
+    view = choose_view(affine(axes=SCANNERS[scanner]), "a")
     axes = np.array(SCANNERS[scanner])
     columns = axes[:, view.columns] * (-1 if view.flip_columns else 1)
     rows = axes[:, view.rows] * (-1 if view.flip_rows else 1)
@@ -77,14 +77,14 @@ def test_slices_along_the_axes_of_the_body_are_as_radiologists_have_them(
     for axis, (place, flip) in enumerate(wanted):
         matrix[:3, axis] = 0
         matrix[int(place), axis] = flip * (1 + axis)
-    view = view_of(matrix, "a")
+    view = choose_view(matrix, "a")
     assert (view.codes, view.display, view.through) == (codes, display, 2)
 
 
 @pytest.mark.parametrize("through", range(3))
 def test_slices_follow_along_the_axis_that_is_given(through: int) -> None:
     stack = np.arange(24).reshape(2, 3, 4)
-    for view in (view_of(np.diag([8.0, 1.5, 1.5, 1.0]), "a", through), as_stored(through)):
+    for view in (choose_view(np.diag([8.0, 1.5, 1.5, 1.0]), "a", through), stored_view(through)):
         found = view.apply(stack)
         assert len(found) == stack.shape[through]
         for number, slice_ in enumerate(found):
@@ -93,8 +93,8 @@ def test_slices_follow_along_the_axis_that_is_given(through: int) -> None:
 
 def test_a_file_that_says_nothing_is_laid_out_as_it_is_stored() -> None:
     stack = np.arange(24).reshape(2, 3, 4)
-    assert as_stored().apply(stack).tolist() == stack.transpose(2, 1, 0).tolist()
-    assert as_stored(0).apply(stack).tolist() == stack.transpose(0, 2, 1).tolist()
+    assert stored_view().apply(stack).tolist() == stack.transpose(2, 1, 0).tolist()
+    assert stored_view(0).apply(stack).tolist() == stack.transpose(0, 2, 1).tolist()
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_file_that_says_nothing_is_laid_out_as_it_is_stored() -> None:
 )
 def test_a_matrix_that_says_nothing_is_refused(matrix: np.ndarray) -> None:
     with pytest.raises(SourceError, match=r"a\.nii: the affine from voxels to millimetres"):
-        view_of(matrix, "a.nii")
+        choose_view(matrix, "a.nii")
 
 
 @given(st.lists(st.floats(-2, 2), min_size=12, max_size=12), st.integers(0, 10**6))

@@ -18,7 +18,7 @@ from pyramids import write_pyramid
 from skiptool.errors import ArgumentError, SourceError
 from skiptool.names import IGNORE_LABEL, PatchMode, Split
 from skiptool.records import SILENT, Progress
-from skiptool.sources.annotations.shapes import PLANE, SLIP
+from skiptool.sources.annotations.shapes import PLANE, TOO_FEW_VERTICES
 from skiptool.sources.slides.manifest import SlideRow
 from skiptool.sources.slides.pool import SlidePool
 from skiptool.sources.slides.slide import Slide
@@ -265,7 +265,7 @@ def test_an_annotation_file_of_lines_or_of_nothing_is_no_fault(made: SimpleNames
     )
     assert failures == []
     assert (lines.shapes, none.shapes) == ((), ())
-    assert (lines.dropped, none.dropped) == ({SLIP: 1}, {})
+    assert (lines.dropped, none.dropped) == ({TOO_FEW_VERTICES: 1}, {})
     assert sum("has no annotation of" in line for line in warned) == 2
 
 

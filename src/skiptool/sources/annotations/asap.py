@@ -21,19 +21,19 @@ import numpy as np
 from skiptool.errors import SourceError
 from skiptool.sources.annotations.shapes import (
     LINE,
-    NOWHERE,
+    NO_VERTICES,
     AnnotationFile,
     ListedSlide,
     Parsed,
     Skipped,
     box,
     label,
-    outer_first,
+    largest_first,
+    parse_vertices,
     point,
     polygon,
     read_record,
-    records,
-    vertices,
+    record_ids,
 )
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ def open_asap(root: Element, where: str) -> AnnotationFile:
 def _found(root: Element, where: str, slide: ListedSlide | None) -> list[Parsed]:
     del slide  # the file describes one slide only
     annotations = root.findall("./Annotations/Annotation")
-    ids = records([one.get("Name") for one in annotations])
-    return outer_first(
+    ids = record_ids([one.get("Name") for one in annotations])
+    return largest_first(
         found
         for record, one in zip(ids, annotations, strict=True)
         for found in read_record(partial(_shapes, one, record, f"{where}: annotation {record}"))
@@ -67,12 +67,12 @@ def _shapes(annotation: Element, record: str, where: str) -> Iterator[Parsed]:
     kind, group = annotation.get("Type"), label(annotation.get("PartOfGroup"))
     name = "" if group == "None" else group
     if kind in _LEFT_OUT:
-        yield Skipped(LINE if kind == "Measurement" else NOWHERE)
+        yield Skipped(LINE if kind == "Measurement" else NO_VERTICES)
     elif kind in _POINTS:
         places = _coordinates(annotation, where)
         yield from (point(name, at[None], record) for at in places)
         if not len(places):
-            yield Skipped(NOWHERE)
+            yield Skipped(NO_VERTICES)
     elif kind in _AREAS:
         corners = _coordinates(annotation, where)
         two = kind == "Rectangle" and len(corners) == 2
@@ -89,7 +89,7 @@ def _coordinates(annotation: Element, where: str) -> Float64:
         [(one.get(key) or "").replace(",", ".") for key in ("Order", "X", "Y")]
         for one in annotation.findall("./Coordinates/Coordinate")
     ]
-    pairs = vertices([row[1:] for row in rows] or np.empty((0, 2)), where)
+    pairs = parse_vertices([row[1:] for row in rows] or np.empty((0, 2)), where)
     order = [row[0] for row in rows]
     if not all(one.isdecimal() for one in order):
         return pairs  # without numbers, in the order of the file

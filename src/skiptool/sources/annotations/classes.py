@@ -91,7 +91,7 @@ class ClassMap:
         return self._keys.get(_key(name), IGNORE_LABEL if _is_starred(name) else None)
 
 
-def by_name(names: Iterable[str]) -> ClassMap:
+def classes_from_names(names: Iterable[str]) -> ClassMap:
     """Make every name its own class, in alphabetical order, ignoring case.
 
     Names ending in ``*`` are ignored.
@@ -103,7 +103,7 @@ def by_name(names: Iterable[str]) -> ClassMap:
 
     Examples
     --------
-    >>> by_name(["mitosis", "Cell", "cell", ""]).classes
+    >>> classes_from_names(["mitosis", "Cell", "cell", ""]).classes
     ('background', 'Cell', 'mitosis')
     """
     grouped: dict[str, list[str]] = {}

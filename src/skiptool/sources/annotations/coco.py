@@ -31,16 +31,16 @@ from skiptool.sources.annotations.shapes import (
     Parsed,
     Size,
     box,
-    entries,
     file_name,
+    get_list,
+    get_objects,
     label,
-    objects,
-    outer_first,
+    largest_first,
+    parse_vertices,
     polygon,
     read_record,
-    records,
+    record_ids,
     size_of,
-    vertices,
 )
 
 if TYPE_CHECKING:
@@ -60,17 +60,17 @@ def open_coco(content: Fields, where: str) -> AnnotationFile:
     SourceError
         If one of its three lists is missing.
     """
-    images = objects(content, "images", where)
-    annotations = entries(content, "annotations", where)
+    images = get_objects(content, "images", where)
+    annotations = get_list(content, "annotations", where)
     slides = tuple(
         ListedSlide(file_name(image.get("file_name")), size_of(image), label(image.get("id")))
         for image in images
     )
     names = {
         label(one.get("id")): label(one.get("name"))
-        for one in objects(content, "categories", where)
+        for one in get_objects(content, "categories", where)
     }
-    ids = records([one.get("id") if isinstance(one, dict) else None for one in annotations])
+    ids = record_ids([one.get("id") if isinstance(one, dict) else None for one in annotations])
     by_image = defaultdict(list)
     first = slides[0].key if slides else ""
     for record, one in zip(ids, annotations, strict=True):
@@ -169,7 +169,7 @@ def _found(
             partial(_shapes, one, names, corners, record, f"{where}: annotation {record}")
         )
     ]
-    return found if in_order else outer_first(found)
+    return found if in_order else largest_first(found)
 
 
 def _shapes(
@@ -202,14 +202,14 @@ def _rings(segmentation: Any, where: str) -> list[Float64]:  # noqa: ANN401
         )
     nested = isinstance(segmentation, list) and all(isinstance(part, list) for part in segmentation)
     if nested and any(len(part) > 2 for part in segmentation):
-        return [vertices(part, where) for part in segmentation if part]
-    return [vertices(segmentation, where)]
+        return [parse_vertices(part, where) for part in segmentation if part]
+    return [parse_vertices(segmentation, where)]
 
 
 def _corners(values: object, corners: bool, where: str) -> Float64:
     if not isinstance(values, list) or len(values) != 4:
         raise SourceError(f"{where}: has neither a segmentation nor a bbox of four numbers")
-    pairs = vertices(values, where)
+    pairs = parse_vertices(values, where)
     if corners:
         return pairs
     if (pairs[1] < 0).any():

@@ -27,9 +27,9 @@ from skiptool.errors import SourceError
 from skiptool.sources.annotations.shapes import (
     DELETED,
     LINE,
-    NOWHERE,
+    NO_VERTICES,
     PLANE,
-    WHOLE,
+    WHOLE_IMAGE,
     AnnotationFile,
     Fields,
     ListedSlide,
@@ -38,19 +38,19 @@ from skiptool.sources.annotations.shapes import (
     box,
     file_name,
     label,
-    outer_first,
+    largest_first,
+    parse_vertices,
     point,
     polygon,
     read_record,
-    records,
+    record_ids,
     size_of,
-    vertices,
 )
 
 if TYPE_CHECKING:
     from skiptool.records import Float64
 
-_LEFT_OUT: Final = {"3": LINE, "4": LINE, "7": WHOLE}
+_LEFT_OUT: Final = {"3": LINE, "4": LINE, "7": WHOLE_IMAGE}
 """Vector types without area: line, polyline, whole image."""
 
 _POINT: Final = "2"
@@ -74,7 +74,7 @@ def open_exact(content: object, where: str) -> AnnotationFile:
         If there are several images and one has no name.
     """
     pairs = list(_annotations(content))
-    ids = records([annotation.get("id") for annotation, _ in pairs])
+    ids = record_ids([annotation.get("id") for annotation, _ in pairs])
     explained = _by_id(content, "images")
     images: dict[str, Fields] = {}
     by_image = defaultdict(list)
@@ -148,7 +148,7 @@ def _found(
     slide: ListedSlide | None,
 ) -> list[Parsed]:
     entries = by_image.get(slide.key, ()) if slide else ()
-    return outer_first(
+    return largest_first(
         found
         for record, annotation in entries
         for found in read_record(
@@ -174,7 +174,7 @@ def _shape(annotation: Fields, kinds: Mapping[str, Fields], record: str, where: 
     if frame not in ("", "0", "1"):
         return Skipped(PLANE)
     if vector_type in _LEFT_OUT or not len(corners):
-        return Skipped(_LEFT_OUT.get(vector_type, NOWHERE))
+        return Skipped(_LEFT_OUT.get(vector_type, NO_VERTICES))
     if vector_type == _POINT:
         middle = (corners.min(axis=0) + corners.max(axis=0)) / 2
         return point(name, middle[None], record)
@@ -196,4 +196,4 @@ def _corners(vector: object, where: str) -> tuple[str, Float64]:
             f"{where}: its vector lacks {missing or 'the last y'}; expected x1, y1, x2, y2 ..."
         )
     corners = [[numbers[x], numbers[y]] for x, y in pairs] or np.empty((0, 2))
-    return frame, vertices(corners, where)
+    return frame, parse_vertices(corners, where)

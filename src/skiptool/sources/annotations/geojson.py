@@ -25,7 +25,7 @@ from typing import Any, Final
 from skiptool.errors import SourceError
 from skiptool.sources.annotations.shapes import (
     LINE,
-    NOWHERE,
+    NO_VERTICES,
     NUCLEUS,
     PLANE,
     AnnotationFile,
@@ -33,15 +33,15 @@ from skiptool.sources.annotations.shapes import (
     ListedSlide,
     Parsed,
     Skipped,
-    entries,
+    get_list,
+    get_objects,
     label,
-    objects,
-    outer_first,
+    largest_first,
+    parse_vertices,
     point,
     polygon,
     read_record,
-    records,
-    vertices,
+    record_ids,
 )
 
 _AREAS_AND_POINTS: Final = ("Polygon", "MultiPolygon", "Point", "MultiPoint")
@@ -65,7 +65,7 @@ def open_geojson(content: Any, where: str) -> AnnotationFile:  # noqa: ANN401
     """
     if isinstance(content, dict):
         single = content["type"] == "Feature"
-        content = [content] if single else entries(content, "features", where)
+        content = [content] if single else get_list(content, "features", where)
     found = partial(_found, content, where)
     return AnnotationFile("QuPath GeoJSON", found, by_name=False, in_bounds=True)
 
@@ -73,8 +73,8 @@ def open_geojson(content: Any, where: str) -> AnnotationFile:  # noqa: ANN401
 def _found(features: Sequence[object], where: str, slide: ListedSlide | None) -> list[Parsed]:
     del slide  # the file describes one slide only
     every = list(_flattened(features))
-    ids = records([one.get("id") if isinstance(one, dict) else None for one in every])
-    return outer_first(
+    ids = record_ids([one.get("id") if isinstance(one, dict) else None for one in every])
+    return largest_first(
         found
         for record, one in zip(ids, every, strict=True)
         for found in read_record(partial(_feature, one, record, f"{where}: feature {record}"))
@@ -130,11 +130,11 @@ def _class(feature: Fields) -> str:
 
 def _shapes(geometry: Any, name: str, record: str, where: str) -> Iterator[Parsed]:  # noqa: ANN401
     if geometry is None or _is_elsewhere(geometry):
-        yield Skipped(NOWHERE if geometry is None else PLANE)
+        yield Skipped(NO_VERTICES if geometry is None else PLANE)
         return
     kind = geometry.get("type") if isinstance(geometry, dict) else None
     if kind == "GeometryCollection":
-        for part in objects(geometry, "geometries", where):
+        for part in get_objects(geometry, "geometries", where):
             yield from _shapes(part, name, record, where)
     elif kind in _LINES:
         yield Skipped(LINE)
@@ -153,6 +153,6 @@ def _parts(kind: str, coordinates: object, name: str, record: str, where: str) -
         raise SourceError(f"{where}: its geometry has no list of coordinates; export it again")
     for part in parts:
         if kind.endswith("Point"):
-            yield point(name, vertices([part] if part else [], where), record)
+            yield point(name, parse_vertices([part] if part else [], where), record)
         else:
-            yield polygon(name, [vertices(ring, where) for ring in part], record)
+            yield polygon(name, [parse_vertices(ring, where) for ring in part], record)

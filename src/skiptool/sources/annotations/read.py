@@ -23,12 +23,12 @@ from skiptool.sources.annotations.coco import is_coco, open_coco
 from skiptool.sources.annotations.exact import is_exact, open_exact
 from skiptool.sources.annotations.geojson import is_geojson, open_geojson
 from skiptool.sources.annotations.shapes import (
-    Annotated,
     AnnotationFile,
     ListedSlide,
     Shape,
     Size,
     Skipped,
+    SlideAnnotations,
 )
 from skiptool.sources.annotations.sliderunner import MAGIC, open_sliderunner
 from skiptool.sources.paths import refuse_lfs_pointer, refuse_pipe
@@ -129,7 +129,7 @@ _OPENING: Final = Lock()
 """Makes threads that request slides of one file parse it once."""
 
 
-def read_annotations(path: Path, slide: str, size: Size | None = None) -> Annotated:
+def read_annotations(path: Path, slide: str, size: Size | None = None) -> SlideAnnotations:
     """Read the annotations of one slide.
 
     Parameters
@@ -163,7 +163,7 @@ def read_annotations(path: Path, slide: str, size: Size | None = None) -> Annota
     faults = tuple(part.fault for part in skipped if part.fault)
     if faults and len(faults) == len(parts):
         raise SourceError(faults[0])
-    return Annotated(
+    return SlideAnnotations(
         shapes=tuple(part for part in parts if isinstance(part, Shape)),
         size=recorded,
         in_bounds=opened.in_bounds,

@@ -76,9 +76,9 @@ Size = tuple[int, int]
 """Width and height in pixels of level 0."""
 
 LINE: Final = "lines"
-WHOLE: Final = "labels of the whole image"
-SLIP: Final = "outlines of fewer than three vertices"
-NOWHERE: Final = "marks without a place"
+WHOLE_IMAGE: Final = "labels of the whole image"
+TOO_FEW_VERTICES: Final = "outlines of fewer than three vertices"
+NO_VERTICES: Final = "marks without a place"
 PLANE: Final = "drawn on other planes (z or t) than the first"
 NUCLEUS: Final = "nuclei inside cells, whose outlines are taken"
 DELETED: Final = "marked as deleted"
@@ -114,7 +114,7 @@ def read_record(read: Callable[[], Iterable[Parsed]]) -> list[Parsed]:
 
 
 @dataclass(frozen=True, slots=True)
-class Annotated:
+class SlideAnnotations:
     """The annotations of one slide.
 
     Attributes
@@ -177,7 +177,7 @@ class AnnotationFile:
         Whether annotations belong only to the slide of that name; otherwise the file describes one
         slide, whatever its name.
     in_bounds, notes
-        As in `Annotated`.
+        As in `SlideAnnotations`.
     """
 
     format: str
@@ -199,7 +199,7 @@ _FARTHEST: Final = 2.0**31
 """Limit of coordinates, beyond any slide; larger ones would overflow areas."""
 
 
-def vertices(values: object, where: str) -> Float64:
+def parse_vertices(values: object, where: str) -> Float64:
     """Parse vertices.
 
     Parameters
@@ -221,7 +221,7 @@ def vertices(values: object, where: str) -> Float64:
 
     Examples
     --------
-    >>> vertices([1, 2, 3, 4], "a.json").tolist()
+    >>> parse_vertices([1, 2, 3, 4], "a.json").tolist()
     [[1.0, 2.0], [3.0, 4.0]]
     """
     try:
@@ -252,7 +252,7 @@ def _no_pairs(where: str) -> SourceError:
 
 def point(name: str, at: Float64, record: str) -> Parsed:
     """Make a point from the first vertex; skipped if there is none."""
-    return Shape(name, (at[:1].copy(),), record) if len(at) else Skipped(NOWHERE)
+    return Shape(name, (at[:1].copy(),), record) if len(at) else Skipped(NO_VERTICES)
 
 
 def polygon(name: str, rings: Sequence[Float64], record: str) -> Parsed:
@@ -262,14 +262,14 @@ def polygon(name: str, rings: Sequence[Float64], record: str) -> Parsed:
     """
     outline, *holes = map(_open, rings) if rings else [np.empty((0, 2))]
     if len(outline) < 3:
-        return Skipped(SLIP)
+        return Skipped(TOO_FEW_VERTICES)
     return Shape(name, (outline, *(hole for hole in holes if len(hole) > 2)), record)
 
 
 def box(name: str, corners: Float64, record: str) -> Parsed:
     """Make the bounding rectangle of two or more vertices (V, 2); skipped if there are fewer."""
     if len(corners) < 2:
-        return Skipped(NOWHERE)
+        return Skipped(NO_VERTICES)
     (left, top), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
     outline = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
     return Shape(name, (outline,), record)
@@ -278,7 +278,7 @@ def box(name: str, corners: Float64, record: str) -> Parsed:
 def circle(name: str, corners: Float64, record: str) -> Parsed:
     """Make the circle whose box has these corners (2, 2) and whose diameter is the box's width."""
     if len(corners) < 2:
-        return Skipped(NOWHERE)
+        return Skipped(NO_VERTICES)
     centre = (corners.min(axis=0) + corners.max(axis=0)) / 2
     radius = np.ptp(corners[:, 0]) / 2
     angles = np.arange(_CIRCLE) * (2 * np.pi / _CIRCLE)
@@ -286,7 +286,7 @@ def circle(name: str, corners: Float64, record: str) -> Parsed:
     return Shape(name, (outline,), record)
 
 
-def outer_first(shapes: Iterable[Parsed]) -> list[Parsed]:
+def largest_first(shapes: Iterable[Parsed]) -> list[Parsed]:
     """Sort into paint order if a file has none: large ones first, points last.
 
     A nested shape is smaller than the one around it, so it comes later and stays visible; the
@@ -306,7 +306,7 @@ Fields = Mapping[str, Any]
 """A parsed JSON object."""
 
 
-def entries(content: Fields, key: str, where: str) -> list[object]:
+def get_list(content: Fields, key: str, where: str) -> list[object]:
     """Return a list of anything.
 
     Raises
@@ -320,7 +320,7 @@ def entries(content: Fields, key: str, where: str) -> list[object]:
     return value
 
 
-def objects(content: Fields, key: str, where: str) -> list[Fields]:
+def get_objects(content: Fields, key: str, where: str) -> list[Fields]:
     """Return a list of objects.
 
     Raises
@@ -329,7 +329,7 @@ def objects(content: Fields, key: str, where: str) -> list[Fields]:
         If it is missing, not a list, or contains something else.
     """
     found: list[Fields] = []
-    for at, entry in enumerate(entries(content, key, where)):
+    for at, entry in enumerate(get_list(content, key, where)):
         if not isinstance(entry, dict):
             raise SourceError(
                 f"{where}: entry {at} of {key!r} is not an object; export the annotations again"
@@ -375,12 +375,12 @@ def size(width: object, height: object) -> Size | None:
     return (pair[0], pair[1]) if len(pair) == 2 else None
 
 
-def records(ids: Sequence[object]) -> list[str]:
+def record_ids(ids: Sequence[object]) -> list[str]:
     """Give each record an id: its own if unique, otherwise its place in the file.
 
     Examples
     --------
-    >>> records([7, "a", "a", None])
+    >>> record_ids([7, "a", "a", None])
     ['7', '#1', '#2', '#3']
     """
     names = [label(one) for one in ids]

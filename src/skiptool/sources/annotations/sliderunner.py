@@ -27,9 +27,9 @@ from typing import TYPE_CHECKING, Final
 from skiptool.errors import SourceError
 from skiptool.sources.annotations.shapes import (
     DELETED,
-    NOWHERE,
+    NO_VERTICES,
     PLANE,
-    WHOLE,
+    WHOLE_IMAGE,
     AnnotationFile,
     ListedSlide,
     Parsed,
@@ -38,12 +38,12 @@ from skiptool.sources.annotations.shapes import (
     circle,
     file_name,
     label,
-    outer_first,
+    largest_first,
+    parse_vertices,
     point,
     polygon,
     read_record,
     size,
-    vertices,
 )
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def _found(path: Path, slide: ListedSlide | None) -> list[Parsed]:
             found.append(Skipped(DELETED if gone else PLANE))
         else:
             found.append(_shape(kind, names.get(class_id, ""), corners[uid], str(uid), path))
-    return outer_first(found)
+    return largest_first(found)
 
 
 def _shape(
@@ -131,9 +131,9 @@ def _shape(
 ) -> Parsed:
     make = _MAKERS.get(kind)
     if make is None or not corners:
-        return Skipped(WHOLE if kind == _WHOLE else NOWHERE)
+        return Skipped(WHOLE_IMAGE if kind == _WHOLE else NO_VERTICES)
     (found,) = read_record(
-        lambda: [make(name, vertices(corners, f"{path}: annotation {uid}"), uid)]
+        lambda: [make(name, parse_vertices(corners, f"{path}: annotation {uid}"), uid)]
     )
     return found
 

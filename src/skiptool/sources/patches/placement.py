@@ -1,9 +1,9 @@
 """Place patches on slides.
 
-- `grid`: all patches that show tissue, side by side, for testing (section III.C);
-- `centred`: one patch around each annotated object (section III.B);
-- `sampled`: patches drawn by class weights for one epoch of training (section III.C), including
-  slide background.
+- `grid_patches`: all patches that show tissue, side by side, for testing (section III.C);
+- `centre_patches`: one patch around each annotated object (section III.B);
+- `sample_patches`: patches drawn by class weights for one epoch of training (section III.C),
+  including slide background.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class TissueShare(Protocol):
         """Share of tissue in a box of level 0, in [0, 1]; there is none outside the slide."""
 
 
-def grid(
+def grid_patches(
     slide_size: tuple[int, int],
     tissue: TissueShare,
     size: int,
@@ -91,7 +91,7 @@ def _steps(extent: float, size: int, stride: int) -> int:
     return min(math.ceil(whole / stride), until_covered)
 
 
-def centred(shapes: Sequence[Shape], size: int, scale: tuple[float, float]) -> list[Patch]:
+def centre_patches(shapes: Sequence[Shape], size: int, scale: tuple[float, float]) -> list[Patch]:
     """Centre a patch on each shape.
 
     Parameters
@@ -111,12 +111,12 @@ def centred(shapes: Sequence[Shape], size: int, scale: tuple[float, float]) -> l
         slide.
     """
     return [
-        around(shape.centre, size, scale, {"annotation": shape.name, "record": shape.record})
+        patch_around(shape.centre, size, scale, {"annotation": shape.name, "record": shape.record})
         for shape in shapes
     ]
 
 
-def around(
+def patch_around(
     point: tuple[float, float],
     size: int,
     scale: tuple[float, float],
@@ -129,7 +129,7 @@ def around(
 
     Examples
     --------
-    >>> around((100.25, 7.0), 8, (2.0, 2.0), {}).box
+    >>> patch_around((100.25, 7.0), 8, (2.0, 2.0), {}).box
     (92.0, 0.0, 108.0, 16.0)
     """
     x, y = (math.floor(at / by - size / 2 + 0.5) * by for at, by in zip(point, scale, strict=True))
@@ -192,7 +192,7 @@ def draw_empty(
 _LINES: Final = 256
 
 
-def portions(total: int, weights: Sequence[float], rng: np.random.Generator) -> list[int]:
+def split_draws(total: int, weights: Sequence[float], rng: np.random.Generator) -> list[int]:
     """Split a number of draws by weights, each part rounded up or down at random.
 
     Parameters
@@ -211,7 +211,7 @@ def portions(total: int, weights: Sequence[float], rng: np.random.Generator) -> 
 
     Examples
     --------
-    >>> portions(32, [0.25, 0.25, 0.5], np.random.default_rng(0))
+    >>> split_draws(32, [0.25, 0.25, 0.5], np.random.default_rng(0))
     [8, 8, 16]
     """
     reached = np.cumsum(np.asarray(weights, dtype=np.float64))
@@ -221,7 +221,7 @@ def portions(total: int, weights: Sequence[float], rng: np.random.Generator) -> 
     return [int(part) for part in np.diff(marks, prepend=0.0)]
 
 
-def point_in(shape: Shape, rng: np.random.Generator) -> tuple[float, float]:
+def draw_point(shape: Shape, rng: np.random.Generator) -> tuple[float, float]:
     """Draw a point uniformly from an area.
 
     Parameters
@@ -269,7 +269,7 @@ BACKGROUND_SHARE: Final = 0.1
 _TRIES: Final = 100
 
 
-def sampled(
+def sample_patches(
     shapes: Sequence[Shape],
     labels: Sequence[int | None],
     tissue: TissueMap,
@@ -341,13 +341,13 @@ def sampled(
     cells = empty_cells(tissue, ((size + 1) * scale[0], (size + 1) * scale[1]))
     weights = [background_share if len(cells) else 0.0]
     weights += [(1 - background_share) / len(areas)] * len(areas)
-    empty, *counts = portions(patches, weights, rng)
+    empty, *counts = split_draws(patches, weights, rng)
     centres = [(draw_empty(cells, tissue.scale, rng), BACKGROUND, "") for _ in range(empty)]
     for count, names in zip(counts, areas, strict=True):
         for area in _draw_areas(names, count, rng):
             centres.append((_point(area, slide_size, rng), area.name, area.record))
     return [
-        around(centre, size, scale, {"draw": draw, "drawn": name, "record": record})
+        patch_around(centre, size, scale, {"draw": draw, "drawn": name, "record": record})
         for centre, name, record in centres
     ]
 
@@ -370,7 +370,7 @@ def _draw_areas(
 ) -> list[Shape]:
     """Draw areas: balanced over names, uniformly over the areas of a name."""
     ordered = sorted(names)
-    shares = portions(count, [1.0] * len(ordered), rng)
+    shares = split_draws(count, [1.0] * len(ordered), rng)
     return [
         names[name][rng.integers(len(names[name]))]
         for name, share in zip(ordered, shares, strict=True)
@@ -384,7 +384,7 @@ def _point(
     """Draw a point in an area that lies on the slide, unless hardly any of the area does."""
     width, height = slide_size
     for _ in range(_TRIES):
-        x, y = point_in(area, rng)
+        x, y = draw_point(area, rng)
         if 0 <= x < width and 0 <= y < height:
             break
     return x, y

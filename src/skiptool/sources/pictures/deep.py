@@ -60,7 +60,7 @@ class DeepPicture:
     inverted : bool
         The lowest value is displayed white. Never set for booleans, which are saved from memory.
     orientation : int
-        1 is upright, see `oriented`.
+        1 is upright, see `apply_orientation`.
     blurred : str
         Name of the compression if it may change values, else empty.
     """
@@ -102,13 +102,13 @@ def deep_picture(path: Path) -> DeepPicture | None:
     return None
 
 
-def shown_values(deep: DeepPicture, where: Path, upright: bool | None = None) -> AnyArray:
+def opaque_values(deep: DeepPicture, where: Path, upright: bool | None = None) -> AnyArray:
     """Return the values of an image, opaque and upright, (H, W) or (H, W, 3).
 
     Parameters
     ----------
     upright : bool, optional
-        Rotate by the orientation; as in `skiptool.sources.pictures.files.decoded`.
+        Rotate by the orientation; as in `skiptool.sources.pictures.files.decode_picture`.
 
     Raises
     ------
@@ -117,14 +117,14 @@ def shown_values(deep: DeepPicture, where: Path, upright: bool | None = None) ->
         palette, or it cannot be composited over white.
     """
     if not upright:
-        refuse_turned(deep.orientation, "TIFF", where, option=upright is False)
+        refuse_rotated(deep.orientation, "TIFF", where, option=upright is False)
     if deep.inverted:
         raise inverted_error(where)
     if deep.colours == "palette":
         raise SourceError(
             f"{where}: a palette of {deep.values.dtype} indices; save it as grey or RGB picture"
         )
-    return oriented(over_white(deep, where), deep.orientation)
+    return apply_orientation(over_white(deep, where), deep.orientation)
 
 
 def over_white(deep: DeepPicture, where: Path) -> AnyArray:
@@ -193,7 +193,7 @@ def too_large_error(where: Path) -> SourceError:
     )
 
 
-def refuse_turned(orientation: int, kind: str, where: Path, *, option: bool = False) -> None:
+def refuse_rotated(orientation: int, kind: str, where: Path, *, option: bool = False) -> None:
     """Refuse a picture that is not displayed as stored.
 
     Annotation programs may or may not rotate it, so it is unknown which orientation its mask
@@ -221,7 +221,7 @@ def refuse_as_mask(deep: DeepPicture, where: Path) -> None:
         If it is stored rotated, its compression may blur, its lowest value is white, or it has
         transparent pixels.
     """
-    refuse_turned(deep.orientation, "TIFF", where)
+    refuse_rotated(deep.orientation, "TIFF", where)
     if deep.blurred:
         raise SourceError(
             f"{where}: a mask compressed as {deep.blurred}, which may blur labels; save it "
@@ -241,11 +241,11 @@ def inverted_error(path: Path) -> SourceError:
     )
 
 
-def oriented(pixels: AnyArray, orientation: int) -> AnyArray:
+def apply_orientation(pixels: AnyArray, orientation: int) -> AnyArray:
     """Return pixels (H, W, ...) as displayed, by the EXIF or TIFF orientation (1 to 8).
 
-    >>> oriented(np.array([[1, 2]]), 3).tolist(), oriented(np.array([[1, 2]]), 6).tolist()
-    ([[2, 1]], [[1], [2]])
+    >>> apply_orientation(np.array([[1, 2]]), 6).tolist()
+    [[1], [2]]
     """
     if orientation >= 5:  # rows and columns are exchanged
         pixels = pixels.swapaxes(0, 1)

@@ -24,10 +24,10 @@ from skiptool.sources.pictures.deep import (
     deep_picture,
     inverted_error,
     is_opaque,
+    opaque_values,
     refuse_as_mask,
     refuse_large,
-    refuse_turned,
-    shown_values,
+    refuse_rotated,
     too_large_error,
 )
 
@@ -65,7 +65,7 @@ _MIN_IS_WHITE = 0
 _GREY_MODES: Final = ("1", "L", "I", "F")
 
 
-def decoded(path: Path, upright: bool | None = None) -> tuple[Image.Image, str]:
+def decode_picture(path: Path, upright: bool | None = None) -> tuple[Image.Image, str]:
     """Decode one picture.
 
     Parameters
@@ -103,7 +103,7 @@ def decoded(path: Path, upright: bool | None = None) -> tuple[Image.Image, str]:
             kind = "TIFF" if picture.format == "TIFF" else "EXIF"
             orientation = stored if kind == "TIFF" else picture.getexif().get(_ORIENTATION, UPRIGHT)
             if orientation in range(1, 9) and not (upright and kind == "EXIF"):
-                refuse_turned(orientation, kind, path, option=upright is False)
+                refuse_rotated(orientation, kind, path, option=upright is False)
             ImageOps.exif_transpose(picture, in_place=True)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise too_large_error(path) from None
@@ -190,17 +190,18 @@ def read_picture(path: Path) -> UInt8:
     Raises
     ------
     SourceError
-        As `decoded`, and if the picture is fully transparent or has more than 8 bits per channel.
+        As `decode_picture`, and if the picture is fully transparent or deeper than 8 bits per
+        channel.
     """
     deep = deep_picture(path)
     if deep is None or deep.values.dtype == np.bool_:
-        return in_colours(decoded(path)[0], path)
+        return to_rgb(decode_picture(path)[0], path)
     if deep.values.dtype != np.uint8:
         raise SourceError(
             f"{path}: a picture of {deep.values.dtype} values; expected at most 8 bits per "
             "channel; convert it first"
         )
-    values = shown_values(deep, path)
+    values = opaque_values(deep, path)
     return values if values.ndim == 3 else np.repeat(values[..., None], 3, axis=2)
 
 
@@ -221,8 +222,8 @@ def read_mask(path: Path) -> Labels:
     Raises
     ------
     SourceError
-        As `decoded`, and if the mask is coloured or transparent, a JPEG (which blurs labels), or a
-        value is not a label.
+        As `decode_picture`, and if the mask is coloured or transparent, a JPEG (which blurs
+        labels), or a value is not a label.
     """
     return read_indexed(path)[0]
 
@@ -239,7 +240,7 @@ def read_indexed(path: Path) -> tuple[Labels, dict[int, Colour]]:
     deep = deep_picture(path)
     if deep is not None:
         return _deep_labels(deep, path), {}
-    picture, packing = decoded(path)
+    picture, packing = decode_picture(path)
     labels = _labels(picture, packing, path)
     palette = picture.getpalette("RGB") if picture.mode in ("P", "PA") else None
     present = np.flatnonzero(np.bincount(labels.ravel())).tolist() if palette else []
@@ -344,7 +345,7 @@ def _check_place(path: Path, suffixes: tuple[str, ...]) -> None:
         raise ArgumentError(f"{path.parent}: no such folder; create it first")
 
 
-def in_colours(picture: Image.Image, path: Path) -> UInt8:
+def to_rgb(picture: Image.Image, path: Path) -> UInt8:
     """Convert a decoded picture to uint8 (H, W, 3), as `read_picture` does."""
     if picture.mode not in _COLOUR_MODES:
         raise SourceError(

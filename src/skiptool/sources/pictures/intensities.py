@@ -22,10 +22,10 @@ from skiptool.errors import ArgumentError, SourceError
 from skiptool.sources.pictures.deep import (
     DeepPicture,
     deep_picture,
+    opaque_values,
     over_white,
-    shown_values,
 )
-from skiptool.sources.pictures.files import decoded, in_colours, write_grey, write_picture
+from skiptool.sources.pictures.files import decode_picture, to_rgb, write_grey, write_picture
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Float32, Image, UInt8
@@ -222,12 +222,12 @@ def _values(path: Path, upright: bool) -> AnyArray:
     """Return the stored values: (H, W) grey or (H, W, 3) colour, in full depth."""
     deep = deep_picture(path)
     if deep is not None and deep.values.dtype != np.bool_:
-        return shown_values(deep, path, upright)
-    picture, _ = decoded(path, upright)
+        return opaque_values(deep, path, upright)
+    picture, _ = decode_picture(path, upright)
     if picture.mode in ("1", "L") and not picture.has_transparency_data:
         return np.array(picture.convert("L"))
     if not picture.mode.startswith("I;16"):
-        return in_colours(picture, path)
+        return to_rgb(picture, path)
     values = np.array(picture).astype(np.uint16)
     clear = picture.info.get("transparency")  # of a PNG: one grey value
     if not isinstance(clear, int):

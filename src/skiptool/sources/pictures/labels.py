@@ -12,7 +12,7 @@ import numpy as np
 from skiptool.errors import ArgumentError, SourceError
 from skiptool.names import IGNORE_LABEL
 from skiptool.sources.pictures.deep import check_alpha, deep_picture, refuse_as_mask
-from skiptool.sources.pictures.files import Colour, decoded, read_indexed, refuse_inverted
+from skiptool.sources.pictures.files import Colour, decode_picture, read_indexed, refuse_inverted
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Bool, Int64, UInt8
@@ -40,14 +40,14 @@ def read_colours(path: Path) -> UInt8:
     Raises
     ------
     SourceError
-        As `skiptool.sources.pictures.files.decoded`; and if the file is a JPEG (which blurs
+        As `skiptool.sources.pictures.files.decode_picture`; and if the file is a JPEG (which blurs
         colours), or a pixel is partly transparent, so that its colour is ambiguous.
     """
     deep = deep_picture(path)
     if deep is not None and deep.values.dtype != np.bool_:
         refuse_as_mask(deep, path)
         raise _no_colours(path)
-    picture, _ = decoded(path)
+    picture, _ = decode_picture(path)
     if "jpeg" in (str(picture.format).lower(), picture.info.get("compression")):
         raise SourceError(
             f"{path}: a mask as JPEG, whose compression blurs colours; expected PNG or TIFF"
@@ -221,12 +221,12 @@ class LabelMap:
         return labels.astype(np.uint8)
 
 
-def classes_of(labels: Mapping[Key, str]) -> tuple[str, ...]:
+def class_names(labels: Mapping[Key, str]) -> tuple[str, ...]:
     """Return the classes named by a map, the background first.
 
     Examples
     --------
-    >>> classes_of({255: "cell"}), classes_of({1: "cell", 0: "glass"})
+    >>> class_names({255: "cell"}), class_names({1: "cell", 0: "glass"})
     (('background', 'cell'), ('glass', 'cell'))
     """
     zero = labels.get(0) or labels.get(_BLACK)

@@ -24,7 +24,13 @@ from typing import TYPE_CHECKING, Any
 from skiptool.errors import SourceError
 from skiptool.names import Split, normalise_unicode
 from skiptool.sources.pictures.labels import BACKGROUND, IGNORED
-from skiptool.sources.pictures.manifest import EXPORTED, NamePattern, Row, parse_name, read_manifest
+from skiptool.sources.pictures.manifest import (
+    EXPORT_MANIFEST,
+    NamePattern,
+    Row,
+    parse_name,
+    read_manifest,
+)
 
 if TYPE_CHECKING:
     from skiptool.sources.pictures.labels import Key
@@ -145,7 +151,8 @@ def _drop_partial_folds(folder: Path, found: NnunetFolder) -> None:
             {name: value for name, value in row.items() if name != "fold"} for row in found.rows
         ]
         found.warnings.append(
-            f"{folder}: {EXPORTED} has no fold of {added} cases; folds are dealt anew for all"
+            f"{folder}: {EXPORT_MANIFEST} has no fold for {added} cases; folds are assigned anew "
+            "for all"
         )
 
 
@@ -235,9 +242,11 @@ def _files(folder: Path) -> list[Path]:
 
 def _known(folder: Path) -> dict[str, Row]:
     """Return the folder's own manifest by case."""
-    if not (folder / EXPORTED).is_file():
+    if not (folder / EXPORT_MANIFEST).is_file():
         return {}
-    rows = read_manifest(folder / EXPORTED, ("image", "domain", "subject"), ("image", "mask"))
+    rows = read_manifest(
+        folder / EXPORT_MANIFEST, ("image", "domain", "subject"), ("image", "mask")
+    )
     return {_case(row): {name: row[name] for name in _IDENTITY if row.get(name)} for row in rows}
 
 

@@ -14,7 +14,7 @@ from skiptool.names import IGNORE_LABEL, Split
 from skiptool.records import Sample
 from skiptool.sources.pictures.intensities import FULL, Scale, read_intensities
 from skiptool.sources.pictures.labels import LabelMap
-from skiptool.sources.pictures.manifest import Row, split_of, whole_number
+from skiptool.sources.pictures.manifest import Row, parse_split, strip_decimal_zero
 from skiptool.sources.pictures.nnunet import CHANNEL_COLUMNS
 
 if TYPE_CHECKING:
@@ -167,12 +167,12 @@ class Item:
     @property
     def split(self) -> Split | None:
         """Split in the manifest, None if unset."""
-        return split_of(self.row, self.row["image"])
+        return parse_split(self.row, self.row["image"])
 
     @property
     def fold(self) -> int | None:
         """Validation fold in the manifest, None if unset."""
-        asked = whole_number(self.row.get("fold", ""))
+        asked = strip_decimal_zero(self.row.get("fold", ""))
         if not asked or self.split is Split.TEST:
             return None
         if not asked.isdecimal():

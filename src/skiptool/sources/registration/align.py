@@ -21,10 +21,10 @@ from skiptool.errors import MismatchError
 from skiptool.sources.registration.tiles import (
     CONTRAST,
     ScanView,
-    grey_of,
     measure_shift,
-    on_reference,
+    resample_to_reference,
     single_threaded,
+    to_grey,
 )
 from skiptool.sources.registration.transforms import Alignment, apply_affine, fit_affine, fit_field
 
@@ -93,7 +93,7 @@ def coarse_alignment(reference: ScanView, other: ScanView) -> Alignment:
 
 
 def _features(image: UInt8, by: tuple[float, float]) -> _Features:
-    grey = grey_of(image)
+    grey = to_grey(image)
     low, high = np.percentile(grey, [0.1, 99.9])
     stretched = np.clip((grey - low) * (255 / max(high - low, 1.0)), 0, 255).astype(np.uint8)
     finder = cv2.SIFT.create(
@@ -232,7 +232,7 @@ def _candidates(size: tuple[int, int], side: float, across: int) -> tuple[Float6
 
 def _strength(image: UInt8, by: tuple[float, float], side: float) -> Float32:
     """Return the mean edge strength in a tile around each pixel of an overview."""
-    grey = cv2.GaussianBlur(grey_of(image), (0, 0), 1.0)
+    grey = cv2.GaussianBlur(to_grey(image), (0, 0), 1.0)
     across, down = cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)
     edges = np.minimum(np.hypot(across, down), 64.0)
     extent = (max(round(side / by[0]), 1), max(round(side / by[1]), 1))
@@ -377,8 +377,8 @@ def overlay(reference: ScanView, other: ScanView, alignment: Alignment) -> UInt8
     """
     by = reference.size[0] / WIDE
     size = (WIDE, max(round(reference.size[1] / by), 1))
-    ours = grey_of(reference.read(0, 0, size, (by, reference.size[1] / size[1])))
-    theirs = grey_of(on_reference(other, alignment, (0.0, 0.0), size, by))
+    ours = to_grey(reference.read(0, 0, size, (by, reference.size[1] / size[1])))
+    theirs = to_grey(resample_to_reference(other, alignment, (0.0, 0.0), size, by))
     whole = np.stack([_lit(ours), *[_lit(theirs)] * 2], axis=-1)
     side = (WIDE - (_INSETS - 1) * _GAP) // _INSETS
     row = np.full((side, WIDE, 3), 255, dtype=np.uint8)
@@ -419,7 +419,7 @@ def _chequered(
 ) -> UInt8:
     corner = (float(round(centre[0] - side / 2)), float(round(centre[1] - side / 2)))
     ours = reference.read(*corner, (side, side), (1.0, 1.0))
-    theirs = on_reference(other, alignment, corner, (side, side), 1.0)
+    theirs = resample_to_reference(other, alignment, corner, (side, side), 1.0)
     field = np.arange(side) * _FIELDS // side
     odd = (field[:, np.newaxis] + field) % 2 == 1
     return np.where(odd[..., np.newaxis], theirs, ours)

@@ -49,7 +49,7 @@ def phase_shift(first: Float32, second: Float32) -> tuple[float, float, float]:
     0.02 px in six times the time. Cross-correlation without whitening is unsuitable: the window
     biases it towards 0.
     """
-    window = hann(first.shape[0], first.shape[1])
+    window = hann_window(first.shape[0], first.shape[1])
     spectra = [np.fft.rfft2((tile - _mean(tile, window)) * window) for tile in (first, second)]
     cross = np.conj(spectra[0]) * spectra[1]
     size = np.abs(cross)
@@ -62,7 +62,7 @@ def phase_shift(first: Float32, second: Float32) -> tuple[float, float, float]:
 
 
 @lru_cache(maxsize=8)
-def hann(rows: int, columns: int) -> Float32:
+def hann_window(rows: int, columns: int) -> Float32:
     """Return OpenCV's window (the root of Hann's) of a size; cached, do not modify."""
     return np.asarray(cv2.createHanningWindow((columns, rows), cv2.CV_32F), dtype=np.float32)
 
@@ -184,11 +184,11 @@ def measure_shift(
     half = pixels * scale / 2
     corner = (float(round(centre[0] - half)), float(round(centre[1] - half)))
     first = reference.read(*corner, (pixels, pixels), (scale, scale))
-    second = on_reference(other, alignment, corner, (pixels, pixels), scale)
-    return shift_between(grey_of(first), grey_of(second))
+    second = resample_to_reference(other, alignment, corner, (pixels, pixels), scale)
+    return shift_between(to_grey(first), to_grey(second))
 
 
-def on_reference(
+def resample_to_reference(
     other: ScanView,
     alignment: Alignment,
     corner: tuple[float, float],
@@ -241,7 +241,7 @@ def on_reference(
     )
 
 
-def grey_of(image: UInt8) -> Float32:
+def to_grey(image: UInt8) -> Float32:
     """Return grey values (H, W) of colours (H, W, 3), 0..255."""
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), dtype=np.float32)
 

@@ -18,7 +18,7 @@ from openslide import OpenSlide, OpenSlideCache, OpenSlideError, OpenSlideUnsupp
 from skiptool.errors import ArgumentError, SourceError
 from skiptool.sources.pictures.deep import check_pyramid
 from skiptool.sources.slides.manifest import (
-    AGAIN,
+    COPY_AGAIN,
     check_file,
     check_tiles,
     content_key,
@@ -77,7 +77,7 @@ def pixel_size(name: str, given: Given, recorded: tuple[str | None, str | None])
     >>> pixel_size("a.tif", (None, None), ("1000", "1000"))
     """
     for column, value in zip(_COLUMNS, given, strict=True):
-        if value is not None and not is_sane(value):
+        if value is not None and not is_plausible(value):
             raise SourceError(
                 f"{name}: the manifest's column {column} says {value:g} um/px; expected "
                 f"{SMALLEST} to {LARGEST:g}. Correct it there"
@@ -96,7 +96,7 @@ def pixel_size(name: str, given: Given, recorded: tuple[str | None, str | None])
     return found[0], down
 
 
-def is_sane(value: float) -> bool:
+def is_plausible(value: float) -> bool:
     """Return whether a pixel size in µm is plausible (0.05 to 20)."""
     return SMALLEST <= value <= LARGEST
 
@@ -106,7 +106,7 @@ def _sane(recorded: tuple[str | None, str | None]) -> Pair | None:
         across, down = (float(text or "nan") for text in recorded)
     except ValueError:
         return None
-    return (across, down) if is_sane(across) and is_sane(down) else None
+    return (across, down) if is_plausible(across) and is_plausible(down) else None
 
 
 _PLAIN = "generic-tiff"
@@ -282,7 +282,7 @@ class Slide:
         except OpenSlideError as error:
             raise SourceError(
                 f"{self.path}: {size[0]} x {size[1]} pixels of level {level} at {place} cannot be "
-                f"read ({error}); the file is damaged: {AGAIN}"
+                f"read ({error}); the file is damaged: {COPY_AGAIN}"
             ) from error
         self._handle = handle
         return picture
@@ -298,7 +298,7 @@ def _open(path: Path, cache: TileCache | None) -> OpenSlide:
             "from its source, or convert it to a tiled, pyramidal TIFF"
         ) from None
     except OpenSlideError as error:
-        raise SourceError(f"{path}: the slide cannot be opened ({error}); {AGAIN}") from error
+        raise SourceError(f"{path}: the slide cannot be opened ({error}); {COPY_AGAIN}") from error
     check_tiles(handle.properties, handle.level_count, path)
     if handle.properties["openslide.vendor"] == _PLAIN:
         check_pyramid(path)
@@ -307,7 +307,7 @@ def _open(path: Path, cache: TileCache | None) -> OpenSlide:
     return handle
 
 
-def scale_of(slide: Slide, mpp: float | None = None, level: int = 0) -> Pair:
+def patch_scale(slide: Slide, mpp: float | None = None, level: int = 0) -> Pair:
     """Pixels of level 0 per pixel of a patch, horizontally and vertically.
 
     Parameters
@@ -340,7 +340,7 @@ def scale_of(slide: Slide, mpp: float | None = None, level: int = 0) -> Pair:
 
 
 def _by_size(slide: Slide, mpp: float) -> Pair:
-    if not is_sane(mpp):
+    if not is_plausible(mpp):
         raise ArgumentError(
             f"a resolution of {mpp:g} um/px; expected {SMALLEST} to {LARGEST:g} (--mpp)"
         )
@@ -364,7 +364,7 @@ def snap(slide: Slide, x: float, y: float, scale: Pair) -> Pair:
     x, y : float
         Upper left corner in pixels of level 0.
     scale : (float, float)
-        As returned by `scale_of`.
+        As returned by `patch_scale`.
 
     Returns
     -------

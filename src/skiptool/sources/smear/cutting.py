@@ -36,7 +36,7 @@ from skiptool.sources.smear.templates import (
     Template,
     Templates,
     read_boxes,
-    stained,
+    segment_stain,
 )
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Smear:
         cls, picture: UInt8, boxes: Sequence[Box], free: Bool, rng: np.random.Generator
     ) -> Smear:
         """Derive the other attributes; ``rng`` draws the grain of the clean glass."""
-        stain = stained(picture, empty_colour(picture))
+        stain = segment_stain(picture, empty_colour(picture))
         return cls(picture, tuple(boxes), free, fill_background(picture, free, rng), stain)
 
     def lift(self, name: str, box: Box, pieces: bool = False) -> Template:
@@ -106,7 +106,7 @@ class Smear:
         """
         window = box.grown(_MARGIN, *self.free.shape)
         glass = np.median(self.clean[window.slices], axis=(0, 1)).astype(np.uint8)
-        stain = stained(self.picture[window.slices], glass)
+        stain = segment_stain(self.picture[window.slices], glass)
         body = ndimage.binary_fill_holes(stain & self._own(box, window, stain))
         body = body if pieces else _largest(body)
         near = (ndimage.distance_transform_edt(~body) <= _RIM) & (body | ~stain)

@@ -68,7 +68,7 @@ def frame_colour(image: UInt8) -> UInt8:
     return colour
 
 
-def stained(image: UInt8, colour: UInt8) -> Bool:
+def segment_stain(image: UInt8, colour: UInt8) -> Bool:
     """Mark the pixels that differ from an empty background of this colour.
 
     A first threshold separates stain from background; then the edge of the stain is placed at half
@@ -109,10 +109,10 @@ def object_mask(image: UInt8, pieces: bool = False) -> Bool:
 
     Notes
     -----
-    The paper says "thresholding" only; the rule is `stained` relative to the `frame_colour`,
+    The paper says "thresholding" only; the rule is `segment_stain` relative to the `frame_colour`,
     followed by the choice of pieces.
     """
-    filled = ndimage.binary_fill_holes(stained(image, frame_colour(image)))
+    filled = ndimage.binary_fill_holes(segment_stain(image, frame_colour(image)))
     labels, _ = ndimage.label(filled)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0

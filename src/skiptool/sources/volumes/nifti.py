@@ -29,9 +29,9 @@ from skiptool.errors import SourceError
 from skiptool.sources.volumes.orientation import (
     Turn,
     displacement,
+    find_turn,
     skewness,
     spacings,
-    turn_onto,
 )
 
 if TYPE_CHECKING:
@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 
     from skiptool.records import AnyArray, Float64
 
-DEFLATE = 1032
+MAX_DEFLATE_RATIO = 1032
 """Largest compression ratio of gzip; bzip2 and xz have no limit."""
 
-MOST = 4096
+MAX_TRAILING_MB = 4096
 """Largest number of MB after the last frame: a small file can unpack to any size."""
 
 
@@ -56,7 +56,7 @@ def check_end(stream: IO[bytes]) -> None:
     OSError, zlib.error
         If the file is damaged.
     """
-    for _ in range(MOST):
+    for _ in range(MAX_TRAILING_MB):
         if not stream.read(1 << 20):
             return
     raise EOFError("it continues without end after the last frame")
@@ -132,7 +132,7 @@ _HEADER: Final = 348
 """Bytes of a NIfTI-1 header, with its magic at the end."""
 
 
-def packer_of(path: Path) -> str:
+def detect_compression(path: Path) -> str:
     """Return how a file is compressed: gzip, bzip2, xz, or empty.
 
     Raises
@@ -150,7 +150,7 @@ def packer_of(path: Path) -> str:
     return packer
 
 
-def opened(path: Path, packer: str) -> Any:  # noqa: ANN401 - each packer has a type of its own
+def open_decompressed(path: Path, packer: str) -> Any:  # noqa: ANN401 - each packer has a type of its own
     """Open a file for reading, decompressed."""
     return _OPENERS[packer](path, "rb")
 
@@ -170,7 +170,7 @@ def nifti_version(path: Path, packer: str) -> int | None:
 
 
 def _start(path: Path, packer: str) -> bytes:
-    with opened(path, packer) as stream:
+    with open_decompressed(path, packer) as stream:
         start: bytes = stream.read(_HEADER)
     return start
 
@@ -194,7 +194,7 @@ PAIRS: Final = (".hdr", ".img", ".hdr.gz", ".img.gz")
 
 CLASSES: Final = {1: nibabel.Nifti1Image, 2: nibabel.Nifti2Image}
 
-PLAUSIBLE: Final = (1e-3, 100.0)
+PLAUSIBLE_SPACING: Final = (1e-3, 100.0)
 """Range of plausible voxel spacings in millimetres."""
 
 SQUARE: Final = 1.0
@@ -253,7 +253,7 @@ class Volume:
 
     def turned_onto(self, other: Volume) -> Volume:
         """Return the volume rotated to align its axes with those of another, if possible."""
-        turn = turn_onto(self.affine, other.affine)
+        turn = find_turn(self.affine, other.affine)
         if turn is None or self.turn is not None:
             return self
         x, y, z = (self.shape[axis] for axis in turn.axes)
@@ -327,12 +327,12 @@ def read_frames(volume: Volume, frames: Sequence[int]) -> Iterator[AnyArray]:
             yield voxels if volume.turn is None else volume.turn.apply(voxels)
 
 
-def stem_of(path: Path) -> str:
+def volume_stem(path: Path) -> str:
     """Return a file's name without ``.nii.gz`` or ``.nii``.
 
     Examples
     --------
-    >>> stem_of(Path("a/A0S9V9_sa.nii.gz"))
+    >>> volume_stem(Path("a/A0S9V9_sa.nii.gz"))
     'A0S9V9_sa'
     """
     for suffix in SUFFIXES:
@@ -351,14 +351,14 @@ def _opened(path: Path, *, whole: bool = False) -> Iterator[tuple[Any, str]]:
     if not path.is_file():
         raise SourceError(f"{path}: no such file; check the path")
     try:
-        packer = packer_of(path)
+        packer = detect_compression(path)
         version = None if path.name.lower().endswith(PAIRS) else nifti_version(path, packer)
     except _BROKEN as error:
         raise _unreadable(path, error) from error
     if version is None or (not packer and path.suffix.lower() == ".nii"):
         yield _load(path), packer
         return
-    with opened(path, packer) as stream:
+    with open_decompressed(path, packer) as stream:
         try:
             image = CLASSES[version].from_stream(stream)
         except _BROKEN as error:
@@ -388,7 +388,9 @@ def _check_room(image: Any, path: Path, shape: Sequence[int], packer: str) -> No
     if voxels != path:  # a pair, which nibabel reads by name
         packer = GZIP if voxels.suffix.lower() == ".gz" else ""
     if packer in ("", GZIP):
-        check_room(voxels, shape, image.get_data_dtype().itemsize, DEFLATE if packer else 1)
+        check_room(
+            voxels, shape, image.get_data_dtype().itemsize, MAX_DEFLATE_RATIO if packer else 1
+        )
 
 
 def _shape(shape: tuple[int, ...], path: Path) -> tuple[int, int, int, int]:
@@ -418,7 +420,7 @@ def _placed(image: Any, shape: tuple[int, ...], path: Path) -> tuple[Float64, bo
         affine = scale @ np.asarray(header.get_qform(), dtype=np.float64)
     affine, single = _one_slice(affine, shape)
     known, note = (True, _SINGULAR) if singular else _told(header, scale, affine, shape)
-    low, high = PLAUSIBLE
+    low, high = PLAUSIBLE_SPACING
     if not all(low <= step <= high for step in spacings(affine)):  # false for NaN
         steps = " x ".join(f"{step:g}" for step in spacings(affine))
         raise SourceError(
@@ -463,7 +465,7 @@ def _one_slice(affine: Float64, shape: tuple[int, ...]) -> tuple[Float64, str]:
 
     It is 0 in files of two axes, and 999 mm in those that nnU-Net makes of pictures.
     """
-    low, high = PLAUSIBLE
+    low, high = PLAUSIBLE_SPACING
     steps = spacings(affine)
     odd = [axis for axis in range(3) if not low <= steps[axis] <= high]
     if len(odd) != 1 or shape[odd[0]] != 1:
@@ -501,7 +503,7 @@ NEAR: Final = 1e-3
 HIGHEST: Final = 65535
 
 
-def whole_labels(values: AnyArray, where: str) -> NDArray[np.uint16]:
+def to_labels(values: AnyArray, where: str) -> NDArray[np.uint16]:
     """Convert the values of a mask, often stored as floats, to integer labels.
 
     Parameters

@@ -95,7 +95,7 @@ class Turn:
         return rotated
 
 
-def turn_onto(affine: Float64, other: Float64) -> Turn | None:
+def find_turn(affine: Float64, other: Float64) -> Turn | None:
     """Find the rotation of a volume that aligns its axes with those of another.
 
     Parameters
@@ -131,13 +131,13 @@ def skewness(affine: Float64) -> float:
     return float(np.degrees(np.arcsin(min(most, 1.0))))
 
 
-def as_stored(through: int = 2) -> View:
+def stored_view(through: int = 2) -> View:
     """Lay out a file without orientation: its axes in order, along width and height."""
     columns, rows = (axis for axis in range(3) if axis != through)
     return View(through, rows, columns, False, False, "", "")
 
 
-def view_of(affine: Float64, where: str, through: int = 2) -> View:
+def choose_view(affine: Float64, where: str, through: int = 2) -> View:
     """Choose the layout of a volume's slices.
 
     Parameters

@@ -14,7 +14,7 @@ MULTIPLE = 32
 """Sizes are multiples of this: a U-net of five stages halves them five times."""
 
 
-def rescaled(
+def rescale_slice(
     slice_: AnyArray, percentiles: tuple[float, float] | None = None
 ) -> tuple[Float32, float, float]:
     """Rescale the grey values of one slice to [0, 1], section III.D ("per-slice re-scaling").
@@ -46,18 +46,18 @@ def rescaled(
     return ((values / 2 - low / 2) / span).clip(0, 1).astype(np.float32), low, high
 
 
-def fitting_size(longest: int) -> int:
+def padded_size(longest: int) -> int:
     """Return the smallest multiple of 32 that is at least this number of pixels.
 
     Examples
     --------
-    >>> fitting_size(256), fitting_size(257)
+    >>> padded_size(256), padded_size(257)
     (256, 288)
     """
     return -(-longest // MULTIPLE) * MULTIPLE
 
 
-def fitted(slices: AnyArray, size: int, fill: int = 0) -> tuple[AnyArray, int, int]:
+def crop_or_pad(slices: AnyArray, size: int, fill: int = 0) -> tuple[AnyArray, int, int]:
     """Crop or pad slices (..., H, W) about their centre to ``size`` pixels on either side.
 
     An odd pixel is cropped or padded at the end.
@@ -84,7 +84,7 @@ def resampled_length(length: int, spacing: float, wanted: float) -> int:
     return max(1, round(length * spacing / wanted))
 
 
-def resampled(
+def resample_slice(
     slice_: AnyArray, spacing: tuple[float, float], wanted: float, *, labels: bool = False
 ) -> AnyArray:
     """Resample one slice about its centre to square pixels of an exact size.

@@ -21,7 +21,7 @@ from skiptool.names import IGNORE_LABEL, PictureFormat
 from skiptool.parallel import available_cores, ordered_map
 from skiptool.records import SILENT, Outcome, Progress, Sample, Table, as_path, as_table
 from skiptool.sources.volumes.manifest import Frame, VolumeRow, folder_rows, volume_rows
-from skiptool.sources.volumes.slices import fitted, fitting_size, rescaled
+from skiptool.sources.volumes.slices import crop_or_pad, padded_size, rescale_slice
 from skiptool.splits import ALL_DOMAINS, LEFT_OUT, SplitInput, SplitOptions, assign_splits, split_of
 from skiptool.steps.extract_mri.settings import SliceSettings
 from skiptool.steps.extract_mri.survey import (
@@ -190,7 +190,7 @@ class _SliceExtraction(Extraction):
             domain = volume.row.domain
             longest[domain] = max(longest.get(domain, 0), *volume.grid[1:])
         sizes = {
-            domain: self.settings.size_of(domain) or fitting_size(length)
+            domain: self.settings.size_of(domain) or padded_size(length)
             for domain, length in longest.items()
         }
         left_out = {"without masks": len(bare)} if bare else {}
@@ -515,10 +515,10 @@ def _samples(plan: SlicePlan, volume: SurveyedVolume) -> Iterator[Sample]:
         values = resample_slices(image, volume.pixel, settings.spacing)
         # around a frame without labels nothing is known
         padding = 0 if frame.number in volume.labelled else IGNORE_LABEL
-        cropped, _, _ = fitted(labels, size, padding)
+        cropped, _, _ = crop_or_pad(labels, size, padding)
         for place, (slice_, mask) in enumerate(zip(values, cropped, strict=True)):
-            scaled, low, high = rescaled(slice_, settings.percentiles)
-            pixels, top, left = fitted(scaled, size)
+            scaled, low, high = rescale_slice(slice_, settings.percentiles)
+            pixels, top, left = crop_or_pad(scaled, size)
             known = mask != IGNORE_LABEL
             yield Sample(
                 id=volume.id_of(frame, place),

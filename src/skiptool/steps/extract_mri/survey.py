@@ -21,16 +21,16 @@ from skiptool.parallel import thread_map
 from skiptool.records import Progress
 from skiptool.sources.pictures.labels import LabelMap
 from skiptool.sources.volumes.manifest import Frame, VolumeRow
-from skiptool.sources.volumes.nifti import Volume, open_volume, read_frames, stem_of, whole_labels
+from skiptool.sources.volumes.nifti import Volume, open_volume, read_frames, to_labels, volume_stem
 from skiptool.sources.volumes.orientation import (
     View,
-    as_stored,
+    choose_view,
     displacement,
     slice_axis,
     spacings,
-    view_of,
+    stored_view,
 )
-from skiptool.sources.volumes.slices import fitted, resampled, resampled_length
+from skiptool.sources.volumes.slices import crop_or_pad, resample_slice, resampled_length
 from skiptool.steps.extract_mri.settings import SliceSettings
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _surveyed(settings: SliceSettings, row: VolumeRow) -> SurveyedVolume:
     none: Int64 = np.zeros(len(settings.classes), dtype=np.int64)
     surveyed = SurveyedVolume(
         row=row,
-        name=row.id or normalise_unicode(stem_of(row.image)),
+        name=row.id or normalise_unicode(volume_stem(row.image)),
         volume=volume,
         mask=mask,
         view=view,
@@ -159,7 +159,7 @@ def _view(volume: Volume, given_axis: int | None) -> tuple[View, str]:
     """Lay out the slices of a volume; also return a note if the axis is a guess."""
     where, steps = str(volume.path), spacings(volume.affine)
     axis, guess = slice_axis(volume.shape[:3], steps, volume.slices, where, given_axis)
-    view = view_of(volume.affine, where, axis) if volume.placed else as_stored(axis)
+    view = choose_view(volume.affine, where, axis) if volume.placed else stored_view(axis)
     return view, guess
 
 
@@ -200,7 +200,7 @@ def _with_counts(volume: SurveyedVolume, settings: SliceSettings) -> SurveyedVol
         voxels += counts
         slices = resample_slices(labels, volume.pixel, settings.spacing, labels=True)
         whole += _count(slices, len(whole))
-        kept += _count(slices if size is None else fitted(slices, size)[0], len(kept))
+        kept += _count(slices if size is None else crop_or_pad(slices, size)[0], len(kept))
     return replace(volume, labelled=frozenset(labelled), voxels=voxels, whole=whole, kept=kept)
 
 
@@ -329,7 +329,7 @@ def label_slices(
     """
     for frame, values in zip(frames, read_frames(mask, _places(mask, frames)), strict=True):
         where = f"{mask.path}: frame {frame}" if mask.frames > 1 else str(mask.path)
-        yield view.apply(labels.apply(whole_labels(values, where), where))
+        yield view.apply(labels.apply(to_labels(values, where), where))
 
 
 def resample_slices(
@@ -338,7 +338,7 @@ def resample_slices(
     """Resample slices (S, H, W) to square pixels of ``wanted`` mm; None leaves them unchanged."""
     if wanted is None:
         return slices
-    return np.stack([resampled(slice_, pixel, wanted, labels=labels) for slice_ in slices])
+    return np.stack([resample_slice(slice_, pixel, wanted, labels=labels) for slice_ in slices])
 
 
 def _places(volume: Volume, frames: Sequence[Frame]) -> list[int]:

@@ -22,7 +22,7 @@ from skiptool.records import Sample
 from skiptool.sources.annotations.shapes import Shape
 from skiptool.sources.patches.nuclei import component_at, stain_mask
 from skiptool.sources.patches.painting import Areas, Patch, outlines
-from skiptool.sources.patches.placement import centred, grid
+from skiptool.sources.patches.placement import centre_patches, grid_patches
 from skiptool.sources.registration.transforms import Alignment
 from skiptool.sources.slides.manifest import SlideRow
 from skiptool.sources.slides.pool import SlidePool
@@ -249,7 +249,7 @@ def reason_for_no_patches(slide: SurveyedSlide, settings: PatchSettings) -> str:
 
 
 def _too_little_tissue(slide: SurveyedSlide, settings: PatchSettings) -> str:
-    every = grid(slide.size, slide.tissue, settings.size, slide.scale, settings.step, -1.0)
+    every = grid_patches(slide.size, slide.tissue, settings.size, slide.scale, settings.step, -1.0)
     shares = np.array([patch.columns["tissue"] for patch in every], dtype=np.float64)
     shares = shares[shares > 0]
     none = f"no patch of {settings.size} px has more tissue than {settings.min_tissue:g}"
@@ -372,7 +372,7 @@ def _traced(
     shape: Shape,
 ) -> Sequence[Shape]:
     """Segment the patch around an annotation and outline the object at its centre."""
-    (patch,) = centred([shape], settings.size, slide.scale)
+    (patch,) = centre_patches([shape], settings.size, slide.scale)
     with pool.get(slide.row.path, slide.row.mpp) as opened:
         image = opened.read(patch.x, patch.y, (patch.size, patch.size), patch.scale)
     if (mpp := slide.patch_mpp) is None:

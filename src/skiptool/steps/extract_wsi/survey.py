@@ -19,13 +19,13 @@ from skiptool.errors import ArgumentError, SourceError
 from skiptool.extraction import survey_inputs
 from skiptool.names import IGNORE_LABEL, PatchMode, quoted_name
 from skiptool.records import Progress
-from skiptool.sources.annotations.classes import ClassMap, by_name, unmatched_names
+from skiptool.sources.annotations.classes import ClassMap, classes_from_names, unmatched_names
 from skiptool.sources.annotations.read import read_annotations
-from skiptool.sources.annotations.shapes import Annotated, Shape
+from skiptool.sources.annotations.shapes import Shape, SlideAnnotations
 from skiptool.sources.registration.transforms import Alignment
 from skiptool.sources.slides.manifest import SlideRow
 from skiptool.sources.slides.pool import SlidePool
-from skiptool.sources.slides.slide import Slide, scale_of
+from skiptool.sources.slides.slide import Slide, patch_scale
 from skiptool.sources.slides.tissue import Tissue, find_tissue
 from skiptool.splits import SplitInput, SplitOptions, assign_splits
 from skiptool.steps.extract_wsi.settings import ExtractionContext, PatchSettings
@@ -33,7 +33,7 @@ from skiptool.steps.extract_wsi.settings import ExtractionContext, PatchSettings
 if TYPE_CHECKING:
     from skiptool.records import Float64
 
-_NO_ANNOTATIONS = Annotated((), None, False, "")
+_NO_ANNOTATIONS = SlideAnnotations((), None, False, "")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -202,7 +202,7 @@ def _surveyed(settings: PatchSettings, pool: SlidePool, row: SlideRow) -> Survey
             raise SourceError(f"{row.path}: column label_map: {error}") from None
         moved = settings.register is not None and row.domain != settings.register
         # registration may give the pixel size that a scan to be registered lacks
-        scale = scale_of(slide, None if moved and slide.mpp is None else settings.mpp, row.level)
+        scale = patch_scale(slide, None if moved and slide.mpp is None else settings.mpp, row.level)
         tissue = find_tissue(slide)
         annotated = _NO_ANNOTATIONS if moved else _annotated(slide, row)
         return SurveyedSlide(
@@ -231,7 +231,7 @@ def _name(row: SlideRow, settings: PatchSettings) -> str:
     return row.path.stem if settings.register is None else row.subject
 
 
-def _annotated(slide: Slide, row: SlideRow) -> Annotated:
+def _annotated(slide: Slide, row: SlideRow) -> SlideAnnotations:
     """Read the annotations of a slide, in pixels of its level 0."""
     if row.annotations is None:
         return _NO_ANNOTATIONS
@@ -366,7 +366,7 @@ def assign_labels(
     with_own = [slide for slide in slides if slide.row.label_map]
     plain = [slide for slide in slides if not slide.row.label_map]
     names = [shape.name for slide in plain for shape in slide.shapes if shape.name]
-    common = ClassMap.parse(settings.classes) if settings.classes else by_name(names)
+    common = ClassMap.parse(settings.classes) if settings.classes else classes_from_names(names)
     own = {_key(slide): ClassMap.parse(slide.row.label_map) for slide in with_own}
     for slide in slides:
         extra = set(own[_key(slide)].classes) - set(common.classes) if _key(slide) in own else set()
