@@ -147,7 +147,7 @@ def test_a_single_slice_needs_no_distance_from_the_next(
     image.set_sform(matrix, 1)
     image.to_filename(tmp_path / "a.nii")
     volume = open_volume(tmp_path / "a.nii")
-    assert f"its single slice is {step:g} mm from the next; taken to be 1 mm" in volume.note
+    assert f"the spacing of its single slice is {step:g} mm; 1 mm is assumed" in volume.note
     expected = [1.0 if each == axis else affine_ for each, affine_ in enumerate((1.5, 1.5, 8.0))]
     assert spacings(volume.affine) == pytest.approx(expected, rel=1e-5)
     unit = volume.affine[:3, :3] / spacings(volume.affine)

@@ -168,7 +168,7 @@ def test_doubts_of_the_third_axis_are_told(
 ) -> None:
     found, note = slice_axis(shape, spacing, None, "a.nii")
     assert found == 2
-    assert note.startswith(f"slices are taken along the third axis ({shape[2]}, 1 mm apart), which")
+    assert note.startswith(f"slices are taken along the third axis ({shape[2]}, 1 mm apart), as")
     assert "--slice-axis 1, 2 or 3" in note
 
 

@@ -171,7 +171,7 @@ def test_an_image_whose_header_says_nothing_is_taken_as_stored(tmp_path: Path) -
     mask = save(tmp_path / "m.nii.gz", heart())
     found = look(VolumeRow(tmp_path / "i.nii.gz", mask, "A", "p"))
     assert (found.view.codes, found.view.through, found.view.rows) == ("", 2, 1)
-    assert "says nothing of its orientation" in found.notes[0]
+    assert "has no orientation" in found.notes[0]
 
 
 @pytest.mark.parametrize("matrix", ["placed", "nothing"])

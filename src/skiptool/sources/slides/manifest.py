@@ -212,7 +212,7 @@ def check_tiles(properties: Mapping[str, str], levels: int, path: Path) -> None:
         if width * height > _MAX_TILE:
             raise SourceError(
                 f"{path}: has tiles of {width:,} x {height:,} pixels, expected at most "
-                f"{_MAX_TILE:,} pixels per tile; convert it to a tiled, pyramidal TIFF"
+                f"{_MAX_TILE:,} pixels a tile; convert it to a tiled, pyramidal TIFF"
             )
 
 
