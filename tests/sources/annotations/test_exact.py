@@ -16,7 +16,7 @@ from skiptool.sources.annotations.shapes import (
     DELETED,
     LINE,
     NO_VERTICES,
-    PLANE,
+    OTHER_PLANE,
     WHOLE_IMAGE,
     SlideAnnotations,
 )
@@ -169,7 +169,7 @@ def test_other_planes_are_left_out_and_counted(written: Writer) -> None:
     entries = [annotation({**BOX, "frame": frame}, id=key) for key, frame in frames.items()]
     read = read_annotations(written([*entries, ONE]), "a.tif")
     assert sorted(shape.record for shape in read.shapes) == [str(ONE["id"]), "11", "13"]
-    assert read.dropped == {PLANE: 2}
+    assert read.dropped == {OTHER_PLANE: 2}
 
 
 def test_what_is_no_shape_is_counted_by_kind(written: Writer) -> None:

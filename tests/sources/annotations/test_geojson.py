@@ -16,7 +16,7 @@ from skiptool.sources.annotations.shapes import (
     LINE,
     NO_VERTICES,
     NUCLEUS,
-    PLANE,
+    OTHER_PLANE,
     TOO_FEW_VERTICES,
     SlideAnnotations,
 )
@@ -203,7 +203,7 @@ def test_other_planes_are_left_out_and_counted(
     (odd if where == "feature" else odd[where])["plane"] = plane
     read = read_annotations(written([feature(), odd]), "a")
     assert [shape.record for shape in read.shapes] == ["5f-1", "odd"][: 1 + kept]
-    assert read.dropped == ({} if kept else {PLANE: 1})
+    assert read.dropped == ({} if kept else {OTHER_PLANE: 1})
 
 
 @pytest.mark.parametrize("where", ["feature", "properties", "collection"])

@@ -173,7 +173,7 @@ def test_folders_and_missing_files_give_one_line(tmp_path: Path) -> None:
 def test_several_slides_are_parsed_once_until_the_file_changes(
     written: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reading._parsed.cache_clear()
+    reading._parse.cache_clear()
     opened = []
     monkeypatch.setattr(
         reading,
@@ -192,7 +192,7 @@ def test_several_slides_are_parsed_once_until_the_file_changes(
 
 def test_files_about_one_slide_are_not_kept(written: Writer) -> None:
     read_annotations(written([FEATURE]), "a.svs")
-    assert reading._parsed.cache_info().currsize == 0
+    assert reading._parse.cache_info().currsize == 0
 
 
 def test_threads_read_the_same(written: Writer, sliderunner: Writer) -> None:

@@ -23,7 +23,6 @@ from skiptool.sources.annotations.shapes import (
     circle,
     file_name,
     get_objects,
-    label,
     largest_first,
     parse_vertices,
     point,
@@ -31,6 +30,7 @@ from skiptool.sources.annotations.shapes import (
     record_ids,
     size,
     size_of,
+    to_text,
 )
 
 RINGS = st.integers(3, 9).flatmap(
@@ -150,7 +150,7 @@ def test_what_lies_within_comes_later() -> None:
     outer = box("outer", parse_vertices([0, 0, 9, 9], ""), "2")
     spots = [point(name, parse_vertices([1, 1], ""), name) for name in "xy"]
     found = largest_first([*spots, inner, Skipped(TOO_FEW_VERTICES), outer])
-    order = [one.name if isinstance(one, Shape) else one.what for one in found]
+    order = [one.name if isinstance(one, Shape) else one.kind for one in found]
     assert order == ["outer", "inner", "x", "y", TOO_FEW_VERTICES]
 
 
@@ -164,7 +164,7 @@ def test_records_cannot_be_changed_and_default_to_the_plain_case() -> None:
         annotated.size = (1, 2)  # type: ignore[misc]
     opened = AnnotationFile("COCO", lambda listed: [])
     assert (opened.slides, opened.by_name, opened.in_bounds) == ((), True, False)
-    assert list(opened.found(None)) == []
+    assert list(opened.read(None)) == []
 
 
 # Fields of parsed JSON: what is usable is taken, what is not is named.
@@ -175,16 +175,16 @@ def test_records_cannot_be_changed_and_default_to_the_plain_case() -> None:
     [("a", "a"), (" a\n", "a"), (3, "3"), (None, ""), (True, ""), ({}, ""), ([1], "")],
 )
 def test_labels_are_text(value: object, text: str) -> None:
-    assert label(value) == text
+    assert to_text(value) == text
 
 
 @given(st.text())
 def test_labels_can_be_stored(text: str) -> None:
-    assert label(text).encode("utf-8").decode("utf-8") == label(text)
+    assert to_text(text).encode("utf-8").decode("utf-8") == to_text(text)
 
 
 def test_half_a_surrogate_pair_can_be_stored() -> None:
-    assert label("a\ud800") == "a?"
+    assert to_text("a\ud800") == "a?"
 
 
 @pytest.mark.parametrize("path", ["a.svs", "/x/a.svs", "x\\a.svs", "D:\\x/y\\a.svs", "./a.svs "])

@@ -12,7 +12,7 @@ import pytest
 
 from skiptool.errors import SourceError
 from skiptool.sources.annotations.read import read_annotations
-from skiptool.sources.annotations.shapes import DELETED, PLANE, Shape, SlideAnnotations
+from skiptool.sources.annotations.shapes import DELETED, OTHER_PLANE, Shape, SlideAnnotations
 from skiptool.sources.annotations.sliderunner import open_sliderunner
 from slide_cases import write_sliderunner
 
@@ -134,7 +134,7 @@ def test_other_planes_are_left_out_and_counted(sliderunner: Writer) -> None:
     database.close()
     read = read_annotations(path, "a.svs")
     assert [shape.record for shape in read.shapes] == ["1", "3"]
-    assert read.dropped == {PLANE: 1, DELETED: 1}
+    assert read.dropped == {OTHER_PLANE: 1, DELETED: 1}
 
 
 def test_annotations_of_no_slide_are_counted(sliderunner: Writer) -> None:
