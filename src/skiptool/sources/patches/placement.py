@@ -59,11 +59,6 @@ def grid_patches(
     list of Patch
         Row by row. The last row and column may extend beyond the slide, where there is no tissue.
         Column: ``tissue`` (the share).
-
-    Raises
-    ------
-    ArgumentError
-        If size or stride is below 1.
     """
     if size < 1 or stride < 1:
         raise ArgumentError(f"grid: size {size} and stride {stride}; expected 1 pixel or more")
@@ -310,11 +305,6 @@ def sample_patches(
         Background first, then by label and class name. Columns: ``draw``, ``drawn`` (annotated
         class name or "background") and ``record`` (id of the area or ""). Empty if the slide has no
         area to sample.
-
-    Raises
-    ------
-    ArgumentError
-        If ``patches`` is below 1 or the share is not in [0, 1).
 
     Notes
     -----

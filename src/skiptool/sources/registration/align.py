@@ -69,13 +69,6 @@ def coarse_alignment(reference: ScanView, other: ScanView) -> Alignment:
     """Align two scans by SIFT features of their overviews and a RANSAC affine.
 
     SIFT is invariant to rotation and scale but not to reflection, so both orientations are tried.
-
-    Raises
-    ------
-    MismatchError
-        If too few features agree, or on a transform that is impossible between scans of one slide.
-    SourceError
-        If a scan cannot be read.
     """
     for longest in LONGEST:
         ours, theirs = (_features(*scan.overview(longest)) for scan in (reference, other))
@@ -192,11 +185,6 @@ def textured_tiles(slide: ScanView, side: float, most: int) -> list[tuple[float,
         each contributes its tile with the strongest edges, then its second, until there are enough.
         Tiles with comparatively weak edges are skipped.
 
-    Raises
-    ------
-    SourceError
-        If the slide cannot be read.
-
     Notes
     -----
     Rows and columns of tiles are staggered, so that the strips from which scanners stitch slides
@@ -279,13 +267,6 @@ def align(reference: ScanView, other: ScanView) -> Alignment:
     -------
     Alignment
         Deterministic, whatever the number of threads.
-
-    Raises
-    ------
-    MismatchError
-        If the scans do not show the same slide.
-    SourceError
-        If a scan cannot be read.
     """
     with single_threaded():
         alignment = coarse_alignment(reference, other)
@@ -369,11 +350,6 @@ def overlay(reference: ScanView, other: ScanView, alignment: Alignment) -> UInt8
         scan alone red, of both grey. Below, three places at full resolution as checkerboards of the
         two scans, the reference at the upper left: lines continue across fields if they are
         aligned.
-
-    Raises
-    ------
-    SourceError
-        If a scan cannot be read.
     """
     by = reference.size[0] / WIDE
     size = (WIDE, max(round(reference.size[1] / by), 1))

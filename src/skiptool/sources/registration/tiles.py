@@ -175,11 +175,6 @@ def measure_shift(
         Side of the tile.
     scale : float
         Level-0 pixels of the reference per tile pixel.
-
-    Raises
-    ------
-    SourceError
-        If a scan cannot be read.
     """
     half = pixels * scale / 2
     corner = (float(round(centre[0] - half)), float(round(centre[1] - half)))
@@ -209,11 +204,6 @@ def resample_to_reference(
     Returns
     -------
     uint8, shape (height, width, 3)
-
-    Raises
-    ------
-    SourceError
-        If the scan cannot be read.
     """
     span = np.array(size) * scale
     centre = np.array(corner) + span / 2
@@ -342,11 +332,6 @@ def residual(
         In level-0 pixels of the reference.
     tile : int
         Side of the compared tiles, in the same pixels.
-
-    Raises
-    ------
-    SourceError
-        If a scan cannot be read.
     """
     with single_threaded():
         shift = measure_shift(reference, other, alignment, centre, tile, 1.0)

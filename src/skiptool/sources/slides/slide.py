@@ -63,11 +63,6 @@ def pixel_size(name: str, given: Given, recorded: tuple[str | None, str | None])
     recorded : (str or None, str or None)
         Values in the file, as text; used only if both are plausible.
 
-    Raises
-    ------
-    SourceError
-        If a value of the manifest is not within 0.05..20, or only the vertical one is known.
-
     Examples
     --------
     >>> pixel_size("a.svs", (None, None), ("0.499", "0.499"))
@@ -127,12 +122,6 @@ def open_slide(path: Path, mpp: Given = (None, None), cache: TileCache | None = 
         µm per pixel of level 0 from the manifest (columns mpp and mpp_y); override the file's.
     cache : TileCache, optional
         Cache of decoded tiles; by default, one of 32 MB of its own.
-
-    Raises
-    ------
-    SourceError
-        If the file is missing, empty, a folder, truncated or not a slide, or the manifest's pixel
-        size is not within 0.05..20 µm.
     """
     return Slide(path, mpp, cache)
 
@@ -200,13 +189,6 @@ class Slide:
             Pixel (i, j) covers ``x + j * sx .. x + (j + 1) * sx`` and ``y + i * sy ..``; white
             outside the slide. Stored pixels where a level has this scale and alignment; otherwise
             resampled with antialiasing from the coarsest level that is fine enough.
-
-        Raises
-        ------
-        ArgumentError
-            If position or scale is not finite, or size or scale not positive.
-        SourceError
-            If the pixels cannot be read; the rest of the slide still can.
         """
         if not (all(map(math.isfinite, (x, y, *scale))) and min(*size, *scale) > 0):
             raise ArgumentError(
@@ -234,11 +216,6 @@ class Slide:
             Antialiased, read block by block: a slide of a single level takes time, not memory.
         scale : (float, float)
             Exact pixels of level 0 per pixel, for either axis.
-
-        Raises
-        ------
-        SourceError
-            As `read`.
         """
         shrink = max(max(self.size) / longest, 1.0)
         width, height = (max(round(side / shrink), 1) for side in self.size)
@@ -317,13 +294,6 @@ def patch_scale(slide: Slide, mpp: float | None = None, level: int = 0) -> Pair:
         Requested µm per pixel on both axes; overrides the level.
     level : int
         Requested level of the pyramid.
-
-    Raises
-    ------
-    ArgumentError
-        If the requested resolution is not within 0.05..20 µm per pixel.
-    SourceError
-        If the slide has no usable pixel size, or no such level.
     """
     if mpp is not None:
         return _by_size(slide, mpp)

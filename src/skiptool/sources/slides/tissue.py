@@ -148,11 +148,6 @@ def find_tissue(slide: Slide, longest: int = 2048) -> Tissue:
     longest : int
         Pixels of the overview's longer side.
 
-    Raises
-    ------
-    SourceError
-        If the slide cannot be read.
-
     Notes
     -----
     As the authors of the paper do elsewhere: grey values with black (not scanned) replaced by

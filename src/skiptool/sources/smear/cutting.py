@@ -98,11 +98,6 @@ class Smear:
         ----------
         pieces : bool
             Keep all pieces of the object, not only the largest.
-
-        Raises
-        ------
-        SourceError
-            If nothing in the box stands out.
         """
         window = box.grown(_MARGIN, *self.free.shape)
         glass = np.median(self.clean[window.slices], axis=(0, 1)).astype(np.uint8)
@@ -213,14 +208,6 @@ def cut_templates(
     warnings : tuple of str
         One line each for fewer than three cells, artifacts not annotated as such, and a synthesised
         background.
-
-    Raises
-    ------
-    SourceError
-        If picture or annotations cannot be read or do not belong together, no cell is infected,
-        nothing can serve as an artifact, or the cells leave no empty glass.
-    ArgumentError
-        If the box of an artifact does not lie within the picture.
     """
     picture = read_picture(source)
     labelled = read_boxes(annotations, source, *picture.shape[:2])

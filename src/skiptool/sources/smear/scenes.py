@@ -163,13 +163,7 @@ class PreparedScene:
 
 
 def prepare(templates: Templates, settings: SceneSettings) -> PreparedScene:
-    """Rotate and resize the backgrounds and prepare the templates.
-
-    Raises
-    ------
-    ArgumentError
-        If the canvas is smaller than an object, which must lie wholly inside.
-    """
+    """Rotate and resize the backgrounds and prepare the templates."""
     for template in (*templates.cells, *templates.artifacts):
         height, width = template.mask.shape
         if max(height, width) > settings.canvas:
@@ -205,11 +199,6 @@ def compose(stage: PreparedScene, seed: int, index: int) -> Scene:
         From `prepare`.
     seed, index : int
         Non-negative; together they determine everything random.
-
-    Raises
-    ------
-    ArgumentError
-        If seed or index is negative.
 
     Notes
     -----

@@ -145,13 +145,7 @@ class Template:
 
     @classmethod
     def from_picture(cls, name: str, image: UInt8, pieces: bool = False) -> Template:
-        """Threshold a picture; ``pieces`` is for artifacts, which may consist of several pieces.
-
-        Raises
-        ------
-        SourceError
-            If the picture is smaller than 8 x 8 or nothing in it stands out from its frame.
-        """
+        """Threshold a picture; ``pieces`` is for artifacts, which may consist of several pieces."""
         if min(image.shape[:2]) < _LEAST_SIDE:
             raise SourceError(
                 f"template {name}: {image.shape[1]} x {image.shape[0]} pixels; expected at least "
@@ -217,11 +211,6 @@ def load_templates(folder: Path | None = None) -> Templates:
     ----------
     folder : Path, optional
         By default, the templates that ship with skiptool (drawn by ``examples/draw_templates.py``).
-
-    Raises
-    ------
-    SourceError
-        If the folder or one of the three kinds is missing, or a picture cannot be used.
     """
     if folder is None:
         with resources.as_file(resources.files("skiptool.sources") / "templates") as shipped:
@@ -239,11 +228,6 @@ def save_templates(templates: Templates, folder: Path) -> None:
     """Write the templates as PNG into a folder, which is created if its parent exists.
 
     `load_templates` restores the same pixels, masks and digest.
-
-    Raises
-    ------
-    ArgumentError
-        If the folder cannot be created, or already contains templates.
     """
     if folder.is_dir() and any(_found(folder, kind) for kind in _KINDS):
         raise ArgumentError(f"{folder}: already contains templates; choose another folder")
@@ -368,12 +352,6 @@ def read_boxes(annotations: Path, picture: Path, height: int, width: int) -> lis
         Matched by its file name; failing that, by its name without suffix (a converted copy).
     height, width : int
         Size of the picture.
-
-    Raises
-    ------
-    SourceError
-        If the file is missing, not JSON, of another form, does not list the picture, or states
-        another size for it.
     """
     entries = _read_list(annotations)
     names = [_name(entry, f"{annotations}: entry {at}") for at, entry in enumerate(entries)]
