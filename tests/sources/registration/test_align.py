@@ -11,8 +11,8 @@ import pytest
 from scans import Scan, glass, scanned, turned
 from skiptool.errors import MismatchError
 from skiptool.sources.registration.align import (
-    _features,
-    _mirrored,
+    _detect_features,
+    _mirror,
     _scales,
     align,
     coarse_alignment,
@@ -220,15 +220,15 @@ def test_a_stretch_that_no_scanner_makes_is_refused(reference: Scan) -> None:
 @pytest.mark.long
 def test_a_mirrored_description_is_that_of_the_mirror_image(reference: Scan) -> None:
     flipped = Scan(np.ascontiguousarray(reference.image[:, ::-1]))
-    seen, turned_round = (_features(*scan.overview(900)) for scan in (reference, flipped))
-    ours = _mirrored(seen)
+    seen, turned_round = (_detect_features(*scan.overview(900)) for scan in (reference, flipped))
+    ours = _mirror(seen)
     near = cv2.BFMatcher(cv2.NORM_L2, crossCheck=True).match(
         ours.descriptors, turned_round.descriptors
     )
-    here = ours.places[[match.queryIdx for match in near]]
-    there = turned_round.places[[match.trainIdx for match in near]]
+    here = ours.positions[[match.queryIdx for match in near]]
+    there = turned_round.positions[[match.trainIdx for match in near]]
     off = np.hypot(900 - here[:, 0] - there[:, 0], here[:, 1] - there[:, 1])
-    assert len(near) > 0.8 * len(ours.places)
+    assert len(near) > 0.8 * len(ours.positions)
     assert (off < 1.0).mean() > 0.95
 
 

@@ -28,7 +28,7 @@ class TissueShare(Protocol):
     """Anything that knows the share of tissue in a part of a slide."""
 
     def share(self, left: float, top: float, right: float, bottom: float) -> float:
-        """Share of tissue in a box of level 0, in [0, 1]; there is none outside the slide."""
+        """Return the share of tissue in a box of level 0, in [0, 1]; 0 outside the slide."""
 
 
 def grid_patches(
@@ -210,7 +210,7 @@ def split_draws(total: int, weights: Sequence[float], rng: np.random.Generator) 
     [8, 8, 16]
     """
     reached = np.cumsum(np.asarray(weights, dtype=np.float64))
-    # the last mark is the total despite rounding; the margin keeps whole shares whole
+    # the last mark is the total despite rounding; the margin keeps integer parts exact
     marks = np.floor(reached / reached[-1] * total + rng.uniform(1e-9, 1 - 1e-9))
     marks[reached == reached[-1]] = total
     return [int(part) for part in np.diff(marks, prepend=0.0)]
@@ -249,7 +249,7 @@ def draw_point(shape: Shape, rng: np.random.Generator) -> tuple[float, float]:
 
 
 def _spans(shape: Shape, heights: Float64) -> tuple[Int64, Float64, Float64]:
-    """Line, start and end of each stretch inside: pairs of crossings (even-odd rule)."""
+    """Return line, start and end of each segment inside: pairs of crossings (even-odd rule)."""
     line, x = crossings(shape.rings, heights)
     order = np.lexsort((x, line))
     return line[order][::2], x[order][::2], x[order][1::2]

@@ -39,18 +39,18 @@ if TYPE_CHECKING:
 
     from skiptool.records import UInt8
 
-SMALLEST: Final = 0.05
-LARGEST: Final = 20.0
+MIN_MPP: Final = 0.05
+MAX_MPP: Final = 20.0
 """Range of plausible pixel sizes of level 0 in µm: values beyond it are a writer's default
 (1000, 352.78) or in a wrong unit."""
 
-Given = tuple[float | None, float | None]
-"""Values of the manifest's columns mpp and mpp_y, None where empty."""
+GivenMpp = tuple[float | None, float | None]
+"""Values of the manifest's columns mpp and mpp_y; None if empty."""
 
 _COLUMNS: Final = ("mpp", "mpp_y")
 
 
-def pixel_size(name: str, given: Given, recorded: tuple[str | None, str | None]) -> Pair | None:
+def pixel_size(name: str, given: GivenMpp, recorded: tuple[str | None, str | None]) -> Pair | None:
     """Micrometres per pixel of level 0, horizontally and vertically.
 
     Parameters
@@ -75,28 +75,28 @@ def pixel_size(name: str, given: Given, recorded: tuple[str | None, str | None])
         if value is not None and not is_plausible(value):
             raise SourceError(
                 f"{name}: the manifest's column {column} says {value:g} um/px; expected "
-                f"{SMALLEST} to {LARGEST:g}. Correct it there"
+                f"{MIN_MPP} to {MAX_MPP:g}. Correct it there"
             )
     across, down = given
     if across is not None:
         return across, across if down is None else down
-    found = _sane(recorded)
+    pair = _plausible_pair(recorded)
     if down is None:
-        return found
-    if found is None:
+        return pair
+    if pair is None:
         raise SourceError(
             f"{name}: the manifest's column mpp_y is filled in but mpp is empty, and the file "
             "itself has no usable pixel size; fill in mpp too"
         )
-    return found[0], down
+    return pair[0], down
 
 
 def is_plausible(value: float) -> bool:
     """Return whether a pixel size in µm is plausible (0.05 to 20)."""
-    return SMALLEST <= value <= LARGEST
+    return MIN_MPP <= value <= MAX_MPP
 
 
-def _sane(recorded: tuple[str | None, str | None]) -> Pair | None:
+def _plausible_pair(recorded: tuple[str | None, str | None]) -> Pair | None:
     try:
         across, down = (float(text or "nan") for text in recorded)
     except ValueError:
@@ -104,14 +104,14 @@ def _sane(recorded: tuple[str | None, str | None]) -> Pair | None:
     return (across, down) if is_plausible(across) and is_plausible(down) else None
 
 
-_PLAIN = "generic-tiff"
+_GENERIC_TIFF = "generic-tiff"
 """Vendor of TIFF files that only their pages describe."""
 
 TileCache = OpenSlideCache
 """Cache of decoded tiles shared by several slides: ``TileCache(bytes)``."""
 
 
-def open_slide(path: Path, mpp: Given = (None, None), cache: TileCache | None = None) -> Slide:
+def open_slide(path: Path, mpp: GivenMpp = (None, None), cache: TileCache | None = None) -> Slide:
     """Open a slide and read its properties.
 
     Parameters
@@ -150,20 +150,20 @@ class Slide:
     """
 
     def __init__(
-        self, path: Path, mpp: Given = (None, None), cache: TileCache | None = None
+        self, path: Path, mpp: GivenMpp = (None, None), cache: TileCache | None = None
     ) -> None:
         self.path = path
         self._cache = cache
         self._handle = handle = _open(path, cache)
-        facts = handle.properties
-        self.vendor = facts["openslide.vendor"]
+        properties = handle.properties
+        self.vendor = properties["openslide.vendor"]
         self.level_sizes = handle.level_dimensions
         self.size = self.level_sizes[0]
         self.downsamples = true_downsamples(self.level_sizes)
         self._steps = handle.level_downsamples
-        self.recorded_mpp = facts.get("openslide.mpp-x"), facts.get("openslide.mpp-y")
+        self.recorded_mpp = properties.get("openslide.mpp-x"), properties.get("openslide.mpp-y")
         self.mpp = pixel_size(str(path), mpp, self.recorded_mpp)
-        left, top = (int(facts.get(f"openslide.bounds-{axis}", 0)) for axis in "xy")
+        left, top = (int(properties.get(f"openslide.bounds-{axis}", 0)) for axis in "xy")
         self.bounds_offset = left, top
 
     @cached_property
@@ -203,7 +203,7 @@ class Slide:
         return resample(partial(self._pixels, level), start, ratio, size)
 
     def overview(self, longest: int) -> tuple[UInt8, Pair]:
-        """Thumbnail of the whole slide.
+        """Read a thumbnail of the whole slide.
 
         Parameters
         ----------
@@ -225,7 +225,7 @@ class Slide:
     def _pixels(
         self, level: int, left: int, top: int, width: int, height: int
     ) -> tuple[UInt8, Pair]:
-        """Pixels of a level on white, and the actual position of their corner on the level."""
+        """Return pixels of a level on white, and the actual position of their corner on it."""
         limits = self.level_sizes[level]
         west, east = max(left, 0), min(left + width, limits[0])
         north, south = max(top, 0), min(top + height, limits[1])
@@ -239,26 +239,26 @@ class Slide:
         corner = place[0] / step - (west - left), place[1] / step - (north - top)
         return on_white_canvas(part, (west - left, north - top), (width, height)), corner
 
-    def _colours(self, place: tuple[int, int], level: int, size: tuple[int, int]) -> UInt8:
+    def _colours(self, corner: tuple[int, int], level: int, size: tuple[int, int]) -> UInt8:
         # asarray takes ten times as long as tobytes
-        rgba = np.frombuffer(self._region(place, level, size).tobytes(), dtype=np.uint8)
+        rgba = np.frombuffer(self._region(corner, level, size).tobytes(), dtype=np.uint8)
         return over_white(rgba.reshape(*size[::-1], 4))
 
-    def _region(self, place: tuple[int, int], level: int, size: tuple[int, int]) -> Image:
+    def _region(self, corner: tuple[int, int], level: int, size: tuple[int, int]) -> Image:
         """Read a region; after an error, once more with a new handle.
 
-        An error latches: every later call on that handle fails, including those that other threads
-        are in. A new handle shows whether this region is at fault.
+        OpenSlide's errors latch: every later call on that handle fails, in other threads too. A new
+        handle shows whether this region is at fault.
         """
         try:
-            return self._handle.read_region(place, level, size)
+            return self._handle.read_region(corner, level, size)
         except OpenSlideError:
             handle = _open(self.path, self._cache)
         try:
-            picture = handle.read_region(place, level, size)
+            picture = handle.read_region(corner, level, size)
         except OpenSlideError as error:
             raise SourceError(
-                f"{self.path}: {size[0]} x {size[1]} pixels of level {level} at {place} cannot be "
+                f"{self.path}: {size[0]} x {size[1]} pixels of level {level} at {corner} cannot be "
                 f"read ({error}); the file is damaged: {COPY_AGAIN}"
             ) from error
         self._handle = handle
@@ -277,7 +277,7 @@ def _open(path: Path, cache: TileCache | None) -> OpenSlide:
     except OpenSlideError as error:
         raise SourceError(f"{path}: the slide cannot be opened ({error}); {COPY_AGAIN}") from error
     check_tiles(handle.properties, handle.level_count, path)
-    if handle.properties["openslide.vendor"] == _PLAIN:
+    if handle.properties["openslide.vendor"] == _GENERIC_TIFF:
         check_pyramid(path)
     if cache is not None:
         handle.set_cache(cache)
@@ -296,7 +296,7 @@ def patch_scale(slide: Slide, mpp: float | None = None, level: int = 0) -> Pair:
         Requested level of the pyramid.
     """
     if mpp is not None:
-        return _by_size(slide, mpp)
+        return _scale_for_mpp(slide, mpp)
     if not 0 <= level < len(slide.level_sizes):
         levels = ", ".join(
             f"{number} ({width} x {height} px)"
@@ -309,17 +309,17 @@ def patch_scale(slide: Slide, mpp: float | None = None, level: int = 0) -> Pair:
     return slide.downsamples[level]
 
 
-def _by_size(slide: Slide, mpp: float) -> Pair:
+def _scale_for_mpp(slide: Slide, mpp: float) -> Pair:
     if not is_plausible(mpp):
         raise ArgumentError(
-            f"a resolution of {mpp:g} um/px; expected {SMALLEST} to {LARGEST:g} (--mpp)"
+            f"a resolution of {mpp:g} um/px; expected {MIN_MPP} to {MAX_MPP:g} (--mpp)"
         )
     if slide.mpp is None:
         across, down = slide.recorded_mpp
         says = f"says {across} x {down}" if across and down else "says nothing"
         raise SourceError(
             f"{slide.path}: no usable pixel size, so it cannot be brought to {mpp:g} um/px (the "
-            f"file {says}, expected {SMALLEST} to {LARGEST:g}); give it in the manifest's column "
+            f"file {says}, expected {MIN_MPP} to {MAX_MPP:g}); give it in the manifest's column "
             "mpp (and mpp_y where pixels are not square)"
         )
     return mpp / slide.mpp[0], mpp / slide.mpp[1]

@@ -88,7 +88,7 @@ class Tissue:
         return self.threshold < GREY_LEVELS - 1
 
     def share(self, left: float, top: float, right: float, bottom: float) -> float:
-        """Share of tissue in a box, in 0..1; there is none outside the slide.
+        """Return the share of tissue in a box, in [0, 1]; 0 outside the slide.
 
         Parameters
         ----------
