@@ -44,13 +44,13 @@ def shape(*rings: list[tuple[float, float]]) -> Shape:
     return Shape("tumor", tuple(np.array(ring, dtype=np.float64) for ring in rings), "1")
 
 
-def test_a_point_has_a_place_and_no_area() -> None:
+def test_point_has_a_centre_and_no_area() -> None:
     point = shape([(3, 4)])
     assert point.is_point
     assert (point.bounds, point.centre, point.area) == ((3, 4, 3, 4), (3, 4), 0)
 
 
-def test_holes_are_no_area() -> None:
+def test_holes_reduce_the_area() -> None:
     ring = shape([(0, 0), (10, 0), (10, 10), (0, 10)], [(2, 2), (2, 4), (4, 4), (4, 2)])
     assert not ring.is_point
     assert (ring.bounds, ring.centre, ring.area) == ((0, 0, 10, 10), (5, 5), 96)
@@ -58,7 +58,7 @@ def test_holes_are_no_area() -> None:
 
 
 @given(RINGS)
-def test_area_is_that_of_the_triangles(ring: np.ndarray) -> None:
+def test_area_equals_the_sum_of_triangles(ring: np.ndarray) -> None:
     total = 0.0
     for (x, y), (right, down) in zip(ring, np.roll(ring, -1, axis=0), strict=True):
         total += x * down - y * right
@@ -66,7 +66,7 @@ def test_area_is_that_of_the_triangles(ring: np.ndarray) -> None:
 
 
 @given(RINGS, st.floats(-1e5, 1e5), st.sampled_from([0.5, 1.0, 2.0]))
-def test_mapping_moves_all_vertices(ring: np.ndarray, offset: float, scale: float) -> None:
+def test_mapping_transforms_all_vertices(ring: np.ndarray, offset: float, scale: float) -> None:
     before = Shape("a", (ring, ring + 1), "7")
     after = before.mapped(lambda points: points * scale + offset)
     assert (after.name, after.record) == ("a", "7")
@@ -82,7 +82,7 @@ PAIRS = st.lists(st.tuples(st.integers(-999, 9999), st.floats(-1e6, 1e6)), min_s
 
 
 @given(PAIRS)
-def test_flat_and_paired_vertices_are_the_same(pairs: list[tuple[int, float]]) -> None:
+def test_flat_and_paired_vertices_are_equivalent(pairs: list[tuple[int, float]]) -> None:
     flat = [number for pair in pairs for number in pair]
     deep = [[*pair, 7] for pair in pairs]
     expected = [list(map(float, pair)) for pair in pairs]
@@ -93,7 +93,7 @@ def test_flat_and_paired_vertices_are_the_same(pairs: list[tuple[int, float]]) -
 @pytest.mark.parametrize(
     "values", [[1, 2, 3], [[1], [2]], [[1, 2], [3]], "abc", [["a", 2]], None, {}, 5, [[[1, 2]]]]
 )
-def test_what_is_no_pair_of_numbers_is_refused(values: object) -> None:
+def test_vertices_that_are_not_pairs_are_refused(values: object) -> None:
     with pytest.raises(SourceError, match=r"^a\.json: annotation 3: its vertices are not pairs"):
         parse_vertices(values, "a.json: annotation 3")
 
@@ -114,13 +114,13 @@ def test_rings_are_opened_and_holes_kept() -> None:
 
 
 @pytest.mark.parametrize("flat", [[], [1, 2], [1, 2, 3, 4], [1, 2, 3, 4, 1, 2]])
-def test_outlines_of_fewer_than_three_vertices_are_left_out(flat: list[int]) -> None:
+def test_outlines_of_fewer_than_three_vertices_are_skipped(flat: list[int]) -> None:
     assert polygon("a", [parse_vertices(flat, "") if flat else np.empty((0, 2))], "1") == Skipped(
         TOO_FEW_VERTICES
     )
 
 
-def test_shapes_without_vertices_are_left_out() -> None:
+def test_shapes_without_vertices_are_skipped() -> None:
     none = np.empty((0, 2))
     assert polygon("a", [], "1") == Skipped(TOO_FEW_VERTICES)
     assert [make("a", none, "1") for make in (point, box, circle)] == [Skipped(NO_VERTICES)] * 3
@@ -145,7 +145,7 @@ def test_circles_are_round() -> None:
     assert shape.area == pytest.approx(np.pi * 50**2, rel=1e-3)
 
 
-def test_what_lies_within_comes_later() -> None:
+def test_nested_shapes_come_later() -> None:
     inner = box("inner", parse_vertices([2, 2, 4, 4], ""), "1")
     outer = box("outer", parse_vertices([0, 0, 9, 9], ""), "2")
     spots = [point(name, parse_vertices([1, 1], ""), name) for name in "xy"]
@@ -157,7 +157,7 @@ def test_what_lies_within_comes_later() -> None:
 # Records of annotation files.
 
 
-def test_records_cannot_be_changed_and_default_to_the_plain_case() -> None:
+def test_records_are_frozen_with_plain_defaults() -> None:
     annotated = SlideAnnotations((), None, False, "COCO")
     assert annotated.left_out == 0
     with pytest.raises(AttributeError):
@@ -174,21 +174,21 @@ def test_records_cannot_be_changed_and_default_to_the_plain_case() -> None:
     ("value", "text"),
     [("a", "a"), (" a\n", "a"), (3, "3"), (None, ""), (True, ""), ({}, ""), ([1], "")],
 )
-def test_labels_are_text(value: object, text: str) -> None:
+def test_names_are_converted_to_text(value: object, text: str) -> None:
     assert to_text(value) == text
 
 
 @given(st.text())
-def test_labels_can_be_stored(text: str) -> None:
+def test_names_can_be_stored(text: str) -> None:
     assert to_text(text).encode("utf-8").decode("utf-8") == to_text(text)
 
 
-def test_half_a_surrogate_pair_can_be_stored() -> None:
+def test_lone_surrogate_can_be_stored() -> None:
     assert to_text("a\ud800") == "a?"
 
 
 @pytest.mark.parametrize("path", ["a.svs", "/x/a.svs", "x\\a.svs", "D:\\x/y\\a.svs", "./a.svs "])
-def test_folders_are_no_part_of_a_file_name(path: str) -> None:
+def test_folders_are_removed_from_file_names(path: str) -> None:
     assert file_name(path) == "a.svs"
 
 
@@ -223,6 +223,6 @@ def test_lists_of_objects_are_checked(content: dict[str, Any], message: str) -> 
 
 
 @given(st.lists(st.one_of(st.none(), st.integers(0, 5), st.sampled_from("ab"))))
-def test_every_record_has_an_id_of_its_own(ids: list[object]) -> None:
+def test_record_ids_are_unique(ids: list[object]) -> None:
     made = record_ids(ids)
     assert len(set(made)) == len(made) == len(ids)

@@ -32,26 +32,26 @@ def test_rescaling_maps_the_lowest_to_0_and_the_highest_to_1(slice_: np.ndarray)
 
 
 @pytest.mark.parametrize("value", [0, -7, 1e30, float(np.finfo(np.float64).max)])
-def test_a_constant_slice_becomes_zero(value: float) -> None:
+def test_constant_slice_becomes_zero(value: float) -> None:
     found, low, high = rescale_slice(np.full((3, 4), value), (1.0, 99.0))
     assert (found == 0).all()
     assert low == high == value
 
 
-def test_the_whole_range_of_numbers_does_not_overflow() -> None:
+def test_extreme_values_do_not_overflow() -> None:
     edge = float(np.finfo(np.float64).max)
     found, _, _ = rescale_slice(np.array([[-edge, 0.0, edge]]))
     assert found.tolist() == [[0.0, 0.5, 1.0]]
 
 
-def test_percentiles_clip_what_is_beyond() -> None:
+def test_percentiles_clip_values_beyond_them() -> None:
     slice_ = np.arange(101.0).reshape(1, -1)
     found, low, high = rescale_slice(slice_, (10.0, 90.0))
     assert (low, high) == (10.0, 90.0)
     assert found[0, [0, 10, 50, 90, 100]].tolist() == [0.0, 0.0, 0.5, 1.0, 1.0]
 
 
-def test_percentiles_that_meet_give_way_to_the_whole_range() -> None:
+def test_equal_percentiles_use_the_whole_range() -> None:
     slice_ = np.zeros((10, 10))
     slice_[0, 0] = 4.0
     found, low, high = rescale_slice(slice_, (5.0, 95.0))
@@ -59,7 +59,7 @@ def test_percentiles_that_meet_give_way_to_the_whole_range() -> None:
 
 
 @given(st.integers(1, 5000))
-def test_fitting_size_is_the_smallest_multiple(longest: int) -> None:
+def test_padded_size_is_the_smallest_multiple(longest: int) -> None:
     found = padded_size(longest)
     assert found % 32 == 0
     assert found - 32 < longest <= found
@@ -70,7 +70,9 @@ def test_fitting_size_is_the_smallest_multiple(longest: int) -> None:
     st.integers(1, 12),
     st.sampled_from([0, 255]),
 )
-def test_cropping_and_padding_by_slow_reference(slices: np.ndarray, size: int, fill: int) -> None:
+def test_cropping_and_padding_match_a_slow_reference(
+    slices: np.ndarray, size: int, fill: int
+) -> None:
     found, top, left = crop_or_pad(slices, size, fill)
     assert found.shape == (len(slices), size, size)
     height, width = slices.shape[1:]
@@ -105,13 +107,13 @@ def test_finer_pixels_are_interpolated(slice_: np.ndarray, ratio_y: float, ratio
         assert found[row, column] == pytest.approx((1 - v) * upper + v * lower, abs=1e-6)
 
 
-def test_one_size_for_one_spacing_is_the_identity() -> None:
+def test_resampling_to_the_same_spacing_is_the_identity() -> None:
     slice_ = np.random.default_rng(0).integers(0, 9, (7, 5))
     assert (resample_slice(slice_, (1.3, 1.3), 1.3) == slice_).all()
     assert (resample_slice(slice_.astype(np.uint8), (1.3, 1.3), 1.3, labels=True) == slice_).all()
 
 
-def test_labels_stay_labels_and_images_are_smoothed_before_they_get_coarser() -> None:
+def test_labels_stay_labels_and_images_are_smoothed() -> None:
     stripes = np.zeros((32, 32))
     stripes[:, ::2] = 100.0
     coarse = resample_slice(stripes, (1.0, 1.0), 4.0)
@@ -125,6 +127,6 @@ def test_labels_stay_labels_and_images_are_smoothed_before_they_get_coarser() ->
     assert set(found.flat) == {0, 3, 255}
 
 
-def test_a_slice_never_vanishes() -> None:
+def test_resampled_slice_has_at_least_one_pixel() -> None:
     assert resampled_length(3, 1.0, 50.0) == 1
     assert resample_slice(np.ones((3, 3)), (1.0, 1.0), 50.0).shape == (1, 1)
