@@ -39,7 +39,7 @@ class Shape:
 
     @property
     def is_point(self) -> bool:
-        """Whether this is a point rather than an area."""
+        """True for a point, False for an area."""
         return len(self.rings[0]) == 1
 
     @property

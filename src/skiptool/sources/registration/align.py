@@ -187,10 +187,10 @@ def textured_tiles(slide: ScanView, side: float, most: int) -> list[tuple[float,
     together are not sampled at the same few positions only.
     """
     image, by = slide.overview(_OVERVIEW_SIDE)
-    places, fields = _candidate_tiles(slide.size, side, max(int(np.sqrt(most)), 1))
+    centres, fields = _candidate_tiles(slide.size, side, max(int(np.sqrt(most)), 1))
     strength = _edge_strength(image, by, side)
     column, row = (
-        np.clip((places[:, axis] / by[axis]).astype(int), 0, strength.shape[1 - axis] - 1)
+        np.clip((centres[:, axis] / by[axis]).astype(int), 0, strength.shape[1 - axis] - 1)
         for axis in (0, 1)
     )
     strong = strength[row, column]
@@ -200,18 +200,18 @@ def textured_tiles(slide: ScanView, side: float, most: int) -> list[tuple[float,
     turn[order] = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
     enough = strong >= _MIN_STRENGTH * np.quantile(strong, 0.95)
     chosen = [int(at) for at in np.lexsort((-strong, turn)) if enough[at]][:most]
-    return [(float(x), float(y)) for x, y in places[sorted(chosen)]]
+    return [(float(x), float(y)) for x, y in centres[sorted(chosen)]]
 
 
 def _candidate_tiles(size: tuple[int, int], side: float, across: int) -> tuple[Float64, Int64]:
     """Return centres (T, 2) of tiles that lie on the slide, and the region (T,) of each."""
     columns, rows = (int(extent // side) + 1 for extent in size)
     row, column = (index.ravel() for index in np.mgrid[:rows, :columns])
-    places = np.stack([column + _GOLDEN * row % 1, row + _GOLDEN * column % 1], axis=1) * side
+    centres = np.stack([column + _GOLDEN * row % 1, row + _GOLDEN * column % 1], axis=1) * side
     low = np.minimum(side, size) / 2
-    places = np.unique(np.clip(places, low, size - low), axis=0)
-    field = np.minimum(places * across / size, across - 1).astype(np.int64)
-    return places, field[:, 1] * across + field[:, 0]
+    centres = np.unique(np.clip(centres, low, size - low), axis=0)
+    field = np.minimum(centres * across / size, across - 1).astype(np.int64)
+    return centres, field[:, 1] * across + field[:, 0]
 
 
 def _edge_strength(image: UInt8, by: tuple[float, float], side: float) -> Float32:

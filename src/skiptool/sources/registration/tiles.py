@@ -110,7 +110,7 @@ class ScanView(Protocol):
 
 
 _MIN_COARSER_SCALE: Final = 1.5
-"""Level-0 pixels of the other scan per tile pixel from which on it is read at a coarser scale."""
+"""Level-0 pixels of the other scan per tile pixel from which it is read at a coarser scale."""
 
 _MARGIN: Final = 3
 

@@ -34,9 +34,10 @@ class Field:
 
     def at(self, points: Float64) -> Float64:
         """Return the displacements (V, 2) at points (V, 2)."""
-        place = ((points - self.corner) / self.pitch).T
+        position = ((points - self.corner) / self.pitch).T
         parts = [
-            ndimage.map_coordinates(plane, place, order=1, mode="nearest") for plane in self.nodes.T
+            ndimage.map_coordinates(plane, position, order=1, mode="nearest")
+            for plane in self.nodes.T
         ]
         return np.stack(parts, axis=1)
 
@@ -61,7 +62,7 @@ class Alignment:
 
     @property
     def mirrored(self) -> bool:
-        """Whether one of the scans is a mirror image of the other."""
+        """True if one of the scans is a mirror image of the other."""
         return bool(np.linalg.det(self.affine[:, :2]) < 0)
 
     def to_other(self, points: Float64) -> Float64:
@@ -244,8 +245,8 @@ def _least_squares(points: Float64, targets: Float64, weights: Float64) -> Float
 def _fit_form(form: _FieldForm, points: Float64, residuals: Float64, extent: Float64) -> Field:
     """Fit the parts of a field by regularised least squares with outliers downweighted."""
     low, high = extent.min(axis=0), extent.max(axis=0)
-    place = np.clip((points - low) / np.maximum(high - low, 1.0), 0.0, 1.0)
-    design, penalty = _design_matrix(form, place), _penalty_matrix(form)
+    position = np.clip((points - low) / np.maximum(high - low, 1.0), 0.0, 1.0)
+    design, penalty = _design_matrix(form, position), _penalty_matrix(form)
     weights = np.ones(len(points))
     for _ in range(_FIELD_ITERATIONS):
         weighted = design * weights[:, np.newaxis]
@@ -260,20 +261,20 @@ def _fit_form(form: _FieldForm, points: Float64, residuals: Float64, extent: Flo
     return Field(corner, steps, nodes.reshape(side, side, 2))
 
 
-def _design_matrix(form: _FieldForm, place: Float64) -> Float64:
+def _design_matrix(form: _FieldForm, position: Float64) -> Float64:
     """Return the design matrix (T, unknowns) of a form at positions (T, 2) in 0..1."""
-    x, y = (_interpolation_weights(place[:, axis], form.nodes) for axis in (0, 1))
-    smooth = (y[:, :, np.newaxis] * x[:, np.newaxis]).reshape(len(place), -1)
+    x, y = (_interpolation_weights(position[:, axis], form.nodes) for axis in (0, 1))
+    smooth = (y[:, :, np.newaxis] * x[:, np.newaxis]).reshape(len(position), -1)
     if not form.strips:
         return smooth
     return np.hstack(
-        [*(_interpolation_weights(place[:, axis], form.strips) for axis in (0, 1)), smooth]
+        [*(_interpolation_weights(position[:, axis], form.strips) for axis in (0, 1)), smooth]
     )
 
 
-def _interpolation_weights(place: Float64, nodes: int) -> Float64:
+def _interpolation_weights(position: Float64, nodes: int) -> Float64:
     """Return the weights (T, nodes) of linear interpolation between equal steps from 0 to 1."""
-    apart = np.abs(place[:, np.newaxis] * (nodes - 1) - np.arange(nodes))
+    apart = np.abs(position[:, np.newaxis] * (nodes - 1) - np.arange(nodes))
     return np.maximum(1.0 - apart, 0.0)
 
 

@@ -21,7 +21,7 @@ SCALE_TOLERANCE: Final = 1e-6
 
 
 def true_downsamples(sizes: Sequence[tuple[int, int]]) -> tuple[Pair, ...]:
-    """Pixels of level 0 per pixel of each level, horizontally and vertically.
+    """Return the pixels of level 0 per pixel of each level, horizontally and vertically.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def _downsample(extent: int, reduced: int) -> float:
 
 
 def level_for(downsamples: Sequence[Pair], scale: Pair) -> int:
-    """Coarsest level that is no coarser than the requested scale on either axis.
+    """Return the coarsest level that is no coarser than the requested scale on either axis.
 
     Parameters
     ----------

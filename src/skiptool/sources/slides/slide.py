@@ -51,7 +51,7 @@ _COLUMNS: Final = ("mpp", "mpp_y")
 
 
 def pixel_size(name: str, given: GivenMpp, recorded: tuple[str | None, str | None]) -> Pair | None:
-    """Micrometres per pixel of level 0, horizontally and vertically.
+    """Return the micrometres per pixel of level 0, horizontally and vertically.
 
     Parameters
     ----------
@@ -234,9 +234,9 @@ class Slide:
         # OpenSlide takes integer pixels of level 0, divides by its own downsample and interpolates.
         # Only pixels on the level are requested, because it rounds negative positions differently.
         step = self._steps[level]
-        place = round(west * step), round(north * step)
-        part = self._colours(place, level, (east - west, south - north))
-        corner = place[0] / step - (west - left), place[1] / step - (north - top)
+        stored = round(west * step), round(north * step)
+        part = self._colours(stored, level, (east - west, south - north))
+        corner = stored[0] / step - (west - left), stored[1] / step - (north - top)
         return on_white_canvas(part, (west - left, north - top), (width, height)), corner
 
     def _colours(self, corner: tuple[int, int], level: int, size: tuple[int, int]) -> UInt8:
@@ -285,7 +285,7 @@ def _open(path: Path, cache: TileCache | None) -> OpenSlide:
 
 
 def patch_scale(slide: Slide, mpp: float | None = None, level: int = 0) -> Pair:
-    """Pixels of level 0 per pixel of a patch, horizontally and vertically.
+    """Return the pixels of level 0 per pixel of a patch, horizontally and vertically.
 
     Parameters
     ----------

@@ -55,7 +55,7 @@ _BOX_TOLERANCE: Final = 4
 
 _RIM: Final = 4
 _FADE: Final = 1.0
-"""Pixels kept around an object (its blurred edge), and standard deviation of their fade."""
+"""Pixels weight around an object (its blurred edge), and standard deviation of their fade."""
 
 _MAX_OVERLAP: Final = 0.15
 """Share of a box's stain nearer to a neighbour, and of its outline that is stained, from which
@@ -151,7 +151,7 @@ class Smear:
 
 
 def _ellipse(box: Box, window: Box) -> Float64:
-    """Squared elliptical distance from the centre of a box, 1 on the inscribed ellipse."""
+    """Return the squared elliptical distance from the centre of a box, 1 on its ellipse."""
     rows = np.arange(window.top, window.bottom) + 0.5 - (box.top + box.bottom) / 2
     columns = np.arange(window.left, window.right) + 0.5 - (box.left + box.right) / 2
     down, right = rows / (box.height / 2), columns / (box.width / 2)
@@ -176,7 +176,7 @@ _MIN_EMPTY: Final = 24
 provides grain to fill gaps with."""
 
 _MAX_HIDDEN: Final = 0.15
-"""Share of a box's stain nearer to a neighbour from which on a cell is not used."""
+"""Share of a box's stain nearer to a neighbour from which a cell is not used."""
 
 _ARTIFACT_SIDES: Final = (12, 160)
 _ARTIFACT_JOIN: Final = 4
@@ -276,10 +276,12 @@ def _choose_artifacts(
                     f"artifact {box}: expected a box within the picture of {width} x {height}"
                 )
         return list(given), []
-    found = list(islice(_candidates(smear, labelled), _COUNT))
-    kinds = Counter(kind for kind, _ in found if kind not in UNCLEAR)
-    notes = [f"{number} of {len(found)} artifacts are {kind}" for kind, number in kinds.items()]
-    return [box for _, box in found], notes
+    candidates = list(islice(_candidates(smear, labelled), _COUNT))
+    kinds = Counter(kind for kind, _ in candidates if kind not in UNCLEAR)
+    notes = [
+        f"{number} of {len(candidates)} artifacts are {kind}" for kind, number in kinds.items()
+    ]
+    return [box for _, box in candidates], notes
 
 
 def _candidates(smear: Smear, labelled: Sequence[LabelledBox]) -> Iterator[tuple[str, Box]]:
@@ -315,7 +317,7 @@ def _may_be_artifact(smear: Smear, box: Box) -> bool:
 
 
 def _tint(patch: UInt8, stain: Bool, colour: UInt8) -> float:
-    """Sum over stained pixels of the unevenness of absorption over channels; 0 if grey or faint."""
+    """Sum the spread of absorption over channels over stained pixels; 0 if grey or faint."""
     absorbed = colour.astype(np.int64) - patch[stain]
     spread = absorbed.max(axis=1) - absorbed.min(axis=1)
     strong = spread.mean() >= _MIN_TINT and absorbed.max(axis=1).mean() >= _MIN_DEPTH
@@ -441,15 +443,15 @@ def fill_background(image: UInt8, free: Bool, rng: np.random.Generator) -> UInt8
     residual = image - light
     grain = _grain(residual, free, rng)
     seam = ndimage.distance_transform_edt(free) / _SEAM
-    kept = np.clip(seam, 0.0, 1.0)[..., None]
+    weight = np.clip(seam, 0.0, 1.0)[..., None]
     # the two grains are independent: weights on a circle preserve the standard deviation
-    mixed = np.where(kept > 0, kept * residual, 0.0) + np.sqrt(1.0 - kept**2) * grain
+    mixed = np.where(weight > 0, weight * residual, 0.0) + np.sqrt(1.0 - weight**2) * grain
     filled: UInt8 = np.clip(np.rint(light + mixed), 0, 255).astype(np.uint8)
     return filled
 
 
 def _illumination(image: UInt8, free: Bool) -> Float64:
-    """Mean of the free pixels around each pixel, over a wider neighbourhood where they are few."""
+    """Average the free pixels around each pixel, more widely if they are few."""
     height, width = free.shape
     weight = _blocks(free.astype(np.float64))
     seen = np.where(free[..., None], image, 0).astype(np.float64)
@@ -467,7 +469,7 @@ def _illumination(image: UInt8, free: Bool) -> Float64:
 
 
 def _blocks(values: Float64) -> Float64:
-    """Mean over blocks of 8 x 8 pixels, zero-padded at the border."""
+    """Average over blocks of 8 x 8 pixels, zero-padded at the border."""
     height, width = values.shape
     padded = np.pad(values, ((0, -height % _BLOCK), (0, -width % _BLOCK)))
     rows, columns = padded.shape
@@ -477,7 +479,7 @@ def _blocks(values: Float64) -> Float64:
 
 
 def _grain(residual: Float64, free: Bool, rng: np.random.Generator) -> Float64:
-    """Noise of the image's size with the residual spectrum of the largest free square."""
+    """Draw noise of the image's size with the residual spectrum of the largest free square."""
     square = residual[free_square(free).slices]
     side = len(square)
     window = np.hanning(side + 2)[1:-1]

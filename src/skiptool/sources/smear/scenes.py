@@ -60,9 +60,9 @@ class Stamp:
     mask: UInt8
 
 
-def place_stamp(image: UInt8, stamp: Stamp, place: tuple[slice, slice]) -> None:
+def place_stamp(image: UInt8, stamp: Stamp, position: tuple[slice, slice]) -> None:
     """Place a stamp on an image uint8 (H, W, 3), in place, at the given rows and columns."""
-    view = image[place]
+    view = image[position]
     blend = np.multiply(view, stamp.keep, dtype=np.uint16)
     blend += stamp.paint
     blend >>= 8
@@ -216,13 +216,13 @@ def compose(scene: PreparedScene, seed: int, index: int) -> Scene:
     rotations = scene.backgrounds[rng.integers(len(scene.backgrounds))]
     image = rotations[rng.integers(len(rotations))].copy()
     mask = np.zeros(image.shape[:2], dtype=np.uint8)
-    for stamp, place in _scatter(scene.cells, count, scene.settings.canvas, rng):
-        place_stamp(image, stamp, place)
-        mask[place] |= stamp.mask
-    for stamp, place in _scatter(
+    for stamp, position in _scatter(scene.cells, count, scene.settings.canvas, rng):
+        place_stamp(image, stamp, position)
+        mask[position] |= stamp.mask
+    for stamp, position in _scatter(
         scene.artifacts, scene.settings.artifacts, scene.settings.canvas, rng
     ):
-        place_stamp(image, stamp, place)
+        place_stamp(image, stamp, position)
     return Scene(image, mask, count)
 
 

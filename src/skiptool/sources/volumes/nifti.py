@@ -487,9 +487,9 @@ def to_labels(values: AnyArray, where: str) -> NDArray[np.uint16]:
         values = _round(values, where)
     lowest, highest = values.min(), values.max()
     if lowest < 0 or highest > _MAX_LABEL:
-        wrong = lowest if lowest < 0 else highest
+        invalid = lowest if lowest < 0 else highest
         raise SourceError(
-            f"{where}: mask contains {wrong:g}; expected labels from 0 to {_MAX_LABEL}"
+            f"{where}: mask contains {invalid:g}; expected labels from 0 to {_MAX_LABEL}"
         )
     return values.astype(np.uint16)
 

@@ -30,7 +30,7 @@ _ROWS: Final = np.array([0.0, -1.0, -1.0])
 """Preferred direction of rows: back and feet."""
 
 _SAGITTAL: Final = np.cos(np.deg2rad(15.0))
-"""Left-right component of a slice's unit normal from which on the slice is sagittal."""
+"""Left-right component of a slice's unit normal from which the slice is sagittal."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,6 +124,6 @@ def resample_slice(
 
 
 def _start(length: int, size: int) -> int:
-    """First pixel of the centre crop, rounded towards 0 in both directions."""
+    """Return the first pixel of the centre crop, rounded towards 0 in both directions."""
     spare = length - size
     return spare // 2 if spare >= 0 else -(-spare // 2)
