@@ -122,7 +122,7 @@ def test_dataset_without_test_samples_keeps_its_folds(tmp_path: Path) -> None:
     )
     assert len(heard.lines) == 2
     assert "identical, pixel by pixel" in heard.lines[1]
-    assert "manifest.csv has no fold of 1 cases; folds are dealt anew" in heard.lines[0]
+    assert "manifest.csv has no fold for 1 cases; folds are assigned anew" in heard.lines[0]
     assert set(open_dataset(tmp_path / "f.zarr").domain("A").columns["split"]) == {"train"}
 
 

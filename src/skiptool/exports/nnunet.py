@@ -24,7 +24,7 @@ from skiptool.records import Progress
 from skiptool.sources.pictures.files import write_labels
 from skiptool.sources.pictures.intensities import write_intensities
 from skiptool.sources.pictures.labels import BACKGROUND, IGNORED
-from skiptool.sources.pictures.manifest import EXPORTED, escape_formula
+from skiptool.sources.pictures.manifest import EXPORT_MANIFEST, escape_formula
 from skiptool.sources.pictures.nnunet import DATASET_JSON
 from skiptool.stores.dataset import DatasetStore, open_dataset
 
@@ -109,7 +109,7 @@ def _write(data: DatasetStore, folder: Path, channels: int, progress: Progress) 
             if columns["split"][index] == Split.TRAIN:
                 folds[case] = int(columns["fold"][index])
             task.advance()
-    with (folder / EXPORTED).open("w", newline="", encoding="utf-8") as file:
+    with (folder / EXPORT_MANIFEST).open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(
             [COLUMNS, *([escape_formula(cell) for cell in row] for row in rows)]
         )

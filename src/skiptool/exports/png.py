@@ -10,7 +10,7 @@ from skiptool.exports.folders import export_folder, write_lineage
 from skiptool.records import Progress
 from skiptool.sources.pictures.files import write_mask
 from skiptool.sources.pictures.intensities import write_intensities
-from skiptool.sources.pictures.manifest import EXPORTED, LISTED, escape_formula
+from skiptool.sources.pictures.manifest import EXPORT_CLASSES, EXPORT_MANIFEST, escape_formula
 from skiptool.stores.dataset import DatasetStore, open_dataset
 
 COLUMNS = ("image", "mask", "domain", "subject", "id", "split", "fold")
@@ -81,10 +81,10 @@ def write_pairs(
                 values = (columns[column][index] for column in ("subject", "id", "split", "fold"))
                 rows.append((*files, name, *values))
                 task.advance()
-    with (folder / EXPORTED).open("w", newline="", encoding="utf-8") as file:
+    with (folder / EXPORT_MANIFEST).open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(
             [COLUMNS, *([escape_formula(cell) for cell in row] for row in rows)]
         )
-    with (folder / LISTED).open("w", newline="", encoding="utf-8") as file:
+    with (folder / EXPORT_CLASSES).open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerow(map(escape_formula, data.classes))
     write_lineage(folder, data)

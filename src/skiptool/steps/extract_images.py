@@ -30,13 +30,13 @@ from skiptool.sources.pictures.intensities import FULL, Scale
 from skiptool.sources.pictures.labels import (
     BACKGROUND,
     LabelMap,
-    classes_of,
+    class_names,
     colour_name,
     label_map,
 )
 from skiptool.sources.pictures.manifest import (
-    EXPORTED,
-    LISTED,
+    EXPORT_CLASSES,
+    EXPORT_MANIFEST,
     MaskPattern,
     NamePattern,
     Row,
@@ -442,14 +442,14 @@ def _from_manifest(
     manifest: Path | str, classes: Sequence[str] | None, labels: Mapping[Key, str] | None
 ) -> ListedImages:
     if isinstance(manifest, Path) and manifest.is_dir():
-        folder, manifest = manifest, manifest / EXPORTED
+        folder, manifest = manifest, manifest / EXPORT_MANIFEST
         if not manifest.is_file():
             raise SourceError(
-                f"{folder}: holds neither {DATASET_JSON} (nnU-Net) nor {EXPORTED} (exported "
+                f"{folder}: holds neither {DATASET_JSON} (nnU-Net) nor {EXPORT_MANIFEST} (exported "
                 "pairs); for folders of pictures give --images DIR --masks DIR"
             )
-        if not (classes or labels) and (folder / LISTED).is_file():
-            classes = _exported_classes(folder / LISTED)
+        if not (classes or labels) and (folder / EXPORT_CLASSES).is_file():
+            classes = _exported_classes(folder / EXPORT_CLASSES)
     rows = manifest_rows(manifest, COLUMNS, FILE_COLUMNS, OPTIONAL_COLUMNS)
     return ListedImages(rows, _class_names(classes, labels), labels or {})
 

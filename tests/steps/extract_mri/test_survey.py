@@ -21,7 +21,7 @@ from skiptool.names import Split
 from skiptool.records import SILENT
 from skiptool.sources.volumes.manifest import Frame, VolumeRow
 from skiptool.sources.volumes.nifti import Volume, open_volume, read_frames
-from skiptool.sources.volumes.orientation import as_stored, view_of
+from skiptool.sources.volumes.orientation import choose_view, stored_view
 from skiptool.splits import SplitOptions
 from skiptool.steps.extract_mri.extract_mri import assign_subjects
 from skiptool.steps.extract_mri.settings import SliceSettings
@@ -171,7 +171,7 @@ def test_image_without_orientation_is_used_as_stored(tmp_path: Path) -> None:
     mask = save(tmp_path / "m.nii.gz", heart())
     found = look(VolumeRow(tmp_path / "i.nii.gz", mask, "A", "p"))
     assert (found.view.codes, found.view.through, found.view.rows) == ("", 2, 1)
-    assert "says nothing of its orientation" in found.notes[0]
+    assert "has no orientation" in found.notes[0]
 
 
 @pytest.mark.parametrize("matrix", ["placed", "nothing"])
@@ -326,7 +326,7 @@ def volume(subject: str, domain: str = "A", **known: Any) -> SurveyedVolume:  # 
         name=subject,
         volume=header,
         mask=None,
-        view=as_stored(),
+        view=stored_view(),
         spacing=(1.0, 1.0, 1.0),
         grid=shape,
         frames=(Frame(0),),
@@ -474,7 +474,7 @@ FRAMES = (Frame(0), Frame(3))
 
 def test_image_and_labels_have_the_same_layout(tmp_path: Path) -> None:
     image, mask = map(open_volume, cine(tmp_path, "a"))
-    view = view_of(image.affine, "a")
+    view = choose_view(image.affine, "a")
     whole = np.asanyarray(nibabel.load(image.path).dataobj)
     images = list(image_slices(image, FRAMES, view))
     labels = list(label_slices(mask, FRAMES, view, SliceSettings().label_map))
@@ -489,7 +489,7 @@ def test_voxels_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     values[0, 0, 0] = np.nan
     volume = open_volume(save(tmp_path / "i.nii.gz", values))
     with pytest.raises(SourceError, match=r"i\.nii\.gz: frame 7 \(ED\): 1 voxels are NaN"):
-        list(image_slices(volume, (Frame(7, "ED"),), view_of(volume.affine, "i")))
+        list(image_slices(volume, (Frame(7, "ED"),), choose_view(volume.affine, "i")))
 
 
 def test_error_names_the_frame_of_a_cine(tmp_path: Path) -> None:
@@ -497,7 +497,7 @@ def test_error_names_the_frame_of_a_cine(tmp_path: Path) -> None:
     volume = open_volume(mask)
     labels = SliceSettings(labels={1: "LV", 2: "MYO"}).label_map
     with pytest.raises(SourceError, match=r"a_sa_gt\.nii\.gz: frame 3: mask contains value 3"):
-        list(label_slices(volume, (Frame(3),), view_of(volume.affine, "a"), labels))
+        list(label_slices(volume, (Frame(3),), choose_view(volume.affine, "a"), labels))
 
 
 def test_slices_are_resampled_one_by_one() -> None:

@@ -18,7 +18,7 @@ from pyramids import write_pyramid
 from skiptool.errors import ArgumentError, SourceError
 from skiptool.names import IGNORE_LABEL, PatchMode, Split
 from skiptool.records import SILENT, Progress
-from skiptool.sources.annotations.shapes import PLANE, SLIP
+from skiptool.sources.annotations.shapes import OTHER_PLANE, TOO_FEW_VERTICES
 from skiptool.sources.slides.manifest import SlideRow
 from skiptool.sources.slides.pool import SlidePool
 from skiptool.sources.slides.slide import Slide
@@ -227,7 +227,7 @@ def test_dropped_annotations_give_one_warning_per_kind(made: SimpleNamespace) ->
     assert failures == []
     assert [each for each in warned if "left out" in each] == [
         f"left out of the annotations: 2 lines ({paths[0]} and 1 more files)",
-        f"left out of the annotations: 2 {PLANE} ({paths[0]})",
+        f"left out of the annotations: 2 {OTHER_PLANE} ({paths[0]})",
     ]
 
 
@@ -265,7 +265,7 @@ def test_annotation_file_without_areas_gives_a_warning(made: SimpleNamespace) ->
     )
     assert failures == []
     assert (lines.shapes, none.shapes) == ((), ())
-    assert (lines.dropped, none.dropped) == ({SLIP: 1}, {})
+    assert (lines.dropped, none.dropped) == ({TOO_FEW_VERTICES: 1}, {})
     assert sum("has no annotation of" in line for line in warned) == 2
 
 

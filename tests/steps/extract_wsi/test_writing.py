@@ -16,7 +16,7 @@ from skiptool.model.inference import predict_labels, prepare_for_inference
 from skiptool.model.unet import build, restore_network, state_arrays
 from skiptool.names import Kind, Precision
 from skiptool.records import Architecture
-from skiptool.sources.annotations.classes import by_name
+from skiptool.sources.annotations.classes import classes_from_names
 from skiptool.sources.patches.painting import Areas, Patch
 from skiptool.steps.extract_wsi import writing
 from skiptool.steps.extract_wsi.plan import PaintedSlide, PatchBatch, PatchPlan
@@ -108,7 +108,9 @@ def test_unreadable_sites_are_added_to_the_failures(slides: Path, tmp_path: Path
     gone = surveyed("b", path=tmp_path / "gone.tiff", domain="B")
     plan.painted[1] = replace(plan.painted[1], slide=gone.scan)
     with run.pool:
-        write_patches(run, out, plan, Labelling(CLASSES, by_name([]), {}), MAKING_WRITING, failures)
+        write_patches(
+            run, out, plan, Labelling(CLASSES, classes_from_names([]), {}), MAKING_WRITING, failures
+        )
     assert failures[0] == "first"
     assert len(failures) == 2
     store = open_dataset(out)
@@ -130,7 +132,7 @@ def test_error_if_no_site_can_be_read(tmp_path: Path) -> None:
             run,
             tmp_path / "d.zarr",
             plan,
-            Labelling(CLASSES, by_name([]), {}),
+            Labelling(CLASSES, classes_from_names([]), {}),
             MAKING_WRITING,
             failures,
         )

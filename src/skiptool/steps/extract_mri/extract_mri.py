@@ -24,7 +24,7 @@ from skiptool.names import IGNORE_LABEL
 from skiptool.parallel import available_cores, ordered_map
 from skiptool.records import SILENT, Outcome, Progress, Sample, Table, as_path, as_table
 from skiptool.sources.volumes.manifest import Frame, VolumeRow, folder_rows, volume_rows
-from skiptool.sources.volumes.slices import fitted, fitting_size, rescaled
+from skiptool.sources.volumes.slices import crop_or_pad, padded_size, rescale_slice
 from skiptool.splits import ALL_DOMAINS, LEFT_OUT, SplitInput, SplitOptions, assign_splits, split_of
 from skiptool.steps.extract_mri.settings import SliceSettings
 from skiptool.steps.extract_mri.survey import (
@@ -193,7 +193,7 @@ class _SliceExtraction(Extraction):
             domain = volume.row.domain
             longest[domain] = max(longest.get(domain, 0), *volume.grid[1:])
         sizes = {
-            domain: self.settings.size_of(domain) or fitting_size(length)
+            domain: self.settings.size_of(domain) or padded_size(length)
             for domain, length in longest.items()
         }
         left_out = {"without masks": len(unlabelled)} if unlabelled else {}

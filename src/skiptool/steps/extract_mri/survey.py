@@ -21,16 +21,16 @@ from skiptool.parallel import thread_map
 from skiptool.records import Progress
 from skiptool.sources.pictures.labels import LabelMap
 from skiptool.sources.volumes.manifest import Frame, VolumeRow
-from skiptool.sources.volumes.nifti import Volume, open_volume, read_frames, stem_of, whole_labels
+from skiptool.sources.volumes.nifti import Volume, open_volume, read_frames, to_labels, volume_stem
 from skiptool.sources.volumes.orientation import (
     View,
-    as_stored,
+    choose_view,
     displacement,
     slice_axis,
     spacings,
-    view_of,
+    stored_view,
 )
-from skiptool.sources.volumes.slices import fitted, resampled, resampled_length
+from skiptool.sources.volumes.slices import crop_or_pad, resample_slice, resampled_length
 from skiptool.steps.extract_mri.settings import SliceSettings
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def _survey_volume(settings: SliceSettings, row: VolumeRow) -> SurveyedVolume:
     zeros: Int64 = np.zeros(len(settings.classes), dtype=np.int64)
     surveyed = SurveyedVolume(
         row=row,
-        name=row.id or normalise_unicode(stem_of(row.image)),
+        name=row.id or normalise_unicode(volume_stem(row.image)),
         volume=volume,
         mask=mask,
         view=view,
@@ -158,7 +158,7 @@ def _view(volume: Volume, given_axis: int | None) -> tuple[View, str]:
     """Return the layout of the slices of a volume, and a note if their axis is a guess."""
     where, steps = str(volume.path), spacings(volume.affine)
     axis, guess = slice_axis(volume.shape[:3], steps, volume.slices, where, given_axis)
-    view = view_of(volume.affine, where, axis) if volume.placed else as_stored(axis)
+    view = choose_view(volume.affine, where, axis) if volume.placed else stored_view(axis)
     return view, guess
 
 
@@ -322,7 +322,7 @@ def label_slices(
     """Yield the labels (S, H, W) of each frame; a value that is not a label is an error."""
     for frame, values in zip(frames, read_frames(mask, _positions(mask, frames)), strict=True):
         where = f"{mask.path}: frame {frame}" if mask.frames > 1 else str(mask.path)
-        yield view.apply(labels.apply(whole_labels(values, where), where))
+        yield view.apply(labels.apply(to_labels(values, where), where))
 
 
 def resample_slices(

@@ -22,7 +22,7 @@ from skiptool.records import Sample
 from skiptool.sources.annotations.shapes import Shape
 from skiptool.sources.patches.nuclei import component_at, stain_mask
 from skiptool.sources.patches.painting import Areas, Patch, outlines
-from skiptool.sources.patches.placement import centred, grid
+from skiptool.sources.patches.placement import centre_patches, grid_patches
 from skiptool.sources.registration.transforms import Alignment
 from skiptool.sources.slides.manifest import SlideRow
 from skiptool.sources.slides.pool import SlidePool
@@ -371,7 +371,7 @@ def _segment_object(
     shape: Shape,
 ) -> Sequence[Shape]:
     """Segment the patch around an annotation and outline the object at its centre."""
-    (patch,) = centred([shape], settings.size, slide.scale)
+    (patch,) = centre_patches([shape], settings.size, slide.scale)
     with pool.get(slide.row.path, slide.row.mpp) as opened:
         image = opened.read(patch.x, patch.y, (patch.size, patch.size), patch.scale)
     if (mpp := slide.patch_mpp) is None:

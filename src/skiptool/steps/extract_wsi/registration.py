@@ -21,7 +21,7 @@ from skiptool.names import IGNORE_LABEL, PatchMode, Split
 from skiptool.records import Progress
 from skiptool.sources.annotations.shapes import Shape
 from skiptool.sources.patches.painting import Patch
-from skiptool.sources.patches.placement import centred, grid, sampled
+from skiptool.sources.patches.placement import centre_patches, grid_patches, sample_patches
 from skiptool.sources.registration.align import align
 from skiptool.sources.registration.tiles import residual
 from skiptool.sources.registration.transforms import Alignment
@@ -96,10 +96,12 @@ def place_sites(
     """
     size, scale = settings.size, slide.scale
     if settings.mode is PatchMode.CENTRED:
-        patches = centred([shape for shape, _ in shapes], size, scale)
+        patches = centre_patches([shape for shape, _ in shapes], size, scale)
         names = [str(patch.columns["record"]) for patch in patches]
     elif settings.mode is PatchMode.GRID:
-        patches = grid(slide.size, slide.tissue, size, scale, settings.step, settings.min_tissue)
+        patches = grid_patches(
+            slide.size, slide.tissue, size, scale, settings.step, settings.min_tissue
+        )
         names = [f"x{patch.x:.0f}-y{patch.y:.0f}" for patch in patches]
     else:
         names, patches = _sample_patches(slide, shapes, fold, settings, seed)
@@ -118,7 +120,7 @@ def _sample_patches(
     names: list[str] = []
     patches: list[Patch] = []
     for draw in range(settings.draws if split_of(fold) is Split.TRAIN else 1):
-        drawn = sampled(
+        drawn = sample_patches(
             [shape for shape, _ in shapes],
             [None if label == IGNORE_LABEL else label for _, label in shapes],
             slide.tissue,

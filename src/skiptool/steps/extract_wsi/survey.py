@@ -19,13 +19,13 @@ from skiptool.errors import ArgumentError, SourceError
 from skiptool.extraction import survey_inputs
 from skiptool.names import IGNORE_LABEL, PatchMode, quote_name
 from skiptool.records import Progress
-from skiptool.sources.annotations.classes import ClassMap, by_name, unmatched_names
+from skiptool.sources.annotations.classes import ClassMap, classes_from_names, unmatched_names
 from skiptool.sources.annotations.read import read_annotations
-from skiptool.sources.annotations.shapes import Annotated, Shape
+from skiptool.sources.annotations.shapes import Shape, SlideAnnotations
 from skiptool.sources.registration.transforms import Alignment
 from skiptool.sources.slides.manifest import SlideRow
 from skiptool.sources.slides.pool import SlidePool
-from skiptool.sources.slides.slide import Slide, scale_of
+from skiptool.sources.slides.slide import Slide, patch_scale
 from skiptool.sources.slides.tissue import Tissue, find_tissue
 from skiptool.splits import SplitInput, SplitOptions, assign_splits
 from skiptool.steps.extract_wsi.settings import ExtractionContext, PatchSettings
@@ -33,7 +33,7 @@ from skiptool.steps.extract_wsi.settings import ExtractionContext, PatchSettings
 if TYPE_CHECKING:
     from skiptool.records import Float64
 
-_NO_ANNOTATIONS = Annotated((), None, False, "")
+_NO_ANNOTATIONS = SlideAnnotations((), None, False, "")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
