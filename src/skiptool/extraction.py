@@ -85,7 +85,9 @@ class ExtractionTarget:
     def check(self) -> None:
         """Refuse outputs that cannot be written, or exist and may not be replaced."""
         check_writable(self.out, overwrite=self.overwrite, resume=self.resume)
-        check_writable(self.qc, overwrite=False, resume=True)  # pictures are added to an existing one
+        check_writable(
+            self.qc, overwrite=False, resume=True
+        )  # pictures are added to an existing one
         if self.export is not None:
             check_export(self.export, self.out, resume=self.resume)
 

@@ -414,7 +414,7 @@ def _class_names(
 ) -> tuple[str, ...]:
     if classes:
         return tuple(classes)
-    named = classes_of(labels) if labels else DEFAULT_CLASSES
+    named = class_names(labels) if labels else DEFAULT_CLASSES
     return named if len(named) > 1 else DEFAULT_CLASSES  # the labels may all be ``ignore``
 
 

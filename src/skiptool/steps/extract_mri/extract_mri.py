@@ -429,10 +429,10 @@ def _samples(plan: SlicePlan, volume: SurveyedVolume) -> Iterator[Sample]:
         values = resample_slices(image, volume.pixel, settings.spacing)
         # unlabelled frames are ignored, and so is the padding around them
         padding = 0 if frame.number in volume.labelled else IGNORE_LABEL
-        cropped, _, _ = fitted(labels, size, padding)
+        cropped, _, _ = crop_or_pad(labels, size, padding)
         for index, (slice_, mask) in enumerate(zip(values, cropped, strict=True)):
-            scaled, low, high = rescaled(slice_, settings.percentiles)
-            pixels, top, left = fitted(scaled, size)
+            scaled, low, high = rescale_slice(slice_, settings.percentiles)
+            pixels, top, left = crop_or_pad(scaled, size)
             known = mask != IGNORE_LABEL
             yield Sample(
                 id=volume.id_of(frame, index),

@@ -199,7 +199,7 @@ def _count_labels(volume: SurveyedVolume, settings: SliceSettings) -> SurveyedVo
         voxels += counts
         slices = resample_slices(labels, volume.pixel, settings.spacing, labels=True)
         resampled_pixels += _count(slices, len(voxels))
-        stored += _count(slices if size is None else fitted(slices, size)[0], len(voxels))
+        stored += _count(slices if size is None else crop_or_pad(slices, size)[0], len(voxels))
     return replace(
         volume,
         labelled=frozenset(labelled),
@@ -331,7 +331,7 @@ def resample_slices(
     """Resample slices (S, H, W) to square pixels of ``spacing`` mm; None leaves them unchanged."""
     if spacing is None:
         return slices
-    return np.stack([resampled(slice_, pixel, spacing, labels=labels) for slice_ in slices])
+    return np.stack([resample_slice(slice_, pixel, spacing, labels=labels) for slice_ in slices])
 
 
 def _positions(volume: Volume, frames: Sequence[Frame]) -> list[int]:

@@ -245,7 +245,9 @@ def reason_for_no_patches(slide: SurveyedSlide, settings: PatchSettings) -> str:
 
 
 def _too_little_tissue(slide: SurveyedSlide, settings: PatchSettings) -> str:
-    patches = grid(slide.size, slide.tissue, settings.size, slide.scale, settings.step, -1.0)
+    patches = grid_patches(
+        slide.size, slide.tissue, settings.size, slide.scale, settings.step, -1.0
+    )
     shares = np.array([patch.columns["tissue"] for patch in patches], dtype=np.float64)
     shares = shares[shares > 0]
     none = f"no patch of {settings.size} px has more tissue than {settings.min_tissue:g}"

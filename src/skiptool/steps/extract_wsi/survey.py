@@ -201,7 +201,9 @@ def _survey_slide(settings: PatchSettings, pool: SlidePool, row: SlideRow) -> Su
             raise SourceError(f"{row.path}: column label_map: {error}") from None
         moving = settings.register is not None and row.domain != settings.register
         # a scan to be registered may get its pixel size from registration
-        scale = scale_of(slide, None if moving and slide.mpp is None else settings.mpp, row.level)
+        scale = patch_scale(
+            slide, None if moving and slide.mpp is None else settings.mpp, row.level
+        )
         tissue = find_tissue(slide)
         annotated = _NO_ANNOTATIONS if moving else _read_annotations(slide, row)
         return SurveyedSlide(
@@ -230,7 +232,7 @@ def _name(row: SlideRow, settings: PatchSettings) -> str:
     return row.path.stem if settings.register is None else row.subject
 
 
-def _read_annotations(slide: Slide, row: SlideRow) -> Annotated:
+def _read_annotations(slide: Slide, row: SlideRow) -> SlideAnnotations:
     """Read the annotations of a slide, in pixels of its level 0."""
     if row.annotations is None:
         return _NO_ANNOTATIONS
@@ -362,7 +364,7 @@ def assign_labels(
     mapped = [slide for slide in slides if slide.row.label_map]
     unmapped = [slide for slide in slides if not slide.row.label_map]
     names = [shape.name for slide in unmapped for shape in slide.shapes if shape.name]
-    common = ClassMap.parse(settings.classes) if settings.classes else by_name(names)
+    common = ClassMap.parse(settings.classes) if settings.classes else classes_from_names(names)
     by_slide = {_key(slide): ClassMap.parse(slide.row.label_map) for slide in mapped}
     if settings.classes:
         _check_classes(mapped, by_slide, common)

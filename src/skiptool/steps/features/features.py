@@ -202,7 +202,8 @@ def extract_features(
         sweep, shifts, [domain for _, own in chosen for domain in own], progress
     )
     opened = [
-        open_model(path).with_normalisation(scaling) for path in model_folders(as_paths_or_urls(models))
+        open_model(path).with_normalisation(scaling)
+        for path in model_folders(as_paths_or_urls(models))
     ]
     source = None if ranges is None else as_paths_or_urls(ranges)[0]
     options = CountsOptions(bins, source, reference_domain, pool_images, grid)
