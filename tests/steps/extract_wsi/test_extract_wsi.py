@@ -734,7 +734,7 @@ def test_missing_parents_are_refused(tmp_path: Path) -> None:
             check_target(ExtractionTarget(out, qc, export=export, overwrite=True))
 
 
-@pytest.mark.parametrize("left", [registration_cache_folder, partial_of])
+@pytest.mark.parametrize("left", [registration_cache_folder, partial_path])
 def test_leftovers_are_resumed_or_replaced_on_request(
     tmp_path: Path, left: Callable[[Path], Path]
 ) -> None:
