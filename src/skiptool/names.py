@@ -141,6 +141,11 @@ class Metric(StrEnum):
         """Name in reports."""
         return _METRIC_LABELS[self.value]
 
+    @property
+    def squared(self) -> bool:
+        """Whether bias is corrected on the square, which is a mean over bins, not on the value."""
+        return self in (Metric.HELLINGER, Metric.JENSEN_SHANNON)
+
 
 _METRIC_LABELS: Final = {
     "hellinger": "Hellinger distance",

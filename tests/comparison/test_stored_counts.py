@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from skiptool.comparison.activations import Settings, vectors_per_image
-from skiptool.comparison.pairs import measure_pairs
-from skiptool.comparison.stored_counts import check_bins, counted_settings, permutable_units
-from skiptool.comparison.units import paired_units
+from skiptool.comparison.pairs import check_bins, counted_settings, measure_pairs
+from skiptool.comparison.units import paired_units, permutable_units
 from skiptool.distances.binned import DISTANCES
 from skiptool.distances.bins import CountLayout
 from skiptool.distances.counting import count_activations

@@ -8,15 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from skiptool.distances.binned import DISTANCES, Distance
-from skiptool.distances.counting import frequencies
-from skiptool.distances.resampling import (
+from skiptool.distances.binned import (
     _LANES,
     _LINE,
+    DISTANCES,
+    Distance,
     _aligned_zeros,
     leave_one_out_distances,
     permuted_distances,
 )
+from skiptool.distances.counting import frequencies
 from skiptool.names import Metric
 from strategies import SEEDS
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from skiptool.comparison.stored_counts import equal_bins
+from skiptool.comparison.pairs import equal_bins
 from skiptool.errors import FormatError
 from skiptool.names import Kind
 from skiptool.steps.info import describe

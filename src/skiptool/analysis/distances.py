@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 
 from skiptool.cautions import Caution
-from skiptool.distances.binned import DISTANCES
 from skiptool.metrics import mean_and_spread
 from skiptool.names import DECODER_INPUTS, LAYERWISE, SKIP_LEVELS, Metric, ShiftKind, in_data_flow
 from skiptool.records import architecture_family
@@ -340,7 +339,7 @@ def _null_excess(mean: Float64, high: Float64, metric: str) -> Float64:
     The 95 % quantile of the permuted distances minus their mean, on the scale on which bias is
     corrected: that of the squares for distances whose square is a mean over bins.
     """
-    if metric in DISTANCES and DISTANCES[Metric(metric)].squared:
+    if metric in list(Metric) and Metric(metric).squared:
         return np.asarray(np.sqrt(np.maximum(np.square(high) - np.square(mean), 0.0)))
     return np.asarray(high - mean)
 

@@ -35,7 +35,15 @@ from skiptool.comparison.units import (
     images_per_row,
     smallest_p_value,
 )
-from skiptool.distances.binned import DISTANCES, Distance, hellinger_literal, pool_bins, pooled_bins
+from skiptool.distances.binned import (
+    DISTANCES,
+    Distance,
+    hellinger_literal,
+    leave_one_out_distances,
+    permuted_distances,
+    pool_bins,
+    pooled_bins,
+)
 from skiptool.distances.bins import (
     Binning,
     Range,
@@ -55,7 +63,6 @@ from skiptool.distances.exact import (
     wasserstein,
 )
 from skiptool.distances.float16 import KEYS, quantiles_from_keys, wasserstein_from_keys
-from skiptool.distances.resampling import leave_one_out_distances, permuted_distances
 from skiptool.names import LAYERWISE, Metric, RangeRule
 from skiptool.parallel import ordered_map
 from skiptool.records import Task

@@ -29,7 +29,7 @@ References
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from itertools import groupby
@@ -43,7 +43,6 @@ from skiptool.comparison.buffers import cached_blocks
 from skiptool.comparison.layer import Design, PairComparison, measure_layer
 from skiptool.comparison.layerwise import check_layerwise, measure_layerwise
 from skiptool.comparison.results import ALPHA, LayerResult
-from skiptool.comparison.stored_counts import check_bins, permutable_units
 from skiptool.comparison.units import (
     BLOCK,
     IMAGE,
@@ -53,10 +52,13 @@ from skiptool.comparison.units import (
     images_per_row,
     mismatched_subject,
     paired_units,
+    permutable_units,
     subjects_repeat,
     unit_column,
 )
-from skiptool.errors import MismatchError
+from skiptool.distances.binned import DISTANCES
+from skiptool.distances.bins import Binning
+from skiptool.errors import ArgumentError, MismatchError
 from skiptool.names import INPUT_LAYER, Metric, RangeRule, in_data_flow
 from skiptool.records import SILENT, Progress
 from skiptool.stats.permutation import adjusted_p_values, relabellings
@@ -462,3 +464,72 @@ def layer_warnings(measured: LayerResult, design: Design) -> list[str]:
             f"distance{', so there is no interval' if no_interval else ''} (more are needed)"
         )
     return warnings
+
+
+# Sets that hold counts: they know their bins and nothing else of the values, so whatever needs
+# other bins, or the values themselves, is refused before anything is computed.
+
+_ACTIVATIONS: Final = "compare feature stores (extract without --counts)"
+
+
+def counted_settings(
+    sets: Sequence[Activations], settings: Settings, warn: Callable[[str], None]
+) -> Settings:
+    """Adapt the settings of a comparison in which some sets may hold counts.
+
+    ``warn`` is called if the range of the reference replaces the default one.
+    """
+    layouts = [
+        (activations.where, layout)
+        for activations in sets
+        if (layout := activations.count_layout(activations.layers[0])) is not None
+    ]
+    if not layouts:
+        return settings
+    first = layouts[0][0]
+    for metric in settings.metrics:
+        if metric not in DISTANCES:
+            raise ArgumentError(
+                f"--metric {metric.value}: needs activations, but {first} holds counts; drop it, "
+                f"or {_ACTIVATIONS}"
+            )
+    if settings.range_rule not in (RangeRule.MINMAX, RangeRule.REFERENCE):
+        options = {RangeRule.QUANTILE: "--bins quantile", RangeRule.LITERAL: "--literal-eq5"}
+        option = options.get(settings.range_rule, f"--range {settings.range_rule.value}")
+        raise ArgumentError(
+            f"{option}: {first} holds counts in bins of equal width of the reference's range; drop "
+            f"it, or {_ACTIVATIONS}"
+        )
+    for where, layout in layouts:
+        bins = layout.binning.bins
+        if settings.bins != (bins,):
+            option = "--sweep-bins" if len(settings.bins) > 1 else "--bins"
+            raise ArgumentError(
+                f"{option} {', '.join(map(str, settings.bins))}: {where} holds counts in {bins} "
+                f"bins; give --bins {bins}, or {_ACTIVATIONS}"
+            )
+    if settings.range_rule is RangeRule.MINMAX:
+        more = "" if len(layouts) == 1 else f" and {len(layouts) - 1} more"
+        warn(
+            f"{first}{more}: counts have the range of their reference (--range reference), "
+            "so that is the range of all distances"
+        )
+    return replace(settings, range_rule=RangeRule.REFERENCE)
+
+
+def equal_bins(first: Binning, second: Binning) -> bool:
+    """Return whether two binnings of equal width sort all values into the same bins."""
+    ranges = np.array_equal(first.low, second.low) and np.array_equal(first.span, second.span)
+    return ranges and first.bins == second.bins
+
+
+def check_bins(reference: Activations, other: Activations) -> None:
+    """Raise MismatchError if two sets hold counts in different bins."""
+    for layer in (name for name in reference.layers if name in other.layers):
+        first, second = reference.count_layout(layer), other.count_layout(layer)
+        if first and second and not equal_bins(first.binning, second.binning):
+            raise MismatchError(
+                f"{other.where} against {reference.where}: layer {layer} was counted in other "
+                f"bins; extract one of them again with --ranges of the other (skiptool features "
+                f"--counts --ranges {reference.where})"
+            )

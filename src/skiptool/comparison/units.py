@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from skiptool.comparison.activations import Activations, Settings
+from skiptool.comparison.activations import Activations, Settings, vectors_per_image
 from skiptool.errors import ArgumentError, MismatchError, suggestion
 
 if TYPE_CHECKING:
@@ -354,3 +354,35 @@ def _grid(known: Sequence[int] | None, vectors: int) -> tuple[int, int] | None:
         return int(known[0]), int(known[1])
     side = isqrt(vectors)
     return (side, side) if side * side == vectors else None
+
+
+def permutable_units(
+    sets: tuple[Activations, Activations], units: tuple[Units, Units], *, paired: bool
+) -> tuple[EqualDraw | None, tuple[str, ...]]:
+    """Return the units that can be permuted, and warnings about them.
+
+    Rows that hold fewer images than others are left out; None if counts allow no test.
+    """
+    if all(activations.count_layout(activations.layers[0]) is None for activations in sets):
+        return EqualDraw(*units), ()
+    for layer in (name for name in sets[0].layers if name in sets[1].layers):
+        vectors = [vectors_per_image(activations, layer) for activations in sets]
+        if vectors[0] != vectors[1]:
+            return None, (
+                f"no p-value: images of {vectors[0]} and {vectors[1]} vectors are compared, and no "
+                "equal draw can be made from counts (extract both with one --grid)",
+            )
+    draw = exchangeable_rows(*units, paired=paired)
+    if draw is None:
+        most = [1 if own.row_images is None else int(own.row_images.max()) for own in units]
+        return None, (
+            f"no p-value: counts are of {most[0]} and {most[1]} images together, and no equal draw "
+            "can be made from them (extract both with one --pool-images)",
+        )
+    rows = sum(len(own.order) for own in units)
+    left = rows - len(draw.reference.order) - len(draw.other.order)
+    if not left:
+        return draw, ()
+    return draw, (
+        f"the test leaves out {left} of {rows} blocks, as they hold fewer images than the others",
+    )

@@ -26,6 +26,8 @@ from skiptool.comparison.layer import Design
 from skiptool.comparison.pairs import (
     PRINTED,
     Pair,
+    check_bins,
+    counted_settings,
     layer_warnings,
     measure_pairs,
     result_columns,
@@ -33,7 +35,6 @@ from skiptool.comparison.pairs import (
     unshared_layers,
 )
 from skiptool.comparison.results import LayerResult
-from skiptool.comparison.stored_counts import check_bins, counted_settings
 from skiptool.errors import ArgumentError, FormatError, MismatchError, suggestion
 from skiptool.names import Kind, Metric, RangeRule, ShiftKind
 from skiptool.parallel import available_cores, dask_mapper, thread_map
