@@ -126,7 +126,7 @@ def unmatched_names(
     }
     present = {_key(name) for name in counts}
     unused = {
-        name: suggestion(quoted_name(name), [quoted_name(other) for other in counts if other])
+        name: suggestion(quote_name(name), [quote_name(other) for other in counts if other])
         for name in class_map.named
         if _key(name) not in present
     }
