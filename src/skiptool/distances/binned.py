@@ -424,8 +424,8 @@ def _add(counts: AnyArray, bins: Int64, pooled: AnyArray) -> None:
                 pooled[u, d, bins[d, k]] += counts[u, d, k]
 
 
-# Distances of resampled sets, by permutation and leaving one out, from the counts of their units (an
-# image, or all images of a subject): nothing is read or counted again.
+# Distances of resampled sets, by permutation and leaving one out, from the counts of their units
+# (an image, or all images of a subject): nothing is read or counted again.
 
 _STRETCH: Final = 256
 """Units summed at a time: with 100 bins of 16 bits they fill half of an L2 cache."""

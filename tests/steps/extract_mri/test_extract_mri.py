@@ -20,7 +20,7 @@ from skiptool.names import Split
 from skiptool.records import SILENT, Sample, Task
 from skiptool.sources.pictures.files import read_picture
 from skiptool.sources.volumes.manifest import Frame, VolumeRow
-from skiptool.sources.volumes.slices import rescaled
+from skiptool.sources.volumes.slices import rescale_slice
 from skiptool.steps.extract_mri import extract_mri as module
 from skiptool.steps.extract_mri.extract_mri import (
     SlicePlan,
@@ -500,7 +500,7 @@ def test_slices_are_scaled_laid_out_and_padded(rows: list[VolumeRow]) -> None:
     for place, sample in enumerate(samples):
         frame, number = (0, 3)[place // 3], place % 3
         slice_ = view.apply(whole[..., frame])[number]
-        scaled, low, high = rescaled(slice_)
+        scaled, low, high = rescale_slice(slice_)
         assert sample.image.dtype == np.float32
         assert sample.image.shape == (64, 64, 1)
         assert (sample.image[12:52, 12:52, 0] == scaled).all()
