@@ -553,8 +553,8 @@ BAD: dict[str, Case] = {
     ),
     "model of no lineage": (config(lineage=[]), PREDICT, 1, ("not made by skiptool",)),
     # tables
-    "table empty": (content("shift.parquet", b""), ("report", "shift.parquet"), 1, ("no Parquet",)),
-    "table CSV": (content("shift.parquet", HEAD), ("report", "shift.parquet"), 1, ("no Parquet",)),
+    "table empty": (content("shift.parquet", b""), ("report", "shift.parquet"), 1, ("a Parquet",)),
+    "table CSV": (content("shift.parquet", HEAD), ("report", "shift.parquet"), 1, ("a Parquet",)),
     "table a pipe": (pipe("shift.parquet"), ("report", "shift.parquet"), 1, ("shift.parquet",)),
     "table dangling": (dangling("shift.parquet"), ("report", "shift.parquet"), 1, ("no such",)),
     "table without a column": (

@@ -821,8 +821,8 @@ NAMES: dict[str, tuple[Make, tuple[int, ...], tuple[str, ...]]] = {
         for name in ("x" * 250, ESCAPE, MARKUP, "\u202egnp.exe", "a\nb", "-rf", "=1+1")
         for command in ("info", "predict", "features")
     },
-    "a picture above": (picture_elsewhere("../precious/keep.txt"), (1,), ("lie elsewhere",)),
-    "a picture in /": (picture_elsewhere("/etc/passwd"), (1,), ("lie elsewhere",)),
+    "a picture above": (picture_elsewhere("../precious/keep.txt"), (1,), ("outside this folder",)),
+    "a picture in /": (picture_elsewhere("/etc/passwd"), (1,), ("outside this folder",)),
     "a layer above": (layer_elsewhere, (1,), ("plain.zarr",)),
     "an output that is a link": (linked_output, (0, 4), ()),
     "a leftover that is a link": (linked_partial, (4,), ("is a link",)),
