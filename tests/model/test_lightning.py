@@ -27,7 +27,7 @@ from skiptool.model.lightning import (
     HistoryCallback,
     Logging,
     Segmenter,
-    _interrupts_raised,
+    _raise_interrupts,
     check_loggers,
     finish_loggers,
     run_trainer,
@@ -190,7 +190,7 @@ def test_early_ctrl_c_restores_the_handler(tmp_path: Path) -> None:
         history = HistoryCallback(task, [1], tmp_path / "last.ckpt")
 
     def leave() -> None:
-        with _interrupts_raised(history):
+        with _raise_interrupts(history):
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             history.interrupted = True
             raise SystemExit(1)

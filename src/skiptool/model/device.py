@@ -1,8 +1,8 @@
 """Device, precision and number of threads, and one-line errors for machine faults.
 
 torch reports lack of memory and dead loader processes as RuntimeErrors of many lines. Here they
-become one-line errors of memory and child processes, after which partial output is kept for
-resuming.
+become one-line subclasses of MemoryError and ChildProcessError, after which partial output is kept
+for resuming.
 
 Threads: torch computes with as many as there are idle cores. Threads that share a batch wait for
 each other at a hundred points of a network; if one of them waits for a core, all do. On a busy

@@ -12,6 +12,7 @@ import torch
 
 from skiptool.errors import ArgumentError, FormatError
 from skiptool.model.batches import (
+    BatchLoader,
     CachedReader,
     count_batches,
     training_batches,
@@ -240,27 +241,19 @@ def fit(
     segmenter = Segmenter(network, loss, training, len(architecture.classes))
 
     workers = usable_workers(workers, progress)
-    if not workers:  # each worker would have its own cache
-        train, validation = CachedReader(train), CachedReader(validation)
-    batches = training_batches(
-        train,
-        training.batch_size,
-        training.random_seed,
-        workers,
-        pin=on_gpu,
-        draws=draws,
-        ranks=ranks,
-        defer_augmentation=on_gpu,
+    train_loader, validation_loader = _loaders(
+        training, train, validation, draws, workers, on_gpu, ranks
     )
-    batches.warn = progress.warn
-    checks = validation_batches(validation, training.batch_size, workers, on_gpu, ranks)
-
+    train_loader.warn = progress.warn
     steps = count_steps(training, draws, len(validation), ranks)
     height, width = train.read(0)[1].shape
+    title = f"{architecture.folder} fold {training.fold}"
+    if training.repeat:
+        title += f" repeat {training.repeat}"
     purpose = f"batches of {training.batch_size} images of {height} x {width} px"
     with (
         explain_training_errors(device, purpose, workers),
-        progress.task(_title(architecture, training), sum(steps)) as task,
+        progress.task(title, sum(steps)) as task,
     ):
         history = HistoryCallback(
             task,
@@ -275,7 +268,15 @@ def fit(
             loggers = logging.open({"architecture": architecture.folder, **training.recorded()})
         try:
             run_trainer(
-                segmenter, batches, checks, history, device, precision, resume, ranks, loggers
+                segmenter,
+                train_loader,
+                validation_loader,
+                history,
+                device,
+                precision,
+                resume,
+                ranks,
+                loggers,
             )
         finally:
             finish_loggers(loggers)
@@ -306,9 +307,28 @@ def _check_data(
     check_batch(train, min(batch_size, *map(len, draws)) // ranks.world_size)
 
 
-def _title(architecture: Architecture, training: Training) -> str:
-    repeat = f" repeat {training.repeat}" if training.repeat else ""
-    return f"{architecture.folder} fold {training.fold}{repeat}"
+def _loaders(
+    training: Training,
+    train: SampleReader,
+    validation: SampleReader,
+    draws: Sequence[Sequence[int]],
+    workers: int,
+    on_gpu: bool,
+    ranks: Ranks,
+) -> tuple[BatchLoader, BatchLoader]:
+    if not workers:  # each worker would have its own cache
+        train, validation = CachedReader(train), CachedReader(validation)
+    train_loader = training_batches(
+        train,
+        training.batch_size,
+        training.random_seed,
+        workers,
+        pin=on_gpu,
+        draws=draws,
+        ranks=ranks,
+        defer_augmentation=on_gpu,
+    )
+    return train_loader, validation_batches(validation, training.batch_size, workers, on_gpu, ranks)
 
 
 def count_steps(

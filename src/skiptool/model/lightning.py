@@ -229,8 +229,8 @@ TRAINER_PRECISION: Final[dict[Precision, Literal["32-true", "bf16-mixed", "16-mi
 
 def run_trainer(
     segmenter: Segmenter,
-    batches: DataLoader[Any],
-    checks: DataLoader[Any],
+    train_loader: DataLoader[Any],
+    validation_loader: DataLoader[Any],
     history: HistoryCallback,
     device: str,
     precision: Precision,
@@ -245,8 +245,8 @@ def run_trainer(
 
     Parameters
     ----------
-    batches, checks : DataLoader
-        For training and validation; the sampler of ``batches`` has ``set_epoch``.
+    train_loader : DataLoader
+        Its sampler has ``set_epoch``.
     history : HistoryCallback
         Keeps the results, and names the checkpoint.
     resume : bool
@@ -254,7 +254,7 @@ def run_trainer(
     """
     target = torch.device(device)
     checkpoint = history.checkpoint if resume and history.checkpoint.exists() else None
-    sampler: Any = batches.sampler
+    sampler: Any = train_loader.sampler
     terminate = signal.getsignal(signal.SIGTERM)
 
     def restore_sigterm(*_: object) -> None:
@@ -268,7 +268,7 @@ def run_trainer(
         on_fit_start=lambda *_: sampler.set_epoch(history.epochs_done),
         on_train_start=restore_sigterm,
     )
-    with _lightning_silenced(), _random_state_restored(target), _interrupts_raised(history):
+    with _silence_lightning(), _preserve_random_state(target), _raise_interrupts(history):
         trainer = Trainer(
             accelerator=target.type,
             **_devices(target, ranks),
@@ -285,7 +285,9 @@ def run_trainer(
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
         )
-        trainer.fit(segmenter, batches, checks, ckpt_path=checkpoint, weights_only=True)
+        trainer.fit(
+            segmenter, train_loader, validation_loader, ckpt_path=checkpoint, weights_only=True
+        )
 
 
 def _devices(target: torch.device, ranks: Ranks) -> dict[str, Any]:
@@ -308,7 +310,7 @@ def _devices(target: torch.device, ranks: Ranks) -> dict[str, Any]:
 
 
 @contextmanager
-def _lightning_silenced() -> Iterator[None]:
+def _silence_lightning() -> Iterator[None]:
     """Suppress Lightning's warnings, and its log below errors."""
     logs = [logging.getLogger(name) for name in LIGHTNING_LOGS]
     levels = [log.level for log in logs]
@@ -325,7 +327,7 @@ def _lightning_silenced() -> Iterator[None]:
 
 
 @contextmanager
-def _random_state_restored(device: torch.device) -> Iterator[None]:
+def _preserve_random_state(device: torch.device) -> Iterator[None]:
     """Restore torch's random state, and its choice of deterministic algorithms, afterwards."""
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
@@ -337,7 +339,7 @@ def _random_state_restored(device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
-def _interrupts_raised(history: HistoryCallback) -> Iterator[None]:
+def _raise_interrupts(history: HistoryCallback) -> Iterator[None]:
     """Turn Lightning's exit after an interrupt into KeyboardInterrupt, and restore SIGINT."""
     handler = signal.getsignal(signal.SIGINT)
     try:
