@@ -66,7 +66,7 @@ def test_reads_a_bounded_number_of_items_ahead(workers: int) -> None:
     results.close()
 
 
-def test_uses_its_threads_at_once() -> None:
+def test_threads_run_concurrently() -> None:
     meeting = threading.Barrier(3, timeout=20)
 
     def meet(item: int) -> str:
@@ -77,13 +77,13 @@ def test_uses_its_threads_at_once() -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_one_worker_is_the_caller_itself(workers: int) -> None:
+def test_one_worker_is_the_calling_thread(workers: int) -> None:
     threads = set(ordered_map(lambda _: threading.get_ident(), range(3), workers))
     assert threads == {threading.get_ident()}
 
 
 @WORKERS
-def test_exceptions_come_in_place_of_their_result(workers: int) -> None:
+def test_exceptions_replace_their_result(workers: int) -> None:
     results = ordered_map(lambda item: 1 // (3 - item), range(100), workers)
     assert [next(results) for _ in range(3)] == [0, 0, 1]
     with pytest.raises(ZeroDivisionError):
@@ -92,7 +92,7 @@ def test_exceptions_come_in_place_of_their_result(workers: int) -> None:
 
 
 @WORKERS
-def test_exceptions_of_the_items_come_through(workers: int) -> None:
+def test_exceptions_of_the_items_are_raised(workers: int) -> None:
     def broken() -> Iterator[int]:
         yield 1
         raise OSError("unreadable")
@@ -102,7 +102,7 @@ def test_exceptions_of_the_items_come_through(workers: int) -> None:
 
 
 @pytest.mark.parametrize("ending", [GeneratorExit, KeyboardInterrupt, RuntimeError])
-def test_giving_up_cancels_what_waits_and_ends_the_threads(ending: type[BaseException]) -> None:
+def test_abandoned_iteration_cancels_calls_and_ends_threads(ending: type[BaseException]) -> None:
     started: list[int] = []
     before = threading.active_count()
 
@@ -125,7 +125,7 @@ def test_giving_up_cancels_what_waits_and_ends_the_threads(ending: type[BaseExce
     assert len(started) == count
 
 
-def test_nothing_starts_before_the_first_result_is_asked_for() -> None:
+def test_nothing_starts_before_the_first_result_is_requested() -> None:
     before = threading.active_count()
     ordered_map(pytest.fail, ["called"], workers=2)
     assert threading.active_count() == before
@@ -141,7 +141,7 @@ def test_available_cores_are_those_of_this_process(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_threads_need_no_merging(workers: int) -> None:
+def test_thread_map_does_not_merge(workers: int) -> None:
     assert list(thread_map(abs, [-1, -2], pytest.fail, workers=workers)) == [1, 2]
 
 
@@ -158,47 +158,49 @@ def cluster() -> Iterator[Mapper]:
 
 @pytest.mark.parametrize("length", [0, 1, 9, 40])
 @pytest.mark.parametrize("merge", [None, together])
-def test_a_cluster_gives_what_threads_give(
+def test_cluster_gives_the_results_of_threads(
     length: int, merge: Callable[..., Any] | None, cluster: Mapper
 ) -> None:
-    found = [value for part in cluster(squared, range(length), merge) for value in part]
-    assert found == [item * item for item in range(length)]
+    result = [value for part in cluster(squared, range(length), merge) for value in part]
+    assert result == [item * item for item in range(length)]
 
 
-def test_a_cluster_works_in_other_processes(cluster: Mapper) -> None:
+def test_cluster_uses_other_processes(cluster: Mapper) -> None:
     workers = set(cluster(process, range(20)))
     assert len(workers) == 2
     assert os.getpid() not in workers
 
 
-def test_exceptions_travel_from_a_cluster(cluster: Mapper) -> None:
+def test_exceptions_of_a_cluster_are_raised(cluster: Mapper) -> None:
     results = cluster(divided, range(9))
     assert [next(results) for _ in range(5)] == [12, 15, 20, 30, 60]
     with pytest.raises(ZeroDivisionError):
         next(results)
 
 
-ITSELF = (Metric.WASSERSTEIN_EXACT, *LAYERWISE)
+LOCAL_METRICS = (Metric.WASSERSTEIN_EXACT, *LAYERWISE)
 """Metrics that read in the main process."""
 
-SPREAD = tuple(metric for metric in Metric if metric not in ITSELF)
+DISTRIBUTED_METRICS = tuple(metric for metric in Metric if metric not in LOCAL_METRICS)
 """Metrics whose reading is entirely distributed."""
 
-SETTINGS = Settings(metrics=SPREAD, bins=(10, 20), permutations=19, workers=2, group="subject")
+SETTINGS = Settings(
+    metrics=DISTRIBUTED_METRICS, bins=(10, 20), permutations=19, workers=2, group="subject"
+)
 IMAGES = (50, 41)
 
 
-def sets(kind: Callable[..., Noted] = Noted, **how: Any) -> list[Noted]:  # noqa: ANN401
+def sets(kind: Callable[..., Noted] = Noted, **options: Any) -> list[Noted]:  # noqa: ANN401
     made = []
     for seed, images in enumerate(IMAGES):
         subjects = [f"s{number // 3}" for number in range(images)]
         arrays, ids = activations(images, seed), numbered(images)
-        made.append(kind(arrays, f"x{seed}", chunk=2, id=ids, subject=subjects, **how))
+        made.append(kind(arrays, f"x{seed}", chunk=2, id=ids, subject=subjects, **options))
     return made
 
 
-def assert_equal(found: list[list[LayerResult]], known: list[list[LayerResult]]) -> None:
-    for one, other in zip(found[0], known[0], strict=True):
+def assert_equal(result: list[list[LayerResult]], expected: list[list[LayerResult]]) -> None:
+    for one, other in zip(result[0], expected[0], strict=True):
         assert (one.layer, one.metric, one.bins, one.mean) == (
             other.layer,
             other.metric,
@@ -211,18 +213,18 @@ def assert_equal(found: list[list[LayerResult]], known: list[list[LayerResult]])
 
 
 @pytest.mark.long
-def test_a_worker_that_dies_changes_nothing(cluster: Mapper, tmp_path: Path) -> None:
+def test_killed_worker_does_not_change_results(cluster: Mapper, tmp_path: Path) -> None:
     pair = sets()
-    _, known = measure_pairs(pair, [(0, 1)], SETTINGS, partial(thread_map, workers=2))
+    _, expected = measure_pairs(pair, [(0, 1)], SETTINGS, partial(thread_map, workers=2))
     deadly = sets(partial(Deadly, tmp_path / "died"))
-    _, found = measure_pairs(deadly, [(0, 1)], SETTINGS, cluster, keep=False)
+    _, result = measure_pairs(deadly, [(0, 1)], SETTINGS, cluster, keep=False)
     assert (tmp_path / "died").exists()
     assert deadly[0].reads == []  # everything was read elsewhere
-    assert_equal(found, known)
+    assert_equal(result, expected)
 
 
 @pytest.mark.long
-def test_damage_is_one_line_from_a_cluster_too(cluster: Mapper) -> None:
+def test_damaged_data_is_one_line_from_a_cluster(cluster: Mapper) -> None:
     pair = sets()
     pair[1].arrays["dec0"][30, 1, 2] = np.nan
     lows, highs = np.zeros((IMAGES[1], 2)), np.full((IMAGES[1], 2), 9.0)
@@ -233,7 +235,7 @@ def test_damage_is_one_line_from_a_cluster_too(cluster: Mapper) -> None:
 
 
 @pytest.mark.long
-def test_shift_table_of_a_cluster_is_equal_to_the_bit(tmp_path: Path) -> None:
+def test_shift_table_of_a_cluster_is_bit_equal(tmp_path: Path) -> None:
     pytest.importorskip("distributed", reason="needs Dask (extra dask)")
     stores = [
         written(tmp_path / f"{seed}.zarr", activations(images, seed))
@@ -249,7 +251,7 @@ def test_shift_table_of_a_cluster_is_equal_to_the_bit(tmp_path: Path) -> None:
     assert tables[0].num_rows > 100
 
 
-def test_dask_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_dask_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> None:
         raise ImportError(name)
 
@@ -266,7 +268,7 @@ def silent() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nowhere", "http://x", "", "silent"])
-def test_a_scheduler_that_does_not_answer_is_one_line(
+def test_silent_scheduler_is_one_line(
     address: str, silent: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("distributed", reason="needs Dask (extra dask)")
@@ -278,7 +280,7 @@ def test_a_scheduler_that_does_not_answer_is_one_line(
     assert time.monotonic() - begun < 8
 
 
-def group(folder: Path, text: str) -> None:
+def join_groups(folder: Path, text: str) -> None:
     """Put this process into control groups, version 1 or 2, below a fake root."""
     path = folder / "proc/self/cgroup"
     path.parent.mkdir(parents=True)
@@ -286,14 +288,14 @@ def group(folder: Path, text: str) -> None:
 
 
 def limit(folder: Path, group: str, **files: str) -> None:
-    place = folder / "sys/fs/cgroup" / group
-    place.mkdir(parents=True, exist_ok=True)
+    directory = folder / "sys/fs/cgroup" / group
+    directory.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
-        (place / name.replace("__", ".")).write_text(text + "\n")
+        (directory / name.replace("__", ".")).write_text(text + "\n")
 
 
-def test_a_quota_of_version_2_is_the_least_of_all_groups_above(tmp_path: Path) -> None:
-    group(tmp_path, "0::/user/job 7\n")
+def test_cgroup_v2_quota_is_the_lowest_of_all_ancestors(tmp_path: Path) -> None:
+    join_groups(tmp_path, "0::/user/job 7\n")
     assert parallel._quota(tmp_path) == math.inf
     limit(tmp_path, "user/job 7", cpu__max="max 100000")
     assert parallel._quota(tmp_path) == math.inf
@@ -303,18 +305,18 @@ def test_a_quota_of_version_2_is_the_least_of_all_groups_above(tmp_path: Path) -
     assert parallel._quota(tmp_path) == 0.5
 
 
-def test_a_quota_of_a_container_stands_at_the_top(tmp_path: Path) -> None:
-    group(tmp_path, "0::/\n")
+def test_cgroup_v2_quota_of_a_container_is_that_of_the_root(tmp_path: Path) -> None:
+    join_groups(tmp_path, "0::/\n")
     limit(tmp_path, "", cpu__max="400000 100000")
     assert parallel._quota(tmp_path) == 4.0
     other = tmp_path / "outside"
-    group(other, "0::/../../docker/abc\n")  # seen from another namespace
+    join_groups(other, "0::/../../docker/abc\n")  # seen from another namespace
     limit(other, "", cpu__max="200000 100000")
     assert parallel._quota(other) == 2.0
 
 
-def test_a_quota_of_version_1(tmp_path: Path) -> None:
-    group(tmp_path, "9:name=systemd:/\n4:cpu,cpuacct:/docker/abc\n1:cpuset:/\n")
+def test_cgroup_v1_quota_is_read(tmp_path: Path) -> None:
+    join_groups(tmp_path, "9:name=systemd:/\n4:cpu,cpuacct:/docker/abc\n1:cpuset:/\n")
     assert parallel._quota(tmp_path) == math.inf
     limit(tmp_path, "cpu,cpuacct/docker/abc", cpu__cfs_quota_us="-1", cpu__cfs_period_us="100000")
     assert parallel._quota(tmp_path) == math.inf
@@ -323,20 +325,20 @@ def test_a_quota_of_version_1(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "x", "max", "1 2 3", "a b", "100 0"])
-def test_what_says_nothing_is_no_limit(tmp_path: Path, text: str) -> None:
-    group(tmp_path, "0::/a\nnonsense\n")
+def test_unreadable_quota_is_no_limit(tmp_path: Path, text: str) -> None:
+    join_groups(tmp_path, "0::/a\nnonsense\n")
     limit(tmp_path, "a", cpu__max=text)
     assert parallel._quota(tmp_path) == math.inf
 
 
-def test_a_part_of_a_core_is_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fractional_cores_are_rounded_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     for quota, expected in ((math.inf, 8), (0.5, 1), (1.0, 1), (1.5, 2), (40.0, 8)):
         monkeypatch.setattr(parallel, "_quota", lambda _, quota=quota: quota)
         assert available_cores() == expected
 
 
-def test_idle_ticks_are_those_of_the_cores_that_may_be_used(
+def test_idle_cores_counts_only_usable_cores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cores 1 and 2 of 4: the first idle for 75 ticks of 100, the other for all."""
@@ -366,8 +368,8 @@ def _turn(seconds: float) -> None:
 
 @pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="not Linux")
-def test_a_busy_process_takes_a_core_away() -> None:
-    """Measured on one core, which another process keeps busy."""
+def test_busy_process_reduces_idle_cores() -> None:
+    """LayerResult on one core, which another process keeps busy."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(before)})
     try:

@@ -1,4 +1,4 @@
-"""Parallel mapping over the cores of this process or over a Dask cluster, and core counts."""
+"""Parallel mapping over threads or a Dask cluster, and counts of available and idle cores."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar
 from skiptool.errors import ArgumentError
 
 STAT: Final = Path("/proc/stat")
+"""Linux's counters of processor time."""
 
 
 def available_cores() -> int:
@@ -34,45 +35,50 @@ def available_cores() -> int:
 def idle_cores(seconds: float = 0.5) -> float:
     """Measure for some seconds how many of the available cores are idle.
 
-    Between 0 and `available_cores`; the latter where the system does not report it.
+    Returns `available_cores` where the system does not report it.
     """
-    cores = available_cores()
+    cores = float(available_cores())
     before = _ticks()
     time.sleep(seconds)
-    shares = [
-        (idle - before[core][0]) / (whole - before[core][1])
-        for core, (idle, whole) in _ticks().items()
-        if core in before and whole > before[core][1]
-    ]
-    return min(float(cores), sum(shares)) if shares else float(cores)
+    idle_shares = []
+    for core, (idle, total) in _ticks().items():
+        idle_before, total_before = before.get(core, (idle, total))
+        if total > total_before:
+            idle_shares.append((idle - idle_before) / (total - total_before))
+    return min(cores, sum(idle_shares)) if idle_shares else cores
 
 
 def _ticks() -> dict[int, tuple[int, int]]:
     """Return idle ticks and total ticks of each core this process may use."""
-    cores: dict[int, tuple[int, int]] = {}
+    ticks: dict[int, tuple[int, int]] = {}
     try:
-        mine = os.sched_getaffinity(0)
+        usable = os.sched_getaffinity(0)
         lines = STAT.read_text().splitlines()
     except (OSError, AttributeError):  # not Linux
-        return cores
+        return ticks
     for line in lines:
-        name, *words = line.split()
-        number = name.removeprefix("cpu")
-        if number.isdecimal() and int(number) in mine:
-            ticks = list(map(int, words[:8]))  # user time includes guest time
-            cores[int(number)] = ticks[3] + ticks[4], sum(ticks)
-    return cores
+        name, *columns = line.split()
+        core = name.removeprefix("cpu")
+        if core.isdecimal() and int(core) in usable:
+            # user, nice, system, idle, iowait, irq, softirq, steal; user includes guest time
+            counters = [int(column) for column in columns[:8]]
+            ticks[int(core)] = counters[3] + counters[4], sum(counters)
+    return ticks
 
 
 def _quota(root: Path) -> float:
-    """Return the cores allowed by control groups, or infinity; ``/proc`` is below ``root``."""
+    """Return the number of cores that control groups allow, or infinity.
+
+    ``/proc`` and ``/sys`` are below ``root``.
+    """
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
         return math.inf
     cores = math.inf
     for line in lines:
-        _, controllers, path = (*line.split(":", 2), "", "")[:3]
+        _, _, entry = line.partition(":")
+        controllers, _, path = entry.partition(":")
         if controllers == "":
             top, read_limit = root / "sys/fs/cgroup", _limit_v2
         elif "cpu" in controllers.split(","):
@@ -80,9 +86,9 @@ def _quota(root: Path) -> float:
         else:
             continue
         # The limits of all ancestors apply; in a container its own group is the root.
-        inner = [part for part in path.split("/") if part not in ("", "..")]
-        for depth in range(len(inner) + 1):
-            cores = min(cores, read_limit(top.joinpath(*inner[:depth])))
+        parts = [part for part in path.split("/") if part not in ("", "..")]
+        for depth in range(len(parts) + 1):
+            cores = min(cores, read_limit(top.joinpath(*parts[:depth])))
     return cores
 
 
@@ -96,9 +102,8 @@ def _limit_v2(group: Path) -> float:
 
 def _limit_v1(group: Path) -> float:
     try:
-        quota, period = (
-            int((group / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period")
-        )
+        quota = int((group / "cpu.cfs_quota_us").read_text())
+        period = int((group / "cpu.cfs_period_us").read_text())
         return math.inf if quota <= 0 else quota / period
     except (OSError, ValueError, ZeroDivisionError):
         return math.inf
@@ -117,8 +122,8 @@ def ordered_map(function: Callable[[T], R], items: Iterable[T], workers: int) ->
     Parameters
     ----------
     function : callable
-        Called from several threads at once: it should release the GIL most of the time, as NumPy,
-        torch and image decoders do, and must not change shared state.
+        Called from several threads at once: it should release the GIL most of the time, like
+        NumPy, torch and image decoders, and must not change shared state.
     items : iterable
         Read in the calling thread, at most ``2 * workers`` ahead of the results.
     workers : int
@@ -152,31 +157,31 @@ def thread_map(
     *,
     workers: int,
 ) -> Iterator[R]:
-    """Map over threads as :func:`ordered_map`; ``merge`` is unused within a process."""
+    """Map over threads like `ordered_map`; ``merge`` is only needed on a cluster."""
     return ordered_map(function, items, workers)
 
 
 FAN_IN = 8
-"""Number of results merged by one cluster task."""
+"""Number of results that one task of a cluster merges."""
 
 CONNECT_SECONDS = 10
-"""Timeout for an answer of the scheduler."""
+"""Time allowed for the scheduler to answer."""
 
 
 @contextmanager
 def dask_mapper(
     address: str, *, workers: int | None = None
 ) -> Iterator[Callable[..., Iterator[Any]]]:
-    """Connect to a Dask cluster and yield a mapper like :func:`thread_map` that works there.
+    """Connect to a Dask cluster and yield a mapper like `thread_map` that works there.
 
-    Functions and items must be picklable. Results that can be merged are merged on the workers,
-    eight neighbours at a time, before transfer; they come in the order of the items, equal to
-    those of :func:`thread_map`. Results lost with a worker are recomputed by another.
+    Functions and items must be picklable. Given ``merge``, the workers merge eight neighbouring
+    results at a time before transfer. Results come in the order of the items, equal to those of
+    `thread_map`; if lost with a worker, another recomputes them.
 
     Parameters
     ----------
     address : str
-        Of a scheduler (``tcp://host:8786``), or ``local`` for processes on this machine.
+        Address of a scheduler (``tcp://host:8786``), or ``local`` for processes on this machine.
     workers : int, optional
         Number of processes for ``local``; by default one per core that Dask finds.
 
@@ -200,7 +205,7 @@ def dask_mapper(
                 f"--dask {address}: no scheduler answers ({reason}); give its address, such as "
                 "tcp://host:8786, or local"
             ) from error
-        yield lambda function, items, merge=None: _on_cluster(client, function, items, merge)
+        yield lambda function, items, merge=None: _map_on_cluster(client, function, items, merge)
 
 
 @contextmanager
@@ -215,12 +220,12 @@ def _connected(dask: Any, address: str, workers: int | None) -> Iterator[Any]:  
                 scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # any free port
             )
             address = stack.enter_context(cluster).scheduler_address
-        _check_answer(dask, address)
+        _check_scheduler(dask, address)
         yield stack.enter_context(dask.Client(address, timeout=CONNECT_SECONDS))
 
 
-def _check_answer(dask: Any, address: str) -> None:  # noqa: ANN401 - Dask has no types
-    """Shake hands first: Dask's client waits forever if another kind of server listens."""
+def _check_scheduler(dask: Any, address: str) -> None:  # noqa: ANN401 - Dask has no types
+    """Shake hands first, as Dask's client waits forever if another kind of server listens."""
 
     async def greet() -> None:
         comm = await wait_for(dask.comm.connect(address, CONNECT_SECONDS), CONNECT_SECONDS)
@@ -230,7 +235,7 @@ def _check_answer(dask: Any, address: str) -> None:  # noqa: ANN401 - Dask has n
         pool.submit(run, greet()).result()
 
 
-def _on_cluster(
+def _map_on_cluster(
     client: Any,  # noqa: ANN401
     function: Callable[[Any], R],
     items: Iterable[Any],
@@ -241,5 +246,5 @@ def _on_cluster(
         groups = [futures[i : i + FAN_IN] for i in range(0, len(futures), FAN_IN)]
         futures = [client.submit(merge, group, pure=False) for group in groups]
     while futures:
-        # Released one by one, so that the cluster can free results that have arrived.
+        # Remove each future, so that the cluster can free results that have arrived.
         yield futures.pop(0).result()

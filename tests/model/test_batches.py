@@ -29,7 +29,7 @@ from skiptool.model.batches import (
     validation_batches,
 )
 from skiptool.model.device import explain_training_errors
-from skiptool.model.distributed import ALONE, Ranks
+from skiptool.model.distributed import SINGLE_PROCESS, Ranks
 from skiptool.records import SILENT
 
 if TYPE_CHECKING:
@@ -49,21 +49,21 @@ def same(left: list[Any], right: list[Any]) -> bool:
     )
 
 
-def test_uint8_is_divided_by_255_and_nothing_else() -> None:
+def test_uint8_is_divided_by_255() -> None:
     images = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16, 1).expand(2, 16, 16, 3)
-    found = to_network_input(images)
-    assert found.shape == (2, 3, 16, 16)
+    result = to_network_input(images)
+    assert result.shape == (2, 3, 16, 16)
     expected = np.arange(256, dtype=np.float32) / np.float32(255)
-    np.testing.assert_array_equal(found[1, 2].reshape(-1).numpy(), expected)
-    assert found.is_contiguous(memory_format=torch.channels_last)
+    np.testing.assert_array_equal(result[1, 2].reshape(-1).numpy(), expected)
+    assert result.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_floats_stay() -> None:
+def test_floats_are_unchanged() -> None:
     images = torch.rand(2, 5, 4, 1)
     assert torch.equal(to_network_input(images), images.permute(0, 3, 1, 2))
 
 
-def test_an_epoch_holds_every_sample_once_in_a_new_order(readers: ModuleType) -> None:
+def test_epoch_contains_each_sample_once_in_a_new_order(readers: ModuleType) -> None:
     loader = training_batches(readers.Squares(20), 8, seed=0)
     orders = []
     for number in range(3):
@@ -75,8 +75,8 @@ def test_an_epoch_holds_every_sample_once_in_a_new_order(readers: ModuleType) ->
     assert orders[0] != orders[1] != orders[2] != orders[0]
 
 
-def test_each_epoch_takes_the_next_draw(readers: ModuleType) -> None:
-    """Draws need not be contiguous or of equal size; 9 images leave one over."""
+def test_each_epoch_uses_the_next_draw(readers: ModuleType) -> None:
+    """Draws may be scattered and of different sizes; of 9 images the last batch has one."""
     draws = [[1, 3, 5, 7, 9, 11, 13, 15, 17], [0, 2, 4, 6], [8, 10, 12, 14, 16]]
     loader = training_batches(readers.Squares(18, size=32), 4, seed=2, draws=draws)
     counts = count_batches(draws, 4, epochs=7)
@@ -93,7 +93,7 @@ def test_each_epoch_takes_the_next_draw(readers: ModuleType) -> None:
     assert orders[1] != orders[4]
 
 
-def test_one_draw_is_all_samples(readers: ModuleType) -> None:
+def test_default_draw_contains_all_samples(readers: ModuleType) -> None:
     reader = readers.Squares(9, size=32)
     plain = training_batches(reader, 4, seed=1)
     drawn = training_batches(reader, 4, seed=1, draws=[list(range(9))])
@@ -110,7 +110,7 @@ def test_epochs_are_reproducible_and_differ(readers: ModuleType) -> None:
     assert not same(first, epoch(training_batches(readers.Squares(9), 4, seed=2), 0))
 
 
-def test_each_epoch_changes_a_sample_in_its_own_way(readers: ModuleType) -> None:
+def test_augmentation_of_a_sample_depends_on_the_epoch(readers: ModuleType) -> None:
     samples = training_batches(readers.Squares(6), 2, seed=0).dataset
     for index in range(6):
         seen = {samples[number, index][0].tobytes() for number in range(6)}
@@ -119,7 +119,7 @@ def test_each_epoch_changes_a_sample_in_its_own_way(readers: ModuleType) -> None
         assert again.tobytes() == samples[2, index][0].tobytes()
 
 
-def test_loading_leaves_the_random_state_alone(readers: ModuleType) -> None:
+def test_loading_keeps_the_global_random_state(readers: ModuleType) -> None:
     before = torch.get_rng_state()
     epoch(training_batches(readers.Squares(4), 2, seed=1), 0)
     assert torch.equal(torch.get_rng_state(), before)
@@ -129,7 +129,7 @@ def test_loading_leaves_the_random_state_alone(readers: ModuleType) -> None:
     ("count", "batch_size", "expected"),
     [(17, 8, [8, 8]), (18, 8, [8, 8, 2]), (3, 8, [3]), (1, 8, [1]), (3, 1, [1, 1, 1])],
 )
-def test_a_last_batch_of_one_is_left_out(
+def test_last_batch_of_one_is_dropped(
     readers: ModuleType, count: int, batch_size: int, expected: list[int]
 ) -> None:
     loader = training_batches(readers.Squares(count, size=32), batch_size, seed=0)
@@ -137,7 +137,7 @@ def test_a_last_batch_of_one_is_left_out(
     assert count_batches([range(count)], batch_size, 1) == [len(expected)]
 
 
-def test_validation_is_all_in_order_and_unchanged(readers: ModuleType) -> None:
+def test_validation_reads_all_samples_in_order_and_unchanged(readers: ModuleType) -> None:
     reader = readers.Squares(9)
     batches = list(validation_batches(reader, 4))
     assert [len(masks) for _, masks in batches] == [4, 4, 1]
@@ -149,32 +149,32 @@ def test_validation_is_all_in_order_and_unchanged(readers: ModuleType) -> None:
         assert images.dtype == masks.dtype == torch.uint8
 
 
-def test_an_unreadable_sample_comes_as_its_error(readers: ModuleType) -> None:
-    found = list(validation_batches(readers.Squares(4, broken=3), 2))
-    assert isinstance(found[1], FormatError)
-    assert str(found[1]) == "squares: sample 3 is damaged"
+def test_unreadable_sample_is_returned_as_its_error(readers: ModuleType) -> None:
+    result = list(validation_batches(readers.Squares(4, broken=3), 2))
+    assert isinstance(result[1], FormatError)
+    assert str(result[1]) == "squares: sample 3 is damaged"
 
 
 @pytest.mark.long
-def test_workers_change_nothing(readers: ModuleType) -> None:
-    """Two epochs, as persistent workers must learn of the second; errors stay one line."""
+def test_workers_do_not_change_batches(readers: ModuleType) -> None:
+    """Two epochs, as persistent workers have to receive the second one."""
     draws = [range(12), range(5, 13)]
     plain, spawned = (
         training_batches(readers.Squares(13, broken=7), 4, seed=3, workers=workers, draws=draws)
         for workers in (0, 2)
     )
     for number in (0, 1):
-        expected, found = epoch(plain, number), epoch(spawned, number)
+        expected, result = epoch(plain, number), epoch(spawned, number)
         errors = [batch for batch in expected if isinstance(batch, FormatError)]
         assert [str(error) for error in errors] == ["squares: sample 7 is damaged"]
-        place = expected.index(errors[0])
-        assert str(found.pop(place)) == str(expected.pop(place))
-        assert same(expected, found)
+        position = expected.index(errors[0])
+        assert str(result.pop(position)) == str(expected.pop(position))
+        assert same(expected, result)
     spawned._iterator._shutdown_workers()
 
 
 @pytest.mark.parametrize("kind", ["Squares", "Grey"])
-def test_augmenting_later_is_augmenting_in_the_loader(kind: str, readers: ModuleType) -> None:
+def test_deferred_augmentation_gives_the_same_batches(kind: str, readers: ModuleType) -> None:
     reader = getattr(readers, kind)(24)
     at_once = epoch(training_batches(reader, 8, seed=3), 5)
     later = epoch(training_batches(reader, 8, seed=3, defer_augmentation=True), 5)
@@ -192,7 +192,7 @@ def test_processes_share_each_batch(
         loader.sampler.set_epoch(2)
         return list(loader.batch_sampler)
 
-    whole = keys(ALONE)
+    whole = keys(SINGLE_PROCESS)
     parts = [keys(Ranks(rank, size)) for rank in range(size)]
     assert {len(part) for part in parts} == {len(part) for part in parts[:1]}
     count = count_batches([range(samples)], batch, 1, Ranks(0, size))
@@ -214,7 +214,7 @@ def test_processes_validate_each_sample_once(readers: ModuleType) -> None:
     assert [len(batch[0]) for batch in loaders[0]] == [2, 2]
 
 
-class CountLayout(readers.Squares):
+class Counted(readers.Squares):
     """Squares that record how often each is read."""
 
     def __init__(self, count: int, broken: int = -1) -> None:
@@ -226,56 +226,56 @@ class CountLayout(readers.Squares):
         return super().read(index)
 
 
-def test_is_read_once_and_stays_the_same() -> None:
-    reader = CountLayout(5)
-    recalled = CachedReader(reader)
-    assert len(recalled) == 5
+def test_cached_sample_is_read_once_and_unchanged() -> None:
+    reader = Counted(5)
+    cached = CachedReader(reader)
+    assert len(cached) == 5
     for index in (3, 1, 3, 1, 3):
-        for found, stored in zip(recalled.read(index), readers.Squares(5).read(index), strict=True):
-            np.testing.assert_array_equal(found, stored)
+        for result, stored in zip(cached.read(index), readers.Squares(5).read(index), strict=True):
+            np.testing.assert_array_equal(result, stored)
     assert reader.reads == [0, 1, 0, 1, 0]
 
 
-def test_what_exceeds_the_limit_is_read_each_time() -> None:
-    reader = CountLayout(3)
+def test_samples_beyond_the_limit_are_read_each_time() -> None:
+    reader = Counted(3)
     size = sum(part.nbytes for part in reader.read(0))
     reader.reads = [0] * 3
-    recalled = CachedReader(reader, most=2 * size)
+    cached = CachedReader(reader, max_bytes=2 * size)
     for _ in range(2):
         for index in range(3):
-            recalled.read(index)
+            cached.read(index)
     assert reader.reads == [1, 1, 2]
 
 
-def test_what_is_kept_cannot_be_written_into() -> None:
+def test_cached_sample_is_read_only() -> None:
     image, mask = CachedReader(readers.Squares(1)).read(0)
     for part in (image, mask):
         with pytest.raises(ValueError, match="read-only"):
             part[...] = 0
 
 
-def test_a_sample_that_cannot_be_read_is_tried_anew() -> None:
-    reader = CountLayout(2, broken=1)
-    recalled = CachedReader(reader)
+def test_unreadable_sample_is_not_cached() -> None:
+    reader = Counted(2, broken=1)
+    cached = CachedReader(reader)
     for _ in range(2):
         with pytest.raises(FormatError, match="sample 1 is damaged"):
-            recalled.read(1)
+            cached.read(1)
     assert reader.reads == [0, 2]
 
 
-def test_every_place_has_its_own_seed() -> None:
+def test_seeds_of_streams_and_numbers_differ() -> None:
     seeds = [
         torch_seed(stream, a, b) for stream in RandomStream for a in range(6) for b in range(6)
     ]
     assert len(set(seeds)) == len(seeds)
 
 
-def test_the_same_place_gives_the_same_numbers() -> None:
+def test_generator_is_reproducible() -> None:
     first = generator(RandomStream.AUGMENT, 1, 2, 3).random(4)
     np.testing.assert_array_equal(first, generator(RandomStream.AUGMENT, 1, 2, 3).random(4))
 
 
-def test_seeded_gives_the_old_state_back_even_after_an_error() -> None:
+def test_seeded_restores_the_state_after_an_error() -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
@@ -288,7 +288,7 @@ def test_seeded_gives_the_old_state_back_even_after_an_error() -> None:
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_seeded_draws_do_not_depend_on_what_came_before() -> None:
+def test_seeded_draws_do_not_depend_on_the_state_before() -> None:
     draws = []
     for state in (0, 1):
         torch.manual_seed(state)
@@ -297,7 +297,7 @@ def test_seeded_draws_do_not_depend_on_what_came_before() -> None:
     assert torch.equal(*draws)
 
 
-class Heard:
+class RecordedWarnings:
     """Progress that records warnings."""
 
     def __init__(self) -> None:
@@ -305,45 +305,40 @@ class Heard:
         self.task, self.warn = SILENT.task, self.lines.append
 
 
-def epoch_of_handing(loader: BatchLoader, number: int) -> list[Any]:
-    loader.sampler.set_epoch(number)  # type: ignore[union-attr]
-    return list(loader)
-
-
 @pytest.mark.long
-def test_without_room_in_shared_memory_batches_come_through_pipes(readers: ModuleType) -> None:
+def test_batches_use_pipes_if_shared_memory_is_full(readers: ModuleType) -> None:
     """A file size limit simulates a small /dev/shm: allocation fails in the same way."""
     reader, lines = readers.Squares(12, size=128), []
-    expected = epoch_of_handing(training_batches(reader, 4, seed=3), 0)
+    expected = epoch(training_batches(reader, 4, seed=3), 0)
     with files_below(1 << 16):
         loader = training_batches(reader, 4, seed=3, workers=2)
         loader.warn = lines.append
-        found = epoch_of_handing(loader, 0)
-    assert len(found) == len(expected) == 3
-    for ours, theirs in zip(found, expected, strict=True):
+        result = epoch(loader, 0)
+    assert len(result) == len(expected) == 3
+    for ours, theirs in zip(result, expected, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
     assert lines == [PIPE_WARNING]
     assert "--shm-size" in PIPE_WARNING
     assert "--workers" in PIPE_WARNING
-    assert len(epoch_of_handing(loader, 1)) == 3  # running workers keep their limit
+    assert len(epoch(loader, 1)) == 3  # running workers keep their limit
     assert lines == [PIPE_WARNING]
     loader._iterator._shutdown_workers()  # type: ignore[union-attr]
 
 
 @pytest.mark.slow
-def test_with_room_nothing_is_said(readers: ModuleType) -> None:
+def test_batches_use_shared_memory_without_warning(readers: ModuleType) -> None:
     lines: list[str] = []
     loader = training_batches(readers.Squares(8), 4, seed=3, workers=1)
     loader.warn = lines.append
-    assert all(batch[0].is_shared() for batch in epoch_of_handing(loader, 0))
+    assert all(batch[0].is_shared() for batch in epoch(loader, 0))
     assert lines == []
     loader._iterator._shutdown_workers()  # type: ignore[union-attr]
 
 
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_batch_that_cannot_be_handed_over_is_heard(readers: ModuleType) -> None:
-    """Otherwise the training process would wait forever; here until the timeout."""
+def test_unsent_batch_raises_worker_error(readers: ModuleType) -> None:
+    """Otherwise the training process would wait forever, and this test until the timeout."""
     loader = BatchLoader(
         range(4),  # type: ignore[arg-type]
         num_workers=1,
@@ -352,8 +347,10 @@ def test_a_batch_that_cannot_be_handed_over_is_heard(readers: ModuleType) -> Non
         worker_init_fn=exit_if_unsent,
         timeout=60,
     )
-    told = pytest.raises(WorkerError, match="loader processes was killed")
-    with told as error, explain_training_errors("cpu", "batches", 1):
+    with (
+        pytest.raises(WorkerError, match="loader processes was killed") as error,
+        explain_training_errors("cpu", "batches", 1),
+    ):
         list(loader)
     cause = error.value.__cause__
     assert cause is not None
@@ -361,12 +358,12 @@ def test_a_batch_that_cannot_be_handed_over_is_heard(readers: ModuleType) -> Non
 
 
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="locks lie elsewhere")
-def test_without_room_for_locks_this_process_reads() -> None:
-    told = Heard()
-    assert usable_workers(2, told) == 2
+def test_no_workers_are_used_without_room_for_locks() -> None:
+    progress = RecordedWarnings()
+    assert usable_workers(2, progress) == 2
     with files_below(0):
-        assert usable_workers(2, told) == 0
-        assert usable_workers(0, told) == 0
-    (line,) = told.lines
+        assert usable_workers(2, progress) == 0
+        assert usable_workers(0, progress) == 0
+    (line,) = progress.lines
     assert line.startswith("loader processes cannot be started (")
     assert line.endswith("the main process reads by itself, as with --workers 0")

@@ -38,7 +38,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, cuda: int, mps: bool) -> None:
         (0, True, "mps", "mps"),
     ],
 )
-def test_devices(
+def test_choose_device_resolves_names(
     monkeypatch: pytest.MonkeyPatch, cuda: int, mps: bool, text: str, expected: str
 ) -> None:
     pretend(monkeypatch, cuda, mps)
@@ -56,7 +56,7 @@ def test_devices(
         ("cuda:x", "unknown"),
     ],
 )
-def test_devices_that_are_not_there(
+def test_absent_devices_are_refused(
     monkeypatch: pytest.MonkeyPatch, text: str, expected: str
 ) -> None:
     pretend(monkeypatch, 0, False)
@@ -74,7 +74,7 @@ def test_devices_that_are_not_there(
         ({}, Precision.FLOAT32),
     ],
 )
-def test_auto_asks_the_processor(
+def test_auto_precision_depends_on_the_processor(
     monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, object], expected: Precision
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
@@ -84,7 +84,7 @@ def test_auto_asks_the_processor(
 @pytest.mark.parametrize(
     ("hardware", "expected"), [(True, Precision.BFLOAT16), (False, Precision.FLOAT32)]
 )
-def test_auto_asks_the_gpu(
+def test_auto_precision_depends_on_the_gpu(
     monkeypatch: pytest.MonkeyPatch, hardware: bool, expected: Precision
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: hardware)
@@ -92,7 +92,7 @@ def test_auto_asks_the_gpu(
     assert choose_precision(Precision.AUTO, "mps") is Precision.FLOAT32
 
 
-def test_what_is_asked_for_is_kept() -> None:
+def test_requested_precision_is_kept() -> None:
     assert choose_precision(Precision.BFLOAT16, "cpu") is Precision.BFLOAT16
     assert choose_precision(Precision.FLOAT32, "cuda:0") is Precision.FLOAT32
     assert choose_precision(Precision.FLOAT16, "cuda:0") is Precision.FLOAT16
@@ -100,7 +100,7 @@ def test_what_is_asked_for_is_kept() -> None:
         choose_precision(Precision.FLOAT16, "cpu")
 
 
-def test_autocast_on_and_off() -> None:
+def test_autocast_can_be_nested_and_disabled() -> None:
     left, right = torch.rand(4, 4), torch.rand(4, 4)
     with autocast(Precision.BFLOAT16, "cpu"):
         assert (left @ right).dtype == torch.bfloat16
@@ -108,7 +108,7 @@ def test_autocast_on_and_off() -> None:
             assert (left @ right).dtype == torch.float32
 
 
-def test_exact_float32_is_for_cuda_and_ends() -> None:
+def test_exact_float32_disables_tf32_on_cuda_within_the_context() -> None:
     before = torch.backends.cudnn.allow_tf32
     with exact_float32("cuda:0"):
         assert not torch.backends.cudnn.allow_tf32
@@ -118,10 +118,7 @@ def test_exact_float32_is_for_cuda_and_ends() -> None:
         assert torch.backends.cudnn.allow_tf32 == before
 
 
-Told = Callable[[], object]
-
-
-def raising(error: Exception) -> Told:
+def raising(error: Exception) -> Callable[[], object]:
     def act() -> None:
         raise error
 
@@ -143,22 +140,22 @@ MEMORY = {
 
 
 @pytest.mark.parametrize("name", MEMORY)
-def test_too_little_memory_is_one_line(name: str) -> None:
-    with pytest.raises(MemoryError) as told, explain_memory_errors("cuda:1", "2 networks"):
+def test_out_of_memory_is_one_line(name: str) -> None:
+    with pytest.raises(MemoryError) as caught, explain_memory_errors("cuda:1", "2 networks"):
         MEMORY[name]()
-    assert str(told.value) == "device cuda:1 has not enough memory for 2 networks"
+    assert str(caught.value) == "device cuda:1 has not enough memory for 2 networks"
 
 
 @pytest.mark.parametrize("name", [*MEMORY, "Python"])
 @pytest.mark.parametrize("workers", [0, 2])
-def test_too_little_memory_to_train(name: str, workers: int) -> None:
+def test_out_of_memory_in_training_names_remedies(name: str, workers: int) -> None:
     act = MEMORY.get(name, raising(MemoryError("Unable to allocate 8 GiB")))
     with (
-        pytest.raises(OutOfMemoryError) as told,
+        pytest.raises(OutOfMemoryError) as caught,
         explain_training_errors("cpu", "batches of 8", workers),
     ):
         act()
-    line = str(told.value)
+    line = str(caught.value)
     assert line.startswith("training: device cpu has not enough memory for batches of 8; free mem")
     assert ("--workers (2 now)" in line) is bool(workers)
     assert line.endswith("restart with --overwrite and a lower --batch-size")
@@ -166,7 +163,7 @@ def test_too_little_memory_to_train(name: str, workers: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         "DataLoader worker (pid(s) 12, 13) exited unexpectedly",
         "DataLoader worker (pid 7) is killed by signal: Bus error.\nIt is possible that",
@@ -174,12 +171,12 @@ def test_too_little_memory_to_train(name: str, workers: int) -> None:
         "Pin memory thread exited unexpectedly",
     ],
 )
-def test_a_killed_worker(said: str) -> None:
-    with pytest.raises(WorkerError) as told, explain_training_errors("cpu", "x", 2):
-        raise RuntimeError(said)
-    line = str(told.value)
+def test_killed_worker_is_one_line(message: str) -> None:
+    with pytest.raises(WorkerError) as caught, explain_training_errors("cpu", "x", 2):
+        raise RuntimeError(message)
+    line = str(caught.value)
     assert "one of 2 loader processes was killed or ran out of memory" in line
-    assert " ".join(said.split()) in line
+    assert " ".join(message.split()) in line
     assert "fewer --workers (0 uses none)" in line
     assert "\n" not in line
 
@@ -193,14 +190,14 @@ def test_a_killed_worker(said: str) -> None:
         ValueError("out of memory"),
     ],
 )
-def test_other_errors_pass(error: Exception) -> None:
-    for told in (explain_memory_errors("cpu", "x"), explain_training_errors("cpu", "x", 2)):
-        with pytest.raises(type(error)) as found, told:
+def test_other_errors_are_not_changed(error: Exception) -> None:
+    for context in (explain_memory_errors("cpu", "x"), explain_training_errors("cpu", "x", 2)):
+        with pytest.raises(type(error)) as caught, context:
             raise error
-        assert found.value is error
+        assert caught.value is error
 
 
-def test_a_network_that_cannot_be_compiled() -> None:
+def test_compiler_error_is_one_line() -> None:
     class InductorError(RuntimeError):
         pass
 
@@ -215,15 +212,15 @@ def test_a_network_that_cannot_be_compiled() -> None:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     """Eight cores, of which some are idle; torch takes eight threads."""
-    found = SimpleNamespace(idle=8.0, cores=8, lines=[])
+    fake = SimpleNamespace(idle=8.0, cores=8, lines=[])
     for name in device.THREAD_VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(device, "available_cores", lambda: found.cores)
-    monkeypatch.setattr(device, "idle_cores", lambda: found.idle)
-    found.warn = found.lines.append
+    monkeypatch.setattr(device, "available_cores", lambda: fake.cores)
+    monkeypatch.setattr(device, "idle_cores", lambda: fake.idle)
+    fake.warn = fake.lines.append
     before = torch.get_num_threads()
     torch.set_num_threads(8)
-    yield found
+    yield fake
     torch.set_num_threads(before)
 
 
@@ -231,22 +228,22 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     ("idle", "cores", "expected"),
     [(7.9, 8, 8), (5.2, 8, 5), (0.1, 8, 1), (3.0, 3, 3), (0.0, 1, 1), (16.0, 16, 8)],
 )
-def test_as_many_threads_as_cores_are_idle(
+def test_default_threads_equal_idle_cores(
     machine: SimpleNamespace, idle: float, cores: int, expected: int
 ) -> None:
     machine.idle, machine.cores = idle, cores
     with use_threads(None, "cpu", machine) as number:
         assert number == torch.get_num_threads() == expected
     assert torch.get_num_threads() == 8
-    told = [
+    warnings = [
         f"other processes use the cores ({idle:.1f} of {cores} idle): "
         f"using {expected} thread{'' if expected == 1 else 's'}, "
         f"--threads {min(8, cores)} uses them all"
     ]
-    assert machine.lines == (told if expected < min(8, cores) else [])
+    assert machine.lines == (warnings if expected < min(8, cores) else [])
 
 
-def test_what_is_asked_for_is_taken_and_nothing_said(
+def test_requested_threads_are_used_without_warning(
     machine: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine.idle = 0.0
@@ -258,7 +255,7 @@ def test_what_is_asked_for_is_taken_and_nothing_said(
     assert machine.lines == []
 
 
-def test_the_number_is_given_back_after_an_error(machine: SimpleNamespace) -> None:
+def test_threads_are_restored_after_an_error(machine: SimpleNamespace) -> None:
     with pytest.raises(KeyError), use_threads(2, "cpu", machine):
         raise KeyError
     assert torch.get_num_threads() == 8

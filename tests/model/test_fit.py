@@ -24,7 +24,7 @@ from skiptool.model.fit import (
     check_protocol,
     check_samples,
     fit,
-    weights_of,
+    resolve_class_weights,
 )
 from skiptool.model.inference import predict_labels
 from skiptool.model.unet import restore_network
@@ -44,8 +44,8 @@ PROTOCOL = Training(
 )
 
 
-class Counting:
-    """A progress display that counts."""
+class RecordedProgress:
+    """A progress display that records steps and notes."""
 
     def __init__(self) -> None:
         self.text = ""
@@ -53,7 +53,7 @@ class Counting:
         self.notes: list[str] = []
 
     @contextmanager
-    def task(self, text: str, total: int) -> Iterator[Counting]:
+    def task(self, text: str, total: int) -> Iterator[RecordedProgress]:
         self.text, self.total = text, total
         yield self
 
@@ -66,8 +66,8 @@ class Counting:
 
 
 @pytest.fixture(scope="module")
-def shown() -> Counting:
-    return Counting()
+def shown() -> RecordedProgress:
+    return RecordedProgress()
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +76,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def fitted(readers: ModuleType, folder: Path, shown: Counting) -> TrainingResult:
-    """Train for three epochs on 13 images: the last batch would contain one."""
+def fitted(readers: ModuleType, folder: Path, shown: RecordedProgress) -> TrainingResult:
+    """Train for three epochs on 13 images: the last batch of one image is dropped."""
     train, validation = readers.Squares(13), readers.Squares(6, seed=1)
     return fit(L1, PROTOCOL, train, validation, folder, progress=shown)
 
@@ -93,7 +93,7 @@ def scores(run: TrainingResult) -> list[tuple[int, str, float, float, float]]:
 
 
 @pytest.mark.long
-def test_the_history(fitted: TrainingResult) -> None:
+def test_history_has_two_rows_per_epoch_and_the_best(fitted: TrainingResult) -> None:
     keys = [(row.epoch, row.split) for row in fitted.history]
     assert keys == [(epoch, split) for epoch in range(3) for split in ("train", "validation")]
     rates = [row.lr for row in fitted.history]
@@ -106,15 +106,13 @@ def test_the_history(fitted: TrainingResult) -> None:
 
 
 @pytest.mark.long
-def test_what_was_computed_with_is_recorded(fitted: TrainingResult) -> None:
+def test_result_records_the_arithmetic(fitted: TrainingResult) -> None:
     assert fitted.precision is Precision.FLOAT32
     assert (fitted.device, fitted.threads) == ("cpu", torch.get_num_threads())
     assert (fitted.encoder_weights.source, fitted.encoder_weights.digest) == ("none", None)
 
 
-def test_the_best_tensors_score_what_the_history_says(
-    fitted: TrainingResult, readers: ModuleType
-) -> None:
+def test_best_tensors_reproduce_the_best_miou(fitted: TrainingResult, readers: ModuleType) -> None:
     network = restore_network(L1, fitted.tensors)
     reader = readers.Squares(6, seed=1)
     counts = np.zeros((2, 2), np.int64)
@@ -125,7 +123,7 @@ def test_the_best_tensors_score_what_the_history_says(
     assert float(mean_iou(counts)) == pytest.approx(fitted.best_miou, abs=1e-3)
 
 
-def test_progress_reaches_its_total(fitted: TrainingResult, shown: Counting) -> None:
+def test_progress_reaches_its_total(fitted: TrainingResult, shown: RecordedProgress) -> None:
     assert shown.text == "resnet18-L1 fold 0"
     assert shown.done == shown.total == 3 * (3 + 2)
     assert shown.notes[0] == "epoch 1/3"
@@ -137,16 +135,20 @@ def test_progress_reaches_its_total(fitted: TrainingResult, shown: Counting) -> 
 
 
 @pytest.mark.long
-def test_the_last_epoch_is_kept_beside_the_best(fitted: TrainingResult, folder: Path) -> None:
-    kept = torch.load(folder / LAST, weights_only=True)
-    state = kept["callbacks"]["Watch"]  # the key of all versions
+def test_checkpoint_contains_the_last_epoch_and_the_history(
+    fitted: TrainingResult, folder: Path
+) -> None:
+    checkpoint = torch.load(folder / LAST, weights_only=True)
+    state = checkpoint["callbacks"]["Watch"]  # the key of all versions
     assert [row["epoch"] for row in state["history"]] == [0, 0, 1, 1, 2, 2]
-    assert {name.removeprefix("network.") for name in kept["state_dict"]} == set(fitted.tensors)
+    assert {name.removeprefix("network.") for name in checkpoint["state_dict"]} == set(
+        fitted.tensors
+    )
     assert [path.name for path in folder.iterdir()] == [LAST]
 
 
 @pytest.mark.long
-def test_same_seed_same_bits_and_another_seed_others(
+def test_equal_seeds_give_equal_bits(
     fitted: TrainingResult, readers: ModuleType, tmp_path: Path
 ) -> None:
     train, validation = readers.Squares(13), readers.Squares(6, seed=1)
@@ -159,7 +161,7 @@ def test_same_seed_same_bits_and_another_seed_others(
 
 
 @pytest.mark.long
-def test_a_killed_training_goes_on_as_if_nothing_had_been(
+def test_resumed_training_equals_uninterrupted_training(
     fitted: TrainingResult, readers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = 0
@@ -177,7 +179,7 @@ def test_a_killed_training_goes_on_as_if_nothing_had_been(
         fit(L1, PROTOCOL, readers.Squares(13), validation, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [LAST]
     monkeypatch.undo()
-    shown = Counting()
+    shown = RecordedProgress()
     train = readers.Squares(13)
     resumed = fit(L1, PROTOCOL, train, validation, tmp_path, resume=True, progress=shown)
     assert same(fitted, resumed)
@@ -189,19 +191,19 @@ def test_a_killed_training_goes_on_as_if_nothing_had_been(
 
 
 @pytest.mark.long
-def test_a_training_that_no_longer_improves_ends_early(readers: ModuleType, tmp_path: Path) -> None:
-    """Also a training that was killed after it was over, and resumed."""
+def test_training_without_improvement_stops_early(readers: ModuleType, tmp_path: Path) -> None:
+    """Resuming it after its end trains no further."""
     train, validation = readers.Squares(13), readers.Squares(6, seed=1)
     still = replace(PROTOCOL, epochs=9, lr=0.3, patience=1)
-    found = fit(L1, still, train, validation, tmp_path)
-    assert len(found.history) == 2 * (found.best_epoch + 2) < 18
+    result = fit(L1, still, train, validation, tmp_path)
+    assert len(result.history) == 2 * (result.best_epoch + 2) < 18
     again = fit(L1, still, train, validation, tmp_path, resume=True)
-    assert same(found, again)
-    assert again.history == found.history
+    assert same(result, again)
+    assert again.history == result.history
 
 
 @pytest.mark.long
-def test_gradients_are_scaled_down_where_asked(
+def test_gradients_are_clipped_on_request(
     fitted: TrainingResult, readers: ModuleType, tmp_path: Path
 ) -> None:
     train, validation = readers.Squares(13), readers.Squares(6, seed=1)
@@ -214,16 +216,16 @@ def test_gradients_are_scaled_down_where_asked(
 
 
 @pytest.mark.long
-def test_weights_of_classes_reach_the_loss(
+def test_class_weights_reach_the_loss(
     fitted: TrainingResult, readers: ModuleType, tmp_path: Path
 ) -> None:
     train, validation = readers.Squares(13), readers.Squares(6, seed=1)
-    one, two = (
+    neutral, weighted = (
         fit(L1, replace(PROTOCOL, class_weights=weights), train, validation, tmp_path)
         for weights in ((("background", 1.0),), (("background", 5.0),))
     )
-    assert same(fitted, one)
-    assert not same(fitted, two)
+    assert same(fitted, neutral)
+    assert not same(fitted, weighted)
     unknown = replace(PROTOCOL, class_weights=(("cel", 2.0),))
     with pytest.raises(
         ArgumentError, match="'cel': is not a class, expected each of background, sq"
@@ -237,7 +239,7 @@ DRAWS = ([0, 3, 6, 9, 11, 12], [1, 4, 7], [2, 5, 8, 10, 13, 14, 15, 16, 17])
 
 @pytest.fixture(scope="module")
 def drawn(readers: ModuleType, folder: Path) -> tuple[TrainingResult, list[tuple[str, int]]]:
-    """Train four epochs on three draws; also return what was read of either part, in order."""
+    """Train four epochs on three draws; also return which samples were read, in order."""
     seen: list[tuple[str, int]] = []
 
     class Seen(readers.Squares):  # type: ignore[name-defined, misc]
@@ -246,13 +248,13 @@ def drawn(readers: ModuleType, folder: Path) -> tuple[TrainingResult, list[tuple
             return super().read(index)  # type: ignore[no-any-return]
 
     train, validation = Seen(18, size=32), Seen(3, seed=1, size=32)
-    shown = Counting()
+    shown = RecordedProgress()
     protocol = replace(PROTOCOL, epochs=4)
     with pytest.MonkeyPatch.context() as patched:  # cached samples are not read again
         patched.setattr("skiptool.model.fit.CachedReader", lambda reader: reader)
-        found = fit(L1, protocol, train, validation, folder, draws=DRAWS, progress=shown)
+        result = fit(L1, protocol, train, validation, folder, draws=DRAWS, progress=shown)
     assert shown.done == shown.total == (2 + 1 + 2 + 2) + 4
-    return found, seen
+    return result, seen
 
 
 @pytest.mark.long
@@ -281,7 +283,7 @@ def test_each_epoch_trains_on_its_draw_and_validates_on_all(
 @pytest.mark.long
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("first", [1, 2])
-def test_more_epochs_go_on_with_the_next_draw(
+def test_further_epochs_continue_with_the_next_draw(
     first: int,
     workers: int,
     drawn: tuple[TrainingResult, list[tuple[str, int]]],
@@ -289,17 +291,17 @@ def test_more_epochs_go_on_with_the_next_draw(
     tmp_path: Path,
 ) -> None:
     train, validation = readers.Squares(18, size=32), readers.Squares(3, seed=1, size=32)
-    how = {"draws": DRAWS, "workers": workers}
-    fit(L1, replace(PROTOCOL, epochs=first), train, validation, tmp_path, **how)
-    protocol, shown = replace(PROTOCOL, epochs=4), Counting()
-    found = fit(L1, protocol, train, validation, tmp_path, resume=True, progress=shown, **how)
-    assert same(found, drawn[0])
-    assert scores(found) == scores(drawn[0])
+    options = {"draws": DRAWS, "workers": workers}
+    fit(L1, replace(PROTOCOL, epochs=first), train, validation, tmp_path, **options)
+    protocol, shown = replace(PROTOCOL, epochs=4), RecordedProgress()
+    result = fit(L1, protocol, train, validation, tmp_path, resume=True, progress=shown, **options)
+    assert same(result, drawn[0])
+    assert scores(result) == scores(drawn[0])
     assert shown.done == shown.total == 11
 
 
 @pytest.mark.slow
-def test_workers_change_nothing(
+def test_workers_do_not_change_the_result(
     fitted: TrainingResult, readers: ModuleType, tmp_path: Path
 ) -> None:
     train, validation = readers.Squares(13), readers.Squares(6, seed=1)
@@ -309,30 +311,30 @@ def test_workers_change_nothing(
 
 
 @pytest.mark.slow
-def test_it_learns(readers: ModuleType, tmp_path: Path) -> None:
+def test_training_reaches_a_high_miou(readers: ModuleType, tmp_path: Path) -> None:
     protocol = replace(PROTOCOL, epochs=12, lr_step=15, batch_size=8, precision=Precision.AUTO)
-    found = fit(L1, protocol, readers.Squares(48), readers.Squares(8, seed=1), tmp_path)
-    assert found.best_miou > 0.85
+    result = fit(L1, protocol, readers.Squares(48), readers.Squares(8, seed=1), tmp_path)
+    assert result.best_miou > 0.85
 
 
 @pytest.mark.long
-def test_grey_images_in_bfloat16_and_a_batch_beyond_the_data(
+def test_grey_images_train_in_bfloat16_with_a_batch_beyond_the_data(
     readers: ModuleType, tmp_path: Path
 ) -> None:
     architecture = Architecture("resnet18", (), ("background", "square"), channels=1)
     protocol = replace(PROTOCOL, epochs=1, batch_size=64, precision=Precision.BFLOAT16)
-    found = fit(architecture, protocol, readers.Grey(3), readers.Grey(2), tmp_path)
-    assert found.precision is Precision.BFLOAT16
-    assert found.tensors["encoder.conv1.weight"].shape == (64, 1, 7, 7)
-    assert found.tensors["encoder.conv1.weight"].dtype == np.float32
+    result = fit(architecture, protocol, readers.Grey(3), readers.Grey(2), tmp_path)
+    assert result.precision is Precision.BFLOAT16
+    assert result.tensors["encoder.conv1.weight"].shape == (64, 1, 7, 7)
+    assert result.tensors["encoder.conv1.weight"].dtype == np.float32
 
 
 @pytest.mark.long
-def test_images_of_one_bottleneck_pixel(readers: ModuleType, tmp_path: Path) -> None:
-    """Five images in batches of four leave one over, which could not be normalised."""
+def test_images_of_one_bottleneck_pixel_are_trained(readers: ModuleType, tmp_path: Path) -> None:
+    """Of five images in batches of four the last could not be normalised, and is dropped."""
     train, validation = readers.Squares(5, size=32), readers.Squares(2, size=32)
-    found = fit(L1, replace(PROTOCOL, epochs=1), train, validation, tmp_path)
-    assert len(found.history) == 2
+    result = fit(L1, replace(PROTOCOL, epochs=1), train, validation, tmp_path)
+    assert len(result.history) == 2
 
 
 @pytest.mark.parametrize(
@@ -346,7 +348,7 @@ def test_images_of_one_bottleneck_pixel(readers: ModuleType, tmp_path: Path) -> 
         ({"encoder_weights": "imagnet"}, "Squares", "Squares", "did you mean imagenet"),
     ],
 )
-def test_refusals(
+def test_invalid_arguments_and_data_are_refused(
     readers: ModuleType,
     tmp_path: Path,
     change: dict[str, Any],
@@ -361,13 +363,13 @@ def test_refusals(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_draw_of_one_small_image_is_refused(readers: ModuleType, tmp_path: Path) -> None:
+def test_draw_of_one_small_image_is_refused(readers: ModuleType, tmp_path: Path) -> None:
     train, validation = readers.Squares(3, size=32), readers.Squares(2, size=32)
     with pytest.raises(ArgumentError, match="a batch of one image of 32 x 32 px"):
         fit(L1, PROTOCOL, train, validation, tmp_path, draws=[[0, 1], [2]])
 
 
-def test_errors_of_reading_and_of_weights(readers: ModuleType, tmp_path: Path) -> None:
+def test_errors_of_readers_and_weights_are_raised(readers: ModuleType, tmp_path: Path) -> None:
     good = readers.Squares(3)
     with pytest.raises(FormatError, match=r"^squares: sample 2 is damaged$"):
         fit(L1, PROTOCOL, readers.Squares(4, broken=2), good, tmp_path)
@@ -391,16 +393,16 @@ ARCHITECTURE = Architecture("resnet18", (), ("background", "cell"))
         ({"grad_clip": 0.0}, "gradient norm is 0, expected a number above 0"),
     ],
 )
-def test_protocols_out_of_range(change: dict[str, Any], expected: str) -> None:
+def test_protocol_out_of_range_is_refused(change: dict[str, Any], expected: str) -> None:
     check_protocol(Training(fold=0))
     with pytest.raises(ArgumentError, match=expected):
         check_protocol(replace(Training(fold=0), **change))
 
 
-def test_weights_of_classes_are_in_the_order_of_the_classes() -> None:
-    assert weights_of(Training(0), ("a", "b")) is None
-    some = Training(0, class_weights=(("c", 3.0), ("a", 0.5)))
-    assert weights_of(some, ("a", "b", "c")) == [0.5, 1.0, 3.0]
+def test_class_weights_are_in_the_order_of_the_classes() -> None:
+    assert resolve_class_weights(Training(0), ("a", "b")) is None
+    weighted = Training(0, class_weights=(("c", 3.0), ("a", 0.5)))
+    assert resolve_class_weights(weighted, ("a", "b", "c")) == [0.5, 1.0, 3.0]
 
 
 @pytest.mark.parametrize(
@@ -413,14 +415,12 @@ def test_weights_of_classes_are_in_the_order_of_the_classes() -> None:
         ([("a", 0.0), ("b", 0.0)], "all are 0"),
     ],
 )
-def test_weights_of_classes_that_are_refused(
-    weights: list[tuple[str, float]], expected: str
-) -> None:
+def test_invalid_class_weights_are_refused(weights: list[tuple[str, float]], expected: str) -> None:
     with pytest.raises(ArgumentError, match=expected):
-        weights_of(Training(0, class_weights=tuple(weights)), ("a", "b"))
+        resolve_class_weights(Training(0, class_weights=tuple(weights)), ("a", "b"))
 
 
-def test_samples(readers: ModuleType) -> None:
+def test_samples_without_foreground_or_with_other_channels_are_refused(readers: ModuleType) -> None:
     check_samples(readers.Squares(3), "training", ARCHITECTURE)
     with pytest.raises(ArgumentError, match="training data: no sample"):
         check_samples(readers.Squares(0), "training", ARCHITECTURE)
@@ -430,11 +430,11 @@ def test_samples(readers: ModuleType) -> None:
         check_samples(readers.Empty(4), "validation", ARCHITECTURE)
 
 
-def test_reading_stops_at_the_first_foreground(readers: ModuleType) -> None:
+def test_check_stops_at_the_first_foreground_pixel(readers: ModuleType) -> None:
     check_samples(readers.Squares(3, broken=1), "training", ARCHITECTURE)
 
 
-def test_batches_of_one_pixel(readers: ModuleType) -> None:
+def test_batch_of_one_bottleneck_pixel_is_refused(readers: ModuleType) -> None:
     check_batch(readers.Squares(2, size=32), 8)
     check_batch(readers.Squares(1, size=64), 1)
     for count, batch_size in ((1, 8), (5, 1)):
@@ -450,7 +450,7 @@ def test_batches_of_one_pixel(readers: ModuleType) -> None:
         ((4, [range(9)], 3, 4), "a part of the data has 3 samples"),
     ],
 )
-def test_what_cannot_be_dealt_out(given: Any, expected: str) -> None:  # noqa: ANN401
+def test_indivisible_batches_and_samples_are_refused(given: Any, expected: str) -> None:  # noqa: ANN401
     check_divisible(8, [range(9)], 4, 4)
     with pytest.raises(ArgumentError, match=expected):
         check_divisible(*given)

@@ -24,10 +24,10 @@ from small_models import settled
 if TYPE_CHECKING:
     from skiptool.records import UInt8
 
-JOINING = ["unet", "unetplusplus", "manet"]
+CONCATENATING = ["unet", "unetplusplus", "manet"]
 
 
-def test_a_stage_without_channels() -> None:
+def test_stage_without_channels_is_no_layer() -> None:
     network = build(Architecture("mit_b0", (1, 2, 4), ("background", "cell")))
     layers = existing_layers(network)
     assert layers == tuple(layer for layer in LAYERS if layer != "enc1")
@@ -39,7 +39,7 @@ def test_a_stage_without_channels() -> None:
         pooled_activations(network, images, ["enc1"], "cpu")
 
 
-def test_all_layers_exist_in_a_resnet(baseline: smp.Unet) -> None:
+def test_resnet_has_all_layers(baseline: smp.Unet) -> None:
     assert existing_layers(baseline) == LAYERS
 
 
@@ -54,7 +54,9 @@ def test_all_layers_exist_in_a_resnet(baseline: smp.Unet) -> None:
         ("encoder", "is a list"),
     ],
 )
-def test_unknown_layers(baseline: smp.Unet, images: UInt8, layer: str, expected: str) -> None:
+def test_unknown_layers_are_refused(
+    baseline: smp.Unet, images: UInt8, layer: str, expected: str
+) -> None:
     with pytest.raises(ArgumentError, match=expected):
         pooled_activations(baseline, images, [layer], "cpu")
 
@@ -69,7 +71,7 @@ def convolution(network: smp.base.SegmentationModel, level: int) -> torch.nn.Con
 
 
 def split(
-    network: smp.base.SegmentationModel, level: int, beside: int, images: UInt8
+    network: smp.base.SegmentationModel, level: int, skip_channels: int, images: UInt8
 ) -> dict[str, np.ndarray]:
     """Convolve each part of the input of a block's first convolution separately, in float64."""
     seen: list[torch.Tensor] = []
@@ -79,13 +81,13 @@ def split(
         network(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255)
     handle.remove()
     inputs, weight = seen[0].double(), module.weight.detach().double()
-    below = inputs.shape[1] - beside
+    below = inputs.shape[1] - skip_channels
     bias = None if module.bias is None else module.bias.detach().double()
-    found = {
+    result = {
         "from_below": conv2d(inputs[:, :below], weight[:, :below], bias, padding=1),
         "from_skip": conv2d(inputs[:, below:], weight[:, below:], padding=1),
     }
-    pooled = {name: adaptive_avg_pool2d(part, (3, 2)).flatten(2) for name, part in found.items()}
+    pooled = {name: adaptive_avg_pool2d(part, (3, 2)).flatten(2) for name, part in result.items()}
     return {name: part.numpy() for name, part in pooled.items()}
 
 
@@ -94,20 +96,20 @@ NESTED = {4: 256, 3: 256, 2: 192, 1: 256, 0: 0}  # with the nodes of the row
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("arch", JOINING)
-def test_a_block_gets_the_sum_of_both_inputs(arch: str, images: UInt8) -> None:
+@pytest.mark.parametrize("arch", CONCATENATING)
+def test_decoder_inputs_are_the_two_terms_of_the_convolution(arch: str, images: UInt8) -> None:
     network = network_of(arch, (1, 2, 3, 4))
     assert decoder_inputs(network) == DECODER_INPUTS
-    found = pooled_activations(network, images, DECODER_INPUTS, "cpu")
-    for level, beside in (NESTED if arch == "unetplusplus" else SKIP_CHANNELS).items():
-        parts = split(network, level, beside, images)
-        for name in ("from_below", "from_skip") if beside else ("from_below",):
+    result = pooled_activations(network, images, DECODER_INPUTS, "cpu")
+    for level, skip_channels in (NESTED if arch == "unetplusplus" else SKIP_CHANNELS).items():
+        parts = split(network, level, skip_channels, images)
+        for name in ("from_below", "from_skip") if skip_channels else ("from_below",):
             layer = f"dec{level}.{name}"
-            np.testing.assert_allclose(found[layer], parts[name], rtol=2e-3, atol=2e-4)
+            np.testing.assert_allclose(result[layer], parts[name], rtol=2e-3, atol=2e-4)
             assert np.abs(parts[name]).max() > 0.01, layer
 
 
-def test_the_bias_comes_from_below(baseline: smp.Unet, images: UInt8) -> None:
+def test_bias_belongs_to_the_input_from_below(baseline: smp.Unet, images: UInt8) -> None:
     before = pooled_activations(baseline, images, DECODER_INPUTS[-3:], "cpu")
     module = convolution(baseline, 1)
     module.bias = torch.nn.Parameter(torch.full((module.out_channels,), 7.0))
@@ -121,7 +123,7 @@ def test_the_bias_comes_from_below(baseline: smp.Unet, images: UInt8) -> None:
 
 
 @pytest.mark.parametrize("arch", ["unet", "manet"])
-def test_a_pruned_level_has_nothing_from_a_skip(arch: str, images: UInt8) -> None:
+def test_pruned_level_has_no_input_from_its_skip(arch: str, images: UInt8) -> None:
     network = network_of(arch, (2, 4))
     gone = {"dec3.from_skip", "dec1.from_skip"}
     assert decoder_inputs(network) == tuple(n for n in DECODER_INPUTS if n not in gone)
@@ -129,19 +131,19 @@ def test_a_pruned_level_has_nothing_from_a_skip(arch: str, images: UInt8) -> Non
         ArgumentError, match=r"'dec1.from_skip': this network has no skip connection of level 1; it"
     ):
         pooled_activations(network, images, ["dec1.from_skip"], "cpu")
-    found = pooled_activations(network, images, ["dec1.from_below"], "cpu")["dec1.from_below"]
-    np.testing.assert_allclose(found, split(network, 1, 0, images)["from_below"], atol=1e-3)
+    result = pooled_activations(network, images, ["dec1.from_below"], "cpu")["dec1.from_below"]
+    np.testing.assert_allclose(result, split(network, 1, 0, images)["from_below"], atol=1e-3)
 
 
 @pytest.mark.long
-def test_a_pruned_nested_row_keeps_its_nodes() -> None:
+def test_pruned_nested_row_keeps_its_nodes() -> None:
     network = network_of("unetplusplus", (2, 3, 4))
     assert "dec1.from_skip" in decoder_inputs(network)
     bare = network_of("unetplusplus", ())
     assert decoder_inputs(bare) == tuple(n for n in DECODER_INPUTS if n.endswith("below"))
 
 
-def test_a_linknet_joins_nothing(images: UInt8) -> None:
+def test_linknet_has_no_decoder_inputs(images: UInt8) -> None:
     network = network_of("linknet", (1, 2, 3, 4))
     assert decoder_inputs(network) == ()
     with pytest.raises(ArgumentError, match="a LinkNet adds skip connections after its blocks"):
@@ -188,9 +190,9 @@ def layer_by_layer(network: smp.base.SegmentationModel, images: UInt8) -> dict[s
             nodes = {(level, 0): features[level] for level in range(1, 6)}
             for j in range(1, 5):  # X^{l,j} of the paper
                 for level in range(1, 6 - j):
-                    beside = torch.cat([nodes[level, i] for i in reversed(range(j))], dim=1)
+                    row = torch.cat([nodes[level, i] for i in reversed(range(j))], dim=1)
                     node = blocks[f"x_{5 - level - j}_{4 - level}"]
-                    nodes[level, j] = node(nodes[level + 1, j - 1], beside)
+                    nodes[level, j] = node(nodes[level + 1, j - 1], row)
             layers |= {f"dec{level}": nodes[level, 5 - level] for level in range(4, 0, -1)}
             layers["dec0"] = blocks["x_0_4"](nodes[1, 4])
         else:
@@ -203,38 +205,40 @@ def layer_by_layer(network: smp.base.SegmentationModel, images: UInt8) -> dict[s
 
 @pytest.mark.parametrize("arch", ["unetplusplus", "linknet", "manet"])
 @pytest.mark.parametrize("skips", [(1, 2, 3, 4), (1, 3)], ids=str)
-def test_the_twelve_layers_of_every_architecture(arch: str, skips: tuple[int, ...]) -> None:
+def test_twelve_layers_of_each_architecture(arch: str, skips: tuple[int, ...]) -> None:
     network = settled(build(Architecture("resnet18", skips, ("b", "c"), arch=arch)))
     images = np.random.default_rng(0).integers(0, 256, (2, 96, 64, 3), dtype=np.uint8)
     assert existing_layers(network) == LAYERS
-    found = pooled_activations(network, images, LAYERS, "cpu")
+    result = pooled_activations(network, images, LAYERS, "cpu")
     for layer, activations in layer_by_layer(network, images).items():
         np.testing.assert_allclose(
-            found[layer], pooled(activations, 3, 2), rtol=2e-4, atol=2e-5, err_msg=layer
+            result[layer], pooled(activations, 3, 2), rtol=2e-4, atol=2e-5, err_msg=layer
         )
 
 
-def test_a_node_without_inputs_has_no_activations(images: UInt8) -> None:
+def test_node_without_inputs_is_refused(images: UInt8) -> None:
     network = build(Architecture("resnet18", (), ("b", "c"), arch="unetplusplus"))
     with pytest.raises(ArgumentError, match=r"x_1_1': its output is of shape \(2, 0, 12, 8\)"):
         pooled_activations(network, images, ["decoder.blocks.x_1_1"], "cpu")
 
 
-def test_grid_rounds_up() -> None:
+def test_pooled_size_rounds_up() -> None:
     assert pooled_size(96, 64) == (3, 2)
     assert pooled_size(240, 33) == (8, 2)
 
 
 @pytest.mark.parametrize("size", [(96, 64), (80, 50)], ids=str)
-def test_the_twelve_layers(baseline: smp.Unet, size: tuple[int, int]) -> None:
+def test_twelve_layers_equal_a_plain_forward_pass(
+    baseline: smp.Unet, size: tuple[int, int]
+) -> None:
     images = np.random.default_rng(0).integers(0, 256, (2, *size, 3), dtype=np.uint8)
-    found = pooled_activations(baseline, images, LAYERS, "cpu")
-    assert tuple(found) == LAYERS
+    result = pooled_activations(baseline, images, LAYERS, "cpu")
+    assert tuple(result) == LAYERS
     for layer, activations in plain_forward(baseline, images).items():
-        assert found[layer].dtype == np.float32
-        assert found[layer].flags.c_contiguous
+        assert result[layer].dtype == np.float32
+        assert result[layer].flags.c_contiguous
         np.testing.assert_allclose(
-            found[layer],
+            result[layer],
             pooled(activations, *pooled_size(*size)),
             rtol=2e-4,
             atol=2e-5,
@@ -242,21 +246,21 @@ def test_the_twelve_layers(baseline: smp.Unet, size: tuple[int, int]) -> None:
         )
 
 
-def test_the_input_is_the_image(baseline: smp.Unet, images: UInt8) -> None:
-    found = pooled_activations(baseline, images, ["input"], "cpu")["input"]
+def test_input_layer_is_the_image(baseline: smp.Unet, images: UInt8) -> None:
+    result = pooled_activations(baseline, images, ["input"], "cpu")["input"]
     blocks = images.reshape(2, 3, 32, 2, 32, 3).mean(axis=(2, 4)) / 255
-    np.testing.assert_allclose(found, blocks.reshape(2, 6, 3).transpose(0, 2, 1), rtol=1e-5)
+    np.testing.assert_allclose(result, blocks.reshape(2, 6, 3).transpose(0, 2, 1), rtol=1e-5)
 
 
-def test_float_images_are_taken_as_they_are(grey_pruned: smp.Unet) -> None:
+def test_float_images_are_not_scaled(grey_pruned: smp.Unet) -> None:
     images = np.random.default_rng(0).random((1, 64, 64, 1), dtype=np.float32)
-    found = pooled_activations(grey_pruned, images, ["input", "head"], "cpu")
+    result = pooled_activations(grey_pruned, images, ["input", "head"], "cpu")
     expected = images.astype(np.float64).reshape(2, 32, 2, 32).mean(axis=(1, 3)).ravel()
-    np.testing.assert_allclose(found["input"][0, 0], expected, rtol=1e-5)
-    assert found["head"].shape == (1, 3, 4)
+    np.testing.assert_allclose(result["input"][0, 0], expected, rtol=1e-5)
+    assert result["head"].shape == (1, 3, 4)
 
 
-def test_layers_come_in_the_order_asked(baseline: smp.Unet, images: UInt8) -> None:
+def test_layers_keep_the_requested_order(baseline: smp.Unet, images: UInt8) -> None:
     assert list(pooled_activations(baseline, images, ["head", "input", "dec3"], "cpu")) == [
         "head",
         "input",
@@ -264,7 +268,7 @@ def test_layers_come_in_the_order_asked(baseline: smp.Unet, images: UInt8) -> No
     ]
 
 
-def test_what_works_in_place_does_not_overwrite(baseline: smp.Unet, images: UInt8) -> None:
+def test_in_place_modules_do_not_overwrite_activations(baseline: smp.Unet, images: UInt8) -> None:
     """The ReLU after ``bn1``, and the sum after ``bn2``, change those outputs in place."""
     names = ["encoder.bn1", "encoder.layer4.1.bn2"]
     kept: dict[str, torch.Tensor] = {}
@@ -277,23 +281,23 @@ def test_what_works_in_place_does_not_overwrite(baseline: smp.Unet, images: UInt
             kept[f"{name} copied"] = output.clone()
 
         handles.append(modules[name].register_forward_hook(keep))
-    found = pooled_activations(baseline, images, names, "cpu")
+    result = pooled_activations(baseline, images, names, "cpu")
     for handle in handles:
         handle.remove()
     for name in names:
         right = pooled(kept[f"{name} copied"], 3, 2)
-        np.testing.assert_allclose(found[name], right, rtol=2e-4, atol=2e-5)
+        np.testing.assert_allclose(result[name], right, rtol=2e-4, atol=2e-5)
         assert np.abs(pooled(kept[name], 3, 2) - right).max() > 0.01
 
 
-def test_second_calls(baseline: smp.Unet, images: UInt8) -> None:
+def test_second_call_of_a_module_is_a_layer(baseline: smp.Unet, images: UInt8) -> None:
     name = "encoder.layer1.0.relu"
-    found = pooled_activations(baseline, images, [f"{name}@2", name, "encoder.layer1.0"], "cpu")
-    np.testing.assert_array_equal(found[f"{name}@2"], found["encoder.layer1.0"])
-    assert (found[name] != found[f"{name}@2"]).any()
+    result = pooled_activations(baseline, images, [f"{name}@2", name, "encoder.layer1.0"], "cpu")
+    np.testing.assert_array_equal(result[f"{name}@2"], result["encoder.layer1.0"])
+    assert (result[name] != result[f"{name}@2"]).any()
 
 
-def test_one_opening_serves_many_batches(baseline: smp.Unet, images: UInt8) -> None:
+def test_taps_collect_several_batches(baseline: smp.Unet, images: UInt8) -> None:
     inputs = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     with Taps(baseline, ["encoder.layer1.0.relu@2", "enc1"]) as taps, torch.no_grad():
         first = taps.collect(inputs)
@@ -302,22 +306,20 @@ def test_one_opening_serves_many_batches(baseline: smp.Unet, images: UInt8) -> N
         torch.testing.assert_close(second[layer].flip(0), vectors)
 
 
-def test_batches_are_cut_alike_and_joined(
+def test_large_batches_are_split_and_concatenated(
     baseline: smp.Unet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("skiptool.model.inference.PIXELS", 2 * 64 * 64)
     images = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
     layers = ["input", "enc1", "head", "encoder.layer1.0.relu@2"]
-    found = pooled_activations(baseline, images, layers, "cpu")
+    result = pooled_activations(baseline, images, layers, "cpu")
     parts = [pooled_activations(baseline, images[at : at + 2], layers, "cpu") for at in (0, 2, 4)]
-    for layer, vectors in found.items():
+    for layer, vectors in result.items():
         assert vectors.flags.c_contiguous
         np.testing.assert_array_equal(vectors, np.concatenate([part[layer] for part in parts]))
 
 
-def test_batches_side_by_side_do_not_mix(
-    baseline: smp.Unet, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_concurrent_batches_do_not_mix(baseline: smp.Unet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("skiptool.model.inference.PIXELS", 64 * 64)
     images = np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), dtype=np.uint8)
     layers = [*LAYERS, "encoder.layer1.0.relu@2"]
@@ -325,18 +327,18 @@ def test_batches_side_by_side_do_not_mix(
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        found = pooled_activations(baseline, images, layers, "cpu")
+        result = pooled_activations(baseline, images, layers, "cpu")
     finally:
         torch.set_num_threads(before)
     for layer, vectors in alone.items():
-        np.testing.assert_array_equal(found[layer], vectors, err_msg=layer)
+        np.testing.assert_array_equal(result[layer], vectors, err_msg=layer)
 
 
 def hooks(network: smp.Unet) -> int:
     return sum(len(module._forward_hooks) for module in network.modules())
 
 
-def test_no_hook_stays(baseline: smp.Unet, images: UInt8) -> None:
+def test_hooks_are_removed(baseline: smp.Unet, images: UInt8) -> None:
     with Taps(baseline, LAYERS):
         assert hooks(baseline) == 11
     assert hooks(baseline) == 0
@@ -345,7 +347,7 @@ def test_no_hook_stays(baseline: smp.Unet, images: UInt8) -> None:
     assert hooks(baseline) == 0
 
 
-def test_float32_even_where_mixed_precision_is_on(baseline: smp.Unet, images: UInt8) -> None:
+def test_activations_are_float32_within_autocast(baseline: smp.Unet, images: UInt8) -> None:
     expected = pooled_activations(baseline, images, ["head"], "cpu")["head"]
     with torch.autocast("cpu", dtype=torch.bfloat16):
         np.testing.assert_array_equal(
@@ -353,7 +355,7 @@ def test_float32_even_where_mixed_precision_is_on(baseline: smp.Unet, images: UI
         )
 
 
-def test_outputs_without_rows_and_columns() -> None:
+def test_output_that_is_no_feature_map_is_refused() -> None:
     network = build(Architecture("mit_b0", (1,), ("background", "cell")))
     with pytest.raises(ArgumentError, match=r"of shape \(1, 256, 32\), expected a tensor"):
         pooled_activations(

@@ -27,7 +27,7 @@ from skiptool.model.lightning import (
     HistoryCallback,
     Logging,
     Segmenter,
-    _interruptible,
+    _raise_interrupts,
     check_loggers,
     finish_loggers,
     run_trainer,
@@ -48,41 +48,41 @@ def segmenter() -> Segmenter:
     return Segmenter(network, SegmentationLoss(Loss.CE, 2), protocol, 2)
 
 
-def test_a_tally_is_the_confusion_matrix_of_all_batches() -> None:
+def test_totals_are_the_confusion_matrix_of_all_batches() -> None:
     """The mean of the mIoU of batches is a different number."""
     generator = torch.Generator().manual_seed(0)
-    tally = EpochTotals(3, torch.device("cpu"))
+    totals = EpochTotals(3, torch.device("cpu"))
     counts = np.zeros((3, 3), np.int64)
     losses, alone = [], []
     for size, loss in ((4, 1.5), (1, 0.25)):
         logits = torch.randn((size, 3, 8, 8), generator=generator)
         masks = torch.randint(0, 3, (size, 8, 8), generator=generator, dtype=torch.uint8)
         masks[:, :size] = 255
-        tally.add(logits, masks, torch.tensor(loss))
+        totals.add(logits, masks, torch.tensor(loss))
         predicted = logits.argmax(1).to(torch.uint8).numpy()
         batch = metrics.confusion_counts(masks.numpy(), predicted, 3).sum(axis=0)
         counts += batch
         losses += [loss] * size
         alone.append(mean_iou(batch))
-    assert tally.counts.dtype == torch.int64
-    np.testing.assert_array_equal(tally.counts.view(3, 3).numpy(), counts)
-    assert tally.absent == []
-    loss, miou = tally.result()
+    assert totals.counts.dtype == torch.int64
+    np.testing.assert_array_equal(totals.counts.view(3, 3).numpy(), counts)
+    assert totals.absent == []
+    loss, miou = totals.result()
     assert loss == pytest.approx(np.mean(losses))
     assert miou == pytest.approx(float(mean_iou(counts)))
     assert miou != pytest.approx(float(np.mean(alone)))
 
 
-def test_classes_that_no_mask_holds() -> None:
+def test_absent_classes_are_listed() -> None:
     """Background, predicted and ignored pixels do not count."""
-    tally = EpochTotals(4, torch.device("cpu"))
-    assert tally.absent == [1, 2, 3]
+    totals = EpochTotals(4, torch.device("cpu"))
+    assert totals.absent == [1, 2, 3]
     masks = torch.tensor([[[2, 255], [2, 255]]], dtype=torch.uint8)
-    tally.add(torch.randn((1, 4, 2, 2)), masks, torch.tensor(1.0))
-    assert tally.absent == [1, 3]
+    totals.add(torch.randn((1, 4, 2, 2)), masks, torch.tensor(1.0))
+    assert totals.absent == [1, 3]
 
 
-def test_adam_with_step_decay(segmenter: Segmenter) -> None:
+def test_optimizer_is_adam_with_step_decay(segmenter: Segmenter) -> None:
     (optimizer,), (decay,) = segmenter.configure_optimizers()
     assert type(optimizer) is torch.optim.Adam
     assert optimizer.param_groups[0]["weight_decay"] == 0
@@ -94,7 +94,7 @@ def test_adam_with_step_decay(segmenter: Segmenter) -> None:
     assert rates == pytest.approx([0.5, 0.5, 0.05, 0.05, 0.005])
 
 
-def test_dropout_depends_on_the_seed_and_the_epoch_alone(segmenter: Segmenter) -> None:
+def test_dropout_depends_only_on_seed_and_epoch(segmenter: Segmenter) -> None:
     drawn = []
     for before in (0, 1):
         with torch.random.fork_rng([]):
@@ -104,7 +104,7 @@ def test_dropout_depends_on_the_seed_and_the_epoch_alone(segmenter: Segmenter) -
     assert torch.equal(*drawn)
 
 
-def test_batches_become_inputs(segmenter: Segmenter, readers: ModuleType) -> None:
+def test_batches_become_network_input(segmenter: Segmenter, readers: ModuleType) -> None:
     (batch,) = validation_batches(readers.Squares(2), 2)
     images, masks = segmenter.on_after_batch_transfer(
         segmenter.on_before_batch_transfer(batch, 0), 0
@@ -119,7 +119,7 @@ def test_errors_of_workers_are_raised(segmenter: Segmenter) -> None:
         segmenter.on_before_batch_transfer(FormatError("sample 3 is damaged"), 0)
 
 
-def test_labels_beyond_the_classes(segmenter: Segmenter) -> None:
+def test_unknown_labels_are_refused(segmenter: Segmenter) -> None:
     masks = torch.tensor([[[0, 1, 255, 7]]], dtype=torch.uint8)
     with pytest.raises(ArgumentError, match=r"label 7, expected 0 to 1 or 255 \(ignored\)"):
         segmenter.on_before_batch_transfer((torch.zeros(1, 1, 4, 3), masks), 0)
@@ -130,10 +130,10 @@ def start(folder: Path, train: SampleReader, validation: SampleReader) -> Histor
     protocol = Training(fold=0, epochs=1, encoder_weights="none")
     segmenter = Segmenter(network, SegmentationLoss(Loss.CE_GDICE, 2), protocol, 2)
     with SILENT.task("", 1) as task:
-        watch = HistoryCallback(task, [2], folder / "last.ckpt")
+        history = HistoryCallback(task, [2], folder / "last.ckpt")
         batches, checks = training_batches(train, 2, seed=0), validation_batches(validation, 2)
-        run_trainer(segmenter, batches, checks, watch, "cpu", Precision.BFLOAT16, resume=False)
-    return watch
+        run_trainer(segmenter, batches, checks, history, "cpu", Precision.BFLOAT16, resume=False)
+    return history
 
 
 @pytest.fixture
@@ -147,22 +147,22 @@ def interrupting(readers: ModuleType) -> SampleReader:
 
 
 @pytest.mark.long
-def test_nothing_is_said_and_only_the_checkpoint_is_left(
+def test_training_is_silent_and_leaves_only_the_checkpoint(
     tmp_path: Path, readers: ModuleType, capfd: pytest.CaptureFixture[str]
 ) -> None:
     before = torch.get_rng_state()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        watch = start(tmp_path, readers.Squares(4), readers.Squares(2))
+        history = start(tmp_path, readers.Squares(4), readers.Squares(2))
     assert tuple(capfd.readouterr()) == ("", "")
     assert [str(warning.message) for warning in caught] == []
     assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
-    assert len(watch.history) == 2
+    assert len(history.history) == 2
     assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.long
-def test_lightning_may_speak_again_afterwards(
+def test_log_levels_and_filters_are_restored(
     tmp_path: Path, interrupting: SampleReader, readers: ModuleType
 ) -> None:
     logger = logging.getLogger("lightning.pytorch")
@@ -173,7 +173,7 @@ def test_lightning_may_speak_again_afterwards(
     assert list(warnings.filters) == filters
 
 
-def test_ctrl_c_stays_ctrl_c(
+def test_ctrl_c_raises_keyboard_interrupt(
     tmp_path: Path, interrupting: SampleReader, readers: ModuleType
 ) -> None:
     handler = signal.getsignal(signal.SIGINT)
@@ -183,16 +183,16 @@ def test_ctrl_c_stays_ctrl_c(
     assert not (tmp_path / "last.ckpt").exists()
 
 
-def test_ctrl_c_before_lightning_knows_the_handlers(tmp_path: Path) -> None:
+def test_early_ctrl_c_restores_the_handler(tmp_path: Path) -> None:
     """Lightning would leave SIGINT ignored, and a second Ctrl-C would do nothing."""
     handler = signal.getsignal(signal.SIGINT)
     with SILENT.task("", 1) as task:
-        watch = HistoryCallback(task, [1], tmp_path / "last.ckpt")
+        history = HistoryCallback(task, [1], tmp_path / "last.ckpt")
 
     def leave() -> None:
-        with _interruptible(watch):
+        with _raise_interrupts(history):
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-            watch.interrupted = True
+            history.interrupted = True
             raise SystemExit(1)
 
     try:
@@ -203,7 +203,7 @@ def test_ctrl_c_before_lightning_knows_the_handlers(tmp_path: Path) -> None:
         signal.signal(signal.SIGINT, handler)
 
 
-def test_an_exit_of_somebody_else_passes(tmp_path: Path, readers: ModuleType) -> None:
+def test_other_exits_are_not_changed(tmp_path: Path, readers: ModuleType) -> None:
     class Leaving(readers.Squares):  # type: ignore[name-defined, misc]
         def read(self, index: int) -> tuple[Any, Any]:
             raise SystemExit(7)
@@ -213,12 +213,12 @@ def test_an_exit_of_somebody_else_passes(tmp_path: Path, readers: ModuleType) ->
 
 
 @pytest.fixture
-def watch(tmp_path: Path) -> HistoryCallback:
+def history(tmp_path: Path) -> HistoryCallback:
     with SILENT.task("", 1) as task:
         return HistoryCallback(task, steps=[3] * 9, checkpoint=tmp_path / "last.ckpt")
 
 
-def tally(right: int, wrong: int, loss: float) -> EpochTotals:
+def totals(right: int, wrong: int, loss: float) -> EpochTotals:
     """Count a background pixel, and ``right`` and ``wrong`` ones of the foreground."""
     counted = EpochTotals(2, torch.device("cpu"))
     truth = torch.tensor([[[0] + [1] * (right + wrong)]])
@@ -229,13 +229,13 @@ def tally(right: int, wrong: int, loss: float) -> EpochTotals:
 
 
 def end_epoch(
-    watch: HistoryCallback, epoch: int, right: int, loss: float = 1.0, of: int = 10
+    history: HistoryCallback, epoch: int, right: int, loss: float = 1.0, of: int = 10
 ) -> bool:
     """End an epoch with foreground IoU ``right`` / ``of``; return True if training is over."""
     segmenter: Any = SimpleNamespace(
         network=torch.nn.Conv2d(1, 1, 1),
-        trained=tally(5, 5, 2.0),
-        validated=tally(right, of - right, loss),
+        training_totals=totals(5, 5, 2.0),
+        validation_totals=totals(right, of - right, loss),
     )
     torch.nn.init.constant_(segmenter.network.weight, epoch)
     optimizer = SimpleNamespace(param_groups=[{"lr": 0.1}])
@@ -247,37 +247,37 @@ def end_epoch(
         loggers=[],
         save_checkpoint=lambda path: path.touch(),
     )
-    watch.on_train_epoch_start(trainer, segmenter)
-    watch.on_validation_start(trainer, segmenter)
-    watch.on_train_epoch_end(trainer, segmenter)
+    history.on_train_epoch_start(trainer, segmenter)
+    history.on_validation_start(trainer, segmenter)
+    history.on_train_epoch_end(trainer, segmenter)
     return bool(trainer.should_stop)
 
 
-def test_the_best_is_the_earliest_of_the_highest(watch: HistoryCallback) -> None:
+def test_best_epoch_is_the_earliest_of_the_highest_miou(history: HistoryCallback) -> None:
     for epoch, right in enumerate([2, 7, 7, 3]):
-        end_epoch(watch, epoch, right)
-    assert watch.best_epoch == 1
-    assert watch.best_miou == pytest.approx(0.7)
-    assert watch.best["weight"].item() == 1
+        end_epoch(history, epoch, right)
+    assert history.best_epoch == 1
+    assert history.best_miou == pytest.approx(0.7)
+    assert history.best["weight"].item() == 1
 
 
-def test_every_epoch_is_saved_whole(watch: HistoryCallback) -> None:
-    end_epoch(watch, 0, 2)
-    assert [path.name for path in watch.checkpoint.parent.iterdir()] == ["last.ckpt"]
+def test_each_epoch_saves_a_checkpoint(history: HistoryCallback) -> None:
+    end_epoch(history, 0, 2)
+    assert [path.name for path in history.checkpoint.parent.iterdir()] == ["last.ckpt"]
 
 
-def test_patience_counts_epochs_behind_the_best(tmp_path: Path) -> None:
+def test_patience_counts_epochs_after_the_best(tmp_path: Path) -> None:
     with SILENT.task("", 1) as task:
         patient = HistoryCallback(task, [3] * 9, tmp_path / "last.ckpt", patience=2)
         endless = HistoryCallback(task, [3] * 9, tmp_path / "last.ckpt")
     rights = [2, 7, 7, 3]
-    assert [end_epoch(patient, *each) for each in enumerate(rights)] == [False] * 3 + [True]
-    assert not any(end_epoch(endless, *each) for each in enumerate(rights))
+    assert [end_epoch(patient, *scores) for scores in enumerate(rights)] == [False] * 3 + [True]
+    assert not any(end_epoch(endless, *scores) for scores in enumerate(rights))
 
 
-def test_the_history_has_two_rows_an_epoch(watch: HistoryCallback) -> None:
-    end_epoch(watch, 0, 2, loss=0.5)
-    train, validation = watch.history
+def test_history_has_two_rows_per_epoch(history: HistoryCallback) -> None:
+    end_epoch(history, 0, 2, loss=0.5)
+    train, validation = history.history
     assert (train.epoch, train.split, train.loss, train.lr) == (0, "train", 2.0, 0.1)
     assert (validation.split, validation.loss) == ("validation", 0.5)
     assert (train.miou, validation.miou) == (0.5, pytest.approx(0.2))
@@ -285,62 +285,62 @@ def test_the_history_has_two_rows_an_epoch(watch: HistoryCallback) -> None:
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
-def test_a_training_that_diverges_ends(watch: HistoryCallback, loss: float) -> None:
+def test_diverged_training_is_an_error(history: HistoryCallback, loss: float) -> None:
     with pytest.raises(DivergedError, match=r"the validation loss of epoch 4 is .* lower the"):
-        end_epoch(watch, 3, 5, loss)
+        end_epoch(history, 3, 5, loss)
 
 
-def test_what_is_kept_comes_back(watch: HistoryCallback, tmp_path: Path) -> None:
+def test_state_is_restored(history: HistoryCallback, tmp_path: Path) -> None:
     for epoch, right in enumerate([3, 4, 2]):
-        end_epoch(watch, epoch, right)
-    torch.save(watch.state_dict(), tmp_path / "state")
+        end_epoch(history, epoch, right)
+    torch.save(history.state_dict(), tmp_path / "state")
     with SILENT.task("", 1) as task:
         again = HistoryCallback(task, steps=[3] * 9, checkpoint=tmp_path / "last.ckpt")
     again.load_state_dict(torch.load(tmp_path / "state", weights_only=True))
-    assert again.history == watch.history
-    assert (again.best_epoch, again.best_miou) == (1, watch.best_miou)
-    np.testing.assert_array_equal(again.best["weight"], watch.best["weight"])
+    assert again.history == history.history
+    assert (again.best_epoch, again.best_miou) == (1, history.best_miou)
+    np.testing.assert_array_equal(again.best["weight"], history.best["weight"])
 
 
-def test_epochs_of_a_checkpoint_are_shown_as_done(tmp_path: Path) -> None:
+def test_epochs_of_a_checkpoint_count_as_progress(tmp_path: Path) -> None:
     advanced: list[int] = []
     task: Any = SimpleNamespace(advance=lambda steps, note: advanced.append(steps))
-    watch = HistoryCallback(task, [5, 3, 4], tmp_path / "last.ckpt")
-    assert (watch.epochs, watch.epochs_done) == (3, 0)
+    history = HistoryCallback(task, [5, 3, 4], tmp_path / "last.ckpt")
+    assert (history.epochs, history.epochs_done) == (3, 0)
     for epoch in range(2):
-        end_epoch(watch, epoch, 2)
-    assert watch.epochs_done == 2
+        end_epoch(history, epoch, 2)
+    assert history.epochs_done == 2
     trainer: Any = SimpleNamespace(current_epoch=2)
-    watch.on_train_start(trainer, trainer)
+    history.on_train_start(trainer, trainer)
     assert advanced == [0, 0, 8]
 
 
-def test_classes_that_no_mask_holds_are_told_once(tmp_path: Path) -> None:
-    said: list[str] = []
+def test_absent_classes_are_warned_about_once(tmp_path: Path) -> None:
+    lines: list[str] = []
     with SILENT.task("", 1) as task:
         last = tmp_path / "last.ckpt"
-        watch = HistoryCallback(
-            task, [3] * 9, last, classes=("background", "cell"), warn=said.append
+        history = HistoryCallback(
+            task, [3] * 9, last, classes=("background", "cell"), warn=lines.append
         )
-        end_epoch(watch, 0, 0)
-        assert said == []
-        watch = HistoryCallback(
-            task, [3] * 9, last, classes=("background", "cell"), warn=said.append
+        end_epoch(history, 0, 0)
+        assert lines == []
+        history = HistoryCallback(
+            task, [3] * 9, last, classes=("background", "cell"), warn=lines.append
         )
         for epoch in range(2):
-            end_epoch(watch, epoch, 0, of=0)
-    (line,) = said
+            end_epoch(history, epoch, 0, of=0)
+    (line,) = lines
     assert line.startswith("validation data: no pixel of cell in the masks of the first epoch")
 
 
-def test_ctrl_c_is_remembered(watch: HistoryCallback) -> None:
+def test_ctrl_c_is_remembered(history: HistoryCallback) -> None:
     nothing: Any = None
-    watch.on_exception(nothing, nothing, ValueError())
-    assert not watch.interrupted
-    watch.on_exception(nothing, nothing, SIGTERMException())
-    assert watch.interrupted
-    watch.on_exception(nothing, nothing, KeyboardInterrupt())
-    assert watch.interrupted
+    history.on_exception(nothing, nothing, ValueError())
+    assert not history.interrupted
+    history.on_exception(nothing, nothing, SIGTERMException())
+    assert history.interrupted
+    history.on_exception(nothing, nothing, KeyboardInterrupt())
+    assert history.interrupted
 
 
 OLD, NEW = ({"tensor": torch.full((1000, 100), value), "epoch": value} for value in (1.0, 2.0))
@@ -353,32 +353,34 @@ def last(tmp_path: Path) -> Path:
 
 
 def holds(path: Path, expected: dict[str, Any]) -> bool:
-    found = AtomicCheckpointIO().load_checkpoint(path, weights_only=True)
-    same = torch.equal(found["tensor"], expected["tensor"]) and found["epoch"] == expected["epoch"]
-    return same and [each.name for each in path.parent.iterdir()] == [path.name]
+    result = AtomicCheckpointIO().load_checkpoint(path, weights_only=True)
+    same = (
+        torch.equal(result["tensor"], expected["tensor"]) and result["epoch"] == expected["epoch"]
+    )
+    return same and [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-def test_a_checkpoint_comes_back_and_is_replaced(last: Path) -> None:
+def test_checkpoint_is_loaded_and_replaced(last: Path) -> None:
     assert holds(last, OLD)
     AtomicCheckpointIO().save_checkpoint(NEW, last)
     assert holds(last, NEW)
 
 
 @pytest.mark.parametrize("size", [0, 10_000, 390_000])
-def test_where_there_is_no_space_the_one_before_stays(last: Path, size: int) -> None:
-    with files_below(size), pytest.raises(OSError, match="File too large") as told:
+def test_previous_checkpoint_is_intact_if_the_disk_is_full(last: Path, size: int) -> None:
+    with files_below(size), pytest.raises(OSError, match="File too large") as caught:
         AtomicCheckpointIO().save_checkpoint(NEW, last)
-    assert (told.value.errno, told.value.filename) == (errno.EFBIG, str(last))
+    assert (caught.value.errno, caught.value.filename) == (errno.EFBIG, str(last))
     assert holds(last, OLD)
 
 
-def test_what_a_kill_left_is_replaced(last: Path) -> None:
+def test_partial_file_of_a_killed_process_is_replaced(last: Path) -> None:
     last.with_name(f".{last.name}.part").write_bytes(b"torn")
     AtomicCheckpointIO().save_checkpoint(NEW, last)
     assert holds(last, NEW)
 
 
-def test_other_errors_are_told_as_they_are(last: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_errors_are_not_changed(last: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise KeyboardInterrupt
 
@@ -389,34 +391,36 @@ def test_other_errors_are_told_as_they_are(last: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("size", [0, 40, 3000, -1])
-def test_a_damaged_checkpoint_is_one_line(last: Path, size: int) -> None:
+def test_damaged_checkpoint_is_one_line(last: Path, size: int) -> None:
     data = last.read_bytes()
     last.write_bytes(data[:size])
     with refused(FormatError, last, "cannot be read as a checkpoint", "--overwrite"):
         AtomicCheckpointIO().load_checkpoint(last, weights_only=True)
 
 
-def about(folder: Path, *names: LoggerName) -> Logging:
+def logging_to(folder: Path, *names: LoggerName) -> Logging:
     return Logging(names, folder, "resnet18-L1/fold0", "abc")
 
 
-def test_a_package_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_of_a_logger_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lightning, "find_spec", lambda name: None if name == "wandb" else object())
     check_loggers([LoggerName.TENSORBOARD, LoggerName.MLFLOW])
     with pytest.raises(ArgumentError, match=r"wandb is not installed; pip install 'skiptool\[wand"):
         check_loggers([LoggerName.TENSORBOARD, LoggerName.WANDB])
 
 
-def test_what_cannot_be_opened_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(about: Logging) -> Any:  # noqa: ANN401
+def test_logger_that_cannot_be_opened_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(settings: Logging) -> Any:  # noqa: ANN401
         raise ConnectionError("no server at 9\nmore")
 
-    monkeypatch.setattr(lightning, "_MAKERS", {LoggerName.MLFLOW: fail})
+    monkeypatch.setattr(lightning, "_LOGGER_FACTORIES", {LoggerName.MLFLOW: fail})
     with pytest.raises(SourceError, match=r"^--logger mlflow: cannot be opened \(no server at 9\)"):
-        about(tmp_path, LoggerName.MLFLOW).open({})
+        logging_to(tmp_path, LoggerName.MLFLOW).open({})
 
 
-def test_runs_of_wandb_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_of_wandb_are_finished(monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[str] = []
     monkeypatch.setattr(lightning, "WandbLogger", SimpleNamespace)
     run = SimpleNamespace(finish=lambda: ended.append("run"))
@@ -425,7 +429,7 @@ def test_runs_of_wandb_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.long
-def test_tensorboard_has_the_history(readers: ModuleType, tmp_path: Path) -> None:
+def test_tensorboard_contains_the_history(readers: ModuleType, tmp_path: Path) -> None:
     module = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     protocol = Training(
         **{"fold": 0, "epochs": 2, "batch_size": 4, "encoder_weights": "none"},
@@ -433,13 +437,13 @@ def test_tensorboard_has_the_history(readers: ModuleType, tmp_path: Path) -> Non
     )
     architecture = Architecture("resnet18", (2, 3, 4), ("background", "square"))
     train, validation = readers.Squares(4, size=32), readers.Squares(2, seed=1, size=32)
-    told = about(tmp_path / "logs", LoggerName.TENSORBOARD)
-    found = fit(architecture, protocol, train, validation, tmp_path, logging=told)
+    trackers = logging_to(tmp_path / "logs", LoggerName.TENSORBOARD)
+    result = fit(architecture, protocol, train, validation, tmp_path, logging=trackers)
     events = module.EventAccumulator(str(tmp_path / "logs/tensorboard/resnet18-L1/fold0"))
     events.Reload()
     assert {"train/loss", "train/mIoU", "validation/loss", "validation/mIoU", "lr"} == set(
         events.Tags()["scalars"]
     )
-    for row in found.history:
+    for row in result.history:
         scalar = events.Scalars(f"{row.split}/loss")[row.epoch]
         assert (scalar.step, scalar.value) == (row.epoch, pytest.approx(row.loss))

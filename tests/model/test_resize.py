@@ -29,19 +29,21 @@ def smooth_noise(height: int, width: int) -> UInt8:
 @pytest.mark.parametrize(
     ("height", "width", "size"), [(300, 300, 128), (96, 160, 50), (64, 64, 96)]
 )
-def test_images_are_pillows_within_a_grey_level(height: int, width: int, size: int) -> None:
+def test_images_equal_those_of_pillow_within_a_grey_level(
+    height: int, width: int, size: int
+) -> None:
     image = smooth_noise(height, width)
-    found = resize_images(image[None], size)
+    result = resize_images(image[None], size)
     theirs = Pictures.fromarray(image).resize((size, size), Pictures.Resampling.BICUBIC)
-    assert found.shape == (1, size, size, 3)
-    assert np.abs(found[0].astype(int) - np.asarray(theirs)).max() <= 1
+    assert result.shape == (1, size, size, 3)
+    assert np.abs(result[0].astype(int) - np.asarray(theirs)).max() <= 1
 
 
-def test_hard_noise_too() -> None:
+def test_noise_equals_that_of_pillow_within_a_grey_level() -> None:
     image = np.random.default_rng(1).integers(0, 256, (150, 150, 3), dtype=np.uint8)
     theirs = Pictures.fromarray(image).resize((64, 64), Pictures.Resampling.BICUBIC)
-    found = resize_images(image[None], 64)[0]
-    assert np.abs(found.astype(int) - np.asarray(theirs)).max() <= 1
+    result = resize_images(image[None], 64)[0]
+    assert np.abs(result.astype(int) - np.asarray(theirs)).max() <= 1
 
 
 def test_images_do_not_depend_on_threads_or_batches() -> None:
@@ -91,12 +93,12 @@ def test_masks_take_the_label_of_most_area(mask: UInt8, size: int) -> None:
     np.testing.assert_array_equal(resize_masks(mask[None], size)[0], area_by_area(mask, size))
 
 
-def test_half_a_pixel_is_enough() -> None:
+def test_ties_go_to_the_highest_label() -> None:
     mask = np.array([[0, 1, 0, 0], [0, 1, 0, 1], [0, 0, 1, 1], [0, 0, 0, 1]], np.uint8)
     np.testing.assert_array_equal(resize_masks(mask[None], 2), [[[1, 0], [0, 1]]])
 
 
-def test_a_disc_keeps_its_area() -> None:
+def test_disc_keeps_its_area() -> None:
     rows, columns = np.mgrid[:300, :300]
     disc = ((rows - 141) ** 2 + (columns - 153) ** 2 < 90**2).astype(np.uint8)
     small = resize_masks(disc[None], 128)[0]
@@ -113,6 +115,6 @@ def test_large_masks_do_not_overflow() -> None:
     np.testing.assert_array_equal(resize_masks(tall, 2), [[[0, 0], [1, 1]]])
 
 
-def test_masks_of_a_stack_are_resized_one_by_one() -> None:
+def test_stacked_masks_are_resized_individually() -> None:
     masks = np.stack([np.zeros((9, 9), np.uint8), np.full((9, 9), 255, np.uint8)])
     np.testing.assert_array_equal(resize_masks(masks, 4), masks[:, :4, :4])

@@ -65,7 +65,7 @@ def nodes(skips: tuple[int, ...]) -> tuple[str, ...]:
     """List the nodes of a U-Net++ that may lose inputs: in and above rows of pruned levels."""
     first = max((level for level in LEVELS if level not in skips), default=0)
     rows = [4 - level for level in range(1, first + 1)]
-    return tuple(f"decoder.blocks.x_{place}_{row}." for row in rows for place in range(row + 1))
+    return tuple(f"decoder.blocks.x_{column}_{row}." for row in rows for column in range(row + 1))
 
 
 REBUILT: dict[Arch, Callable[[tuple[int, ...]], tuple[str, ...]]] = {
@@ -77,14 +77,14 @@ REBUILT: dict[Arch, Callable[[tuple[int, ...]], tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize(("encoder", "skips"), TABLE_2)
-def test_table_2(encoder: str, skips: tuple[int, ...]) -> None:
+def test_parameter_counts_equal_table_2(encoder: str, skips: tuple[int, ...]) -> None:
     network = build(Architecture(encoder, skips, CLASSES))
     assert parameter_count(network) == TABLE_2[encoder, skips]
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("arch", Arch)
-def test_the_baseline_is_smp_to_the_bit(arch: Arch) -> None:
+def test_baseline_is_bit_equal_to_smp(arch: Arch) -> None:
     ours = build(Architecture("resnet18", LEVELS, CLASSES, arch=arch.value))
     theirs = getattr(smp, arch.model_class)("resnet18", encoder_weights=None, classes=2)
     assert list(theirs.state_dict()) == list(ours.state_dict())
@@ -98,7 +98,7 @@ def test_the_baseline_is_smp_to_the_bit(arch: Arch) -> None:
     assert parameter_count(ours) == sum(weight.numel() for weight in theirs.parameters())
 
 
-def test_a_level_joins_its_block_and_weighs_nine_times_its_channels() -> None:
+def test_pruning_a_level_removes_nine_weights_per_skip_channel() -> None:
     skip = {1: 64, 2: 64, 3: 128, 4: 256}
     out = {1: 32, 2: 64, 3: 128, 4: 256}
     for level in LEVELS:
@@ -120,22 +120,22 @@ def test_sizes_need_not_be_multiples_of_32(skips: tuple[int, ...], size: tuple[i
 
 @pytest.mark.long
 @pytest.mark.parametrize("arch", Arch)
-def test_same_seed_same_weights_and_the_rest_is_shared_by_all_prunings(arch: Arch) -> None:
+def test_equal_seeds_give_equal_weights_outside_pruned_blocks(arch: Arch) -> None:
     """Tensors of blocks that are not pruned differently have the same shape and values."""
     skips = [LEVELS, (2, 3, 4), (1, 2, 3), (1, 3), ()]
-    whole, *others = (state_arrays(build(architecture(arch, each), 3)) for each in skips)
+    whole, *others = (state_arrays(build(architecture(arch, subset), 3)) for subset in skips)
     again, other = (state_arrays(build(architecture(arch), seed)) for seed in (3, 4))
     for name, array in whole.items():
         np.testing.assert_array_equal(array, again[name])
     assert (whole["encoder.conv1.weight"] != other["encoder.conv1.weight"]).any()
-    for kept, found in zip(skips[1:], others, strict=True):
+    for kept, result in zip(skips[1:], others, strict=True):
         for name, array in whole.items():
             if not name.startswith(REBUILT[arch](kept)):
-                np.testing.assert_array_equal(array, found[name], err_msg=name)
+                np.testing.assert_array_equal(array, result[name], err_msg=name)
 
 
 @pytest.mark.long
-def test_weights_are_those_that_smp_draws() -> None:
+def test_initial_weights_equal_those_of_smp() -> None:
     """The whole network is built before blocks are replaced: a seed's weights never change."""
     with seeded(RandomStream.WEIGHTS, 3):
         theirs = smp.Unet("resnet18", encoder_weights=None, classes=2)
@@ -146,7 +146,7 @@ def test_weights_are_those_that_smp_draws() -> None:
         np.testing.assert_array_equal(ours[name], array)
 
 
-def test_building_leaves_the_random_state_alone() -> None:
+def test_building_keeps_the_random_state() -> None:
     before = torch.get_rng_state()
     build(Architecture("resnet18", (), CLASSES))
     assert torch.equal(torch.get_rng_state(), before)
@@ -158,7 +158,7 @@ def test_building_leaves_the_random_state_alone() -> None:
     [((2, 3, 4), "1,2,3,4"), ((3, 4), "1,3,4"), ((), "1"), ((2, 4), "1,2,4")],
     ids=str,
 )
-def test_what_an_encoder_lacks_cannot_be_pruned(
+def test_level_without_channels_cannot_be_pruned(
     encoder: str, skips: tuple[int, ...], advised: str
 ) -> None:
     expected = (
@@ -171,7 +171,7 @@ def test_what_an_encoder_lacks_cannot_be_pruned(
 
 @pytest.mark.parametrize("arch", Arch)
 @pytest.mark.parametrize("encoder", ["mit_b0", "tu-convnext_atto"])
-def test_an_encoder_without_channels_at_level_1(encoder: str, arch: Arch) -> None:
+def test_encoder_without_channels_at_level_1_is_built(encoder: str, arch: Arch) -> None:
     """SMP builds neither U-Net++ nor LinkNet on mit_b0."""
     if encoder == "mit_b0" and arch in (Arch.UNETPLUSPLUS, Arch.LINKNET):
         with pytest.raises(ArgumentError, match=r"no (UnetPlusPlus|Linknet) can be built.*unet$"):
@@ -184,7 +184,7 @@ def test_an_encoder_without_channels_at_level_1(encoder: str, arch: Arch) -> Non
             assert network(torch.rand(1, 3, 64, 64)).shape == (1, 2, 64, 64)
 
 
-def test_timm_encoders_are_built_without_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_timm_encoders_are_built_offline(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise ConnectionError("a test touched the network")
 
@@ -204,24 +204,24 @@ def test_timm_encoders_are_built_without_network(monkeypatch: pytest.MonkeyPatch
         ("tu-vit_tiny_patch16_224", "five stages"),
     ],
 )
-def test_unfit_encoders(encoder: str, expected: str) -> None:
+def test_unsuitable_encoders_are_refused(encoder: str, expected: str) -> None:
     with pytest.raises(ArgumentError, match=expected):
         build(Architecture(encoder, LEVELS, CLASSES))
 
 
-def test_an_encoder_of_other_strides(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_encoder_of_another_stride_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(smp.encoders.encoders["resnet18"]["encoder"], "output_stride", 16)
     with pytest.raises(ArgumentError, match="5 stages and stride 16, expected 5 and 32"):
         build(Architecture("resnet18", LEVELS, CLASSES))
 
 
-def test_classes_without_a_foreground() -> None:
+def test_classes_without_foreground_are_refused() -> None:
     with pytest.raises(ArgumentError, match="at least one more"):
         build(Architecture("resnet18", (), ("background",)))
 
 
 @pytest.mark.long
-def test_restore_gives_the_same_network(grey_pruned: smp.Unet) -> None:
+def test_restored_network_is_equal(grey_pruned: smp.Unet) -> None:
     architecture = Architecture("resnet18", (2, 3, 4), ("b", "c", "d"), 1)
     again = restore_network(architecture, state_arrays(grey_pruned))
     assert not again.training
@@ -230,7 +230,7 @@ def test_restore_gives_the_same_network(grey_pruned: smp.Unet) -> None:
         assert torch.equal(prepare_for_inference(again, "cpu")(images), grey_pruned(images))
 
 
-def test_state_is_a_copy() -> None:
+def test_state_arrays_are_copies() -> None:
     network = build(Architecture("resnet18", (), CLASSES))
     tensors = state_arrays(network)
     with torch.no_grad():
@@ -247,15 +247,17 @@ def test_state_is_a_copy() -> None:
         ({"encoder.bn1.bias": np.zeros(3)}, r"has shape \(3,\), expected \(64,\)"),
     ],
 )
-def test_tensors_that_do_not_fit(baseline: smp.Unet, change: dict[str, Any], expected: str) -> None:
+def test_tensors_that_do_not_fit_are_refused(
+    baseline: smp.Unet, change: dict[str, Any], expected: str
+) -> None:
     tensors = {k: v for k, v in {**state_arrays(baseline), **change}.items() if v is not None}
     with pytest.raises(FormatError, match=expected):
         restore_network(Architecture("resnet18", LEVELS, CLASSES), tensors)
 
 
 def of_timm(**options: object) -> Architecture:
-    further = tuple((name, json.dumps(value)) for name, value in sorted(options.items()))
-    return Architecture("tu-resnet18", LEVELS, CLASSES, options=further)
+    encoded = tuple((name, json.dumps(value)) for name, value in sorted(options.items()))
+    return Architecture("tu-resnet18", LEVELS, CLASSES, options=encoded)
 
 
 @pytest.mark.long
@@ -264,7 +266,7 @@ def of_timm(**options: object) -> Architecture:
     [{"act_layer": "gelu"}, {"stem_width": 32, "stem_type": "deep"}, {"block_args": {"x": 1}}],
     ids=str,
 )
-def test_arguments_of_the_encoder_are_honoured_or_refused(options: dict[str, Any]) -> None:
+def test_encoder_options_are_used_or_refused(options: dict[str, Any]) -> None:
     """SMP passes them to timm; those that timm refuses are named."""
     try:
         theirs = smp.Unet("tu-resnet18", encoder_weights=None, classes=2, **options)
@@ -295,7 +297,9 @@ def test_arguments_of_the_encoder_are_honoured_or_refused(options: dict[str, Any
         ("resnet18", "output_stride", "expected 5 and 32"),
     ],
 )
-def test_arguments_that_would_be_dropped_are_named(encoder: str, name: str, words: str) -> None:
+def test_encoder_options_that_smp_would_ignore_are_refused(
+    encoder: str, name: str, words: str
+) -> None:
     value = "16" if name == "output_stride" else '"x"'
     with pytest.raises(ArgumentError, match=words) as caught:
         build(Architecture(encoder, LEVELS, CLASSES, options=((name, value),)))
@@ -303,7 +307,7 @@ def test_arguments_that_would_be_dropped_are_named(encoder: str, name: str, word
 
 
 @pytest.mark.long
-def test_images_are_scaled_in_front_of_the_encoder() -> None:
+def test_images_are_normalised_before_the_encoder() -> None:
     """As if done by hand, for the encoder and the network, with unchanged weights."""
     scaling = Normalisation.parse("imagenet")
     network = settled(build(Architecture("resnet18", LEVELS, CLASSES)))
@@ -322,7 +326,7 @@ def test_images_are_scaled_in_front_of_the_encoder() -> None:
 
 
 @pytest.mark.long
-def test_a_single_logit() -> None:
+def test_binary_network_has_a_single_logit() -> None:
     architecture = Architecture("resnet18", LEVELS, CLASSES, binary=True)
     theirs = settled(smp.Unet("resnet18", encoder_weights=None, classes=1, activation="sigmoid"))
     images = torch.rand(1, 3, 64, 64)
@@ -348,13 +352,13 @@ def features(zero: Collection[int] = ()) -> list[torch.Tensor]:
         torch.rand(1, depth, 32 >> level, 64 >> level, generator=generator)
         for level, depth in enumerate(CHANNELS)
     ]
-    return [found[:, :0] if level in zero else found for level, found in enumerate(maps)]
+    return [result[:, :0] if level in zero else result for level, result in enumerate(maps)]
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("arch", Arch)
 @pytest.mark.parametrize("skips", [LEVELS, *LACKING], ids=str)
-def test_a_feature_map_reaches_the_logits_where_its_skip_stays_and_only_there(
+def test_feature_map_reaches_the_logits_only_through_a_kept_skip(
     arch: Arch, skips: tuple[int, ...]
 ) -> None:
     network, given = pruned(arch, skips), features()
@@ -362,14 +366,14 @@ def test_a_feature_map_reaches_the_logits_where_its_skip_stays_and_only_there(
         expected = network.segmentation_head(network.decoder(given))
         for level in (*LEVELS, 5):
             changed = [1 - f if k == level else f for k, f in enumerate(given)]
-            found = network.segmentation_head(network.decoder(changed))
-            assert torch.equal(found, expected) == (level not in (*skips, 5)), level
+            result = network.segmentation_head(network.decoder(changed))
+            assert torch.equal(result, expected) == (level not in (*skips, 5)), level
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("skips", LACKING, ids=str)
 @pytest.mark.parametrize("arch", [Arch.UNET, Arch.MANET])
-def test_pruned_is_what_smp_builds_for_an_encoder_without_channels_there(
+def test_pruned_decoder_equals_that_of_smp_without_channels(
     arch: Arch, skips: tuple[int, ...]
 ) -> None:
     network = pruned(arch, skips)
@@ -383,9 +387,9 @@ def test_pruned_is_what_smp_builds_for_an_encoder_without_channels_there(
 
 @pytest.mark.long
 @pytest.mark.parametrize("skips", LACKING, ids=str)
-def test_a_linknet_adds_nothing_where_a_skip_is_gone(skips: tuple[int, ...]) -> None:
+def test_pruned_linknet_equals_one_with_zero_skips(skips: tuple[int, ...]) -> None:
     """Its parameters are those of the whole network, to which a skip of zeros adds nothing."""
-    whole, network = (pruned(Arch.LINKNET, each, 5) for each in (LEVELS, skips))
+    whole, network = (pruned(Arch.LINKNET, subset, 5) for subset in (LEVELS, skips))
     ours, theirs = state_arrays(network), state_arrays(whole)
     assert list(ours) == list(theirs)
     assert all((ours[name] == theirs[name]).all() for name in theirs)
@@ -394,7 +398,7 @@ def test_a_linknet_adds_nothing_where_a_skip_is_gone(skips: tuple[int, ...]) -> 
         assert torch.equal(whole.decoder(zeroed), network.decoder(features()))
 
 
-def test_a_block_of_a_unet_upsamples_and_convolves_twice() -> None:
+def test_pruned_unet_block_upsamples_and_convolves_twice() -> None:
     block = PrunedUnetBlock(4, 0, 6).eval()
     below, skip = torch.rand(1, 4, 3, 5), torch.rand(1, 9, 7, 9)
     with torch.no_grad():
@@ -404,7 +408,7 @@ def test_a_block_of_a_unet_upsamples_and_convolves_twice() -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("arch", [Arch.UNET, Arch.LINKNET, Arch.MANET])
-def test_only_the_block_of_the_level_is_another(arch: Arch) -> None:
+def test_pruning_a_level_replaces_one_block(arch: Arch) -> None:
     kinds = {
         Arch.UNET: PrunedUnetBlock,
         Arch.LINKNET: PrunedLinknetBlock,
@@ -421,7 +425,7 @@ def test_only_the_block_of_the_level_is_another(arch: Arch) -> None:
 
 
 @pytest.mark.parametrize("arch", Arch)
-def test_the_stages_of_a_decoder_have_the_strides_of_their_names(arch: Arch) -> None:
+def test_decoder_stages_have_the_strides_of_their_level(arch: Arch) -> None:
     """Each is fed by the one below, and the last feeds the head."""
     network = pruned(arch, (1, 3))
     seen: dict[int, torch.Tensor] = {}
@@ -443,7 +447,7 @@ def test_the_stages_of_a_decoder_have_the_strides_of_their_names(arch: Arch) -> 
         assert level == 0 or read[level - 1] is output
 
 
-def test_nothing_is_pruned_where_all_skips_stay() -> None:
+def test_network_with_all_skips_is_not_changed() -> None:
     for arch in Arch:
         network = getattr(smp, arch.model_class)("resnet18", encoder_weights=None, classes=2)
         before = [id(module) for module in network.modules()]
@@ -452,13 +456,13 @@ def test_nothing_is_pruned_where_all_skips_stay() -> None:
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_a_manet_loses_its_attention_at_the_level(level: int) -> None:
+def test_pruned_manet_block_has_no_attention(level: int) -> None:
     """Worked by hand: a block of SMP's own classes for either, at ResNet18's channels."""
     below, out = {4: (512, 256), 3: (256, 128), 2: (128, 64), 1: (64, 32)}[level]
     with_skip = parameter_count(MFABBlock(below, CHANNELS[level], out))
     without = parameter_count(DecoderBlock(below, 0, out))
     whole, network = (
-        pruned(Arch.MANET, each) for each in (LEVELS, tuple(k for k in LEVELS if k != level))
+        pruned(Arch.MANET, subset) for subset in (LEVELS, tuple(k for k in LEVELS if k != level))
     )
     assert parameter_count(whole) - parameter_count(network) == with_skip - without
 
@@ -495,7 +499,7 @@ def by_the_paper(network: smp.UnetPlusPlus, features: list[torch.Tensor], kept: 
 
 @pytest.mark.long
 @pytest.mark.parametrize("skips", SUBSETS, ids=str)
-def test_every_node_is_that_of_the_paper_without_the_pruned_inputs(skips: tuple[int, ...]) -> None:
+def test_nested_nodes_follow_the_paper_without_pruned_inputs(skips: tuple[int, ...]) -> None:
     network = nested(skips)
     generator = torch.Generator().manual_seed(1)
     features = [
@@ -503,12 +507,12 @@ def test_every_node_is_that_of_the_paper_without_the_pruned_inputs(skips: tuple[
         for level, depth in enumerate(network.encoder.out_channels)
     ]
     with torch.no_grad():
-        found = network.decoder(features)
-        assert torch.equal(by_the_paper(network, features, set(skips))[0, 5], found)
+        result = network.decoder(features)
+        assert torch.equal(by_the_paper(network, features, set(skips))[0, 5], result)
 
 
 @pytest.mark.long
-def test_parameters_lost_are_the_input_channels_lost() -> None:
+def test_pruned_unetplusplus_loses_the_weights_of_its_input_channels() -> None:
     """Worked by hand at ResNet18's channels 64, 64, 128, 256 and out of dec4 to dec1 256 to 32.
 
     Level 1: nine weights for each of 64 inputs of the nodes of its row (64, 64, 64 and 32 out).
@@ -521,7 +525,7 @@ def test_parameters_lost_are_the_input_channels_lost() -> None:
     assert whole - parameter_count(nested((1, 2, 3))) == 9 * 256 * (256 + 128)
 
 
-def test_without_any_skip_it_is_the_unet_without_any_skip() -> None:
+def test_unetplusplus_without_skips_equals_the_unet_without_skips() -> None:
     network = nested(())
     chain = build(Architecture("resnet18", (), CLASSES)).eval()
     assert parameter_count(network) == parameter_count(chain) == 13_535_778  # Table II
@@ -537,7 +541,7 @@ def test_without_any_skip_it_is_the_unet_without_any_skip() -> None:
         assert torch.equal(chain(image), network(image))
 
 
-def test_nodes_that_lose_nothing_are_left_alone() -> None:
+def test_nodes_that_lose_no_inputs_are_not_replaced() -> None:
     network = nested((1, 2, 3))
     others = {
         name for name, node in network.decoder.blocks.items() if isinstance(node, PrunedNestedNode)
@@ -545,16 +549,16 @@ def test_nodes_that_lose_nothing_are_left_alone() -> None:
     assert others == {"x_0_0", "x_1_1"}
 
 
-def test_a_node_that_reads_the_encoder_alone_keeps_its_stride() -> None:
+def test_node_that_reads_only_its_row_keeps_its_stride() -> None:
     node = nested((3,)).decoder.blocks["x_1_1"]
-    assert (node.below, node.beside) == (0, 128)
+    assert (node.below_channels, node.row_channels) == (0, 128)
     with torch.no_grad():
-        beside = torch.rand(1, 128, 8, 6)
-        found = node(torch.rand(1, 256, 4, 3), beside)
-        assert torch.equal(found, node.conv2(node.conv1(beside)))
+        row = torch.rand(1, 128, 8, 6)
+        result = node(torch.rand(1, 256, 4, 3), row)
+        assert torch.equal(result, node.conv2(node.conv1(row)))
 
 
-def test_an_encoder_without_channels_at_level_1_of_nested() -> None:
+def test_unetplusplus_accepts_an_encoder_without_channels_at_level_1() -> None:
     for skips in ((1, 3, 4), (1,)):
         network = nested(skips, "tu-convnext_atto")
         with torch.no_grad():

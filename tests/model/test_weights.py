@@ -42,38 +42,36 @@ def silent_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
         monkeypatch.setattr(weights.hub, "hf_hub_url", lambda *_, **__: f"{url}/model.safetensors")
-        monkeypatch.setattr(weights, "SECONDS", 0.2)
+        monkeypatch.setattr(weights, "HUB_TIMEOUT", 0.2)
         monkeypatch.setattr(weights.hub, "try_to_load_from_cache", lambda *_, **__: None)
         yield
 
 
 def assert_loaded(unet: smp.Unet, expected: Tensors) -> None:
-    found = unet.encoder.state_dict()
-    assert all(torch.equal(found[name], expected[name]) for name in found)
+    loaded = unet.encoder.state_dict()
+    assert all(torch.equal(loaded[name], expected[name]) for name in loaded)
 
 
-def test_none_leaves_the_network_alone() -> None:
+def test_none_keeps_the_random_weights() -> None:
     unet = network()
     before = {name: tensor.clone() for name, tensor in unet.state_dict().items()}
-    found = load_encoder_weights(unet, "resnet18", "none")
-    assert (found.source, found.digest) == ("none", None)
+    loaded = load_encoder_weights(unet, "resnet18", "none")
+    assert (loaded.source, loaded.digest) == ("none", None)
     assert all(torch.equal(tensor, before[name]) for name, tensor in unet.state_dict().items())
 
 
 @pytest.mark.parametrize("prefix", ["", "encoder.", "module.", "model.resnet."])
-def test_a_state_dict_of_torchvision(tmp_path: Path, theirs: Tensors, prefix: str) -> None:
+def test_state_dict_of_torchvision_is_loaded(tmp_path: Path, theirs: Tensors, prefix: str) -> None:
     path = tmp_path / "resnet18-f37072fd.pth"
     torch.save({prefix + name: tensor for name, tensor in theirs.items()}, path)
     unet = network()
-    found = load_encoder_weights(unet, "resnet18", str(path))
-    assert found.source == path.name
+    loaded = load_encoder_weights(unet, "resnet18", str(path))
+    assert loaded.source == path.name
     assert_loaded(unet, theirs)
 
 
 @pytest.mark.long
-def test_a_safetensors_file_gives_the_same_digest_as_a_pickled_one(
-    tmp_path: Path, theirs: Tensors
-) -> None:
+def test_digest_does_not_depend_on_the_file_format(tmp_path: Path, theirs: Tensors) -> None:
     torch.save({"epoch": 3, "state_dict": theirs}, tmp_path / "a.pt")
     save_file(theirs, tmp_path / "b.safetensors")
     digests = [
@@ -88,7 +86,7 @@ def test_a_safetensors_file_gives_the_same_digest_as_a_pickled_one(
 
 
 @pytest.mark.long
-def test_a_network_of_our_own(tmp_path: Path, baseline: smp.Unet) -> None:
+def test_model_file_of_skiptool_is_loaded(tmp_path: Path, baseline: smp.Unet) -> None:
     save_arrays(state_arrays(baseline), tmp_path / "model.safetensors")
     unet = network()
     load_encoder_weights(unet, "resnet18", str(tmp_path / "model.safetensors"))
@@ -97,9 +95,7 @@ def test_a_network_of_our_own(tmp_path: Path, baseline: smp.Unet) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("channels", [1, 2, 4])
-def test_other_channels_are_adapted_as_smp_does(
-    tmp_path: Path, theirs: Tensors, channels: int
-) -> None:
+def test_channels_are_adapted_as_by_smp(tmp_path: Path, theirs: Tensors, channels: int) -> None:
     torch.save(theirs, tmp_path / "a.pth")
     oracle = smp.encoders.get_encoder("resnet18", in_channels=3, weights=None)
     oracle.load_state_dict(dict(theirs))
@@ -111,7 +107,7 @@ def test_other_channels_are_adapted_as_smp_does(
 
 
 @pytest.mark.long
-def test_old_files_without_counters_and_with_dotted_names(tmp_path: Path) -> None:
+def test_old_files_without_counters_and_with_dotted_names_are_loaded(tmp_path: Path) -> None:
     theirs = torchvision.models.densenet121(weights=None).state_dict()
     old = {
         name.replace(".norm1.", ".norm.1.").replace(".conv2.", ".conv.2."): tensor
@@ -127,13 +123,13 @@ def test_old_files_without_counters_and_with_dotted_names(tmp_path: Path) -> Non
 
 
 @pytest.mark.long
-def test_a_file_of_timm(tmp_path: Path) -> None:
+def test_file_of_timm_is_loaded(tmp_path: Path) -> None:
     theirs = weights.timm.create_model("convnext_atto", pretrained=False).state_dict()
     torch.save(theirs, tmp_path / "convnext.bin")
     unet = network(encoder="tu-convnext_atto")
     load_encoder_weights(unet, "tu-convnext_atto", str(tmp_path / "convnext.bin"))
-    found = unet.encoder.model.state_dict()["stages_1.blocks.0.conv_dw.weight"]
-    assert torch.equal(found, theirs["stages.1.blocks.0.conv_dw.weight"])
+    loaded = unet.encoder.model.state_dict()["stages_1.blocks.0.conv_dw.weight"]
+    assert torch.equal(loaded, theirs["stages.1.blocks.0.conv_dw.weight"])
 
 
 WRAPPED = {
@@ -141,8 +137,8 @@ WRAPPED = {
     "model": lambda net: {"model": net, "args": {"lr": 1e-3}},
     "model_state_dict": lambda net: {"model_state_dict": net, "optimizer_state_dict": {}},
     "net": lambda net: {"net": net, "best": 0.5},
-    "ours by any name": lambda net: {"weights": {"student": net}},
-    "two names of one": lambda net: {"model": net, "model_best": dict(net)},
+    "any name": lambda net: {"weights": {"student": net}},
+    "two names of one network": lambda net: {"model": net, "model_best": dict(net)},
     "Lightning": lambda net: {
         "pytorch-lightning_version": "2.6.0",
         "state_dict": {f"network.encoder.{name}": tensor for name, tensor in net.items()},
@@ -155,7 +151,7 @@ WRAPPED = {
 @pytest.mark.long
 @pytest.mark.parametrize("wrapper", WRAPPED)
 @pytest.mark.parametrize("name", ["a.pt", "a.ckpt", "a.safetensors", "a"])
-def test_what_training_frameworks_wrap(
+def test_nested_state_dicts_are_loaded(
     tmp_path: Path, theirs: Tensors, wrapper: str, name: str
 ) -> None:
     torch.save(WRAPPED[wrapper](theirs), tmp_path / name)
@@ -164,7 +160,7 @@ def test_what_training_frameworks_wrap(
     assert_loaded(unet, theirs)
 
 
-def test_safetensors_are_told_by_content(tmp_path: Path, theirs: Tensors) -> None:
+def test_safetensors_are_recognised_by_content(tmp_path: Path, theirs: Tensors) -> None:
     save_file(theirs, tmp_path / "a.pth")
     unet = network()
     load_encoder_weights(unet, "resnet18", str(tmp_path / "a.pth"))
@@ -181,12 +177,12 @@ def test_safetensors_are_told_by_content(tmp_path: Path, theirs: Tensors) -> Non
         ("", "momentum", r"bare names, momentum\.\*"),
     ],
 )
-def test_several_networks_in_a_file_are_named(
+def test_several_networks_in_a_file_are_refused(
     tmp_path: Path, theirs: Tensors, first: str, second: str, names: str
 ) -> None:
-    both = {f"{first}.{name}".lstrip("."): tensor for name, tensor in theirs.items()}
-    both |= {f"{second}.{name}": tensor + 1 for name, tensor in theirs.items()}
-    torch.save(both, tmp_path / "a.pth")
+    tensors = {f"{first}.{name}".lstrip("."): tensor for name, tensor in theirs.items()}
+    tensors |= {f"{second}.{name}": tensor + 1 for name, tensor in theirs.items()}
+    torch.save(tensors, tmp_path / "a.pth")
     words = rf"a\.pth: holds several networks with such an encoder \({names}\); save only"
     with pytest.raises(SourceError, match=words):
         load_encoder_weights(network(), "resnet18", str(tmp_path / "a.pth"))
@@ -196,7 +192,7 @@ def test_several_networks_in_a_file_are_named(
     ("value", "words"),
     [(float("nan"), "has 1 of 64 values that are NaN"), (torch.int8, "has type int8, expected")],
 )
-def test_weights_that_are_no_numbers_are_refused(
+def test_quantised_and_non_finite_weights_are_refused(
     tmp_path: Path, theirs: Tensors, value: float | torch.dtype, words: str
 ) -> None:
     """Training would diverge at its first step, or start from numbers without a scale."""
@@ -210,22 +206,22 @@ def test_weights_that_are_no_numbers_are_refused(
         load_encoder_weights(network(), "resnet18", str(tmp_path / "a.pth"))
 
 
-def test_a_whole_module_is_not_run(tmp_path: Path) -> None:
+def test_pickled_module_is_refused(tmp_path: Path) -> None:
     torch.save(network(), tmp_path / "whole.pt")
     words = r"whole\.pt: cannot be read .* object of \S+, whose code is not executed; save only"
-    with pytest.raises(SourceError, match=words) as told:
+    with pytest.raises(SourceError, match=words) as caught:
         load_encoder_weights(network(), "resnet18", str(tmp_path / "whole.pt"))
-    assert "\x1b" not in str(told.value)
+    assert "\x1b" not in str(caught.value)
 
 
 @pytest.mark.filterwarnings("ignore:.*torch:Warning", "ignore:.*TorchScript:Warning")
-def test_a_script_is_named(tmp_path: Path) -> None:
+def test_torchscript_archive_is_refused(tmp_path: Path) -> None:
     torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)), tmp_path / "s.pt")
     with pytest.raises(SourceError, match=r"s\.pt: .*TorchScript archive; save only its tensors"):
         load_encoder_weights(network(), "resnet18", str(tmp_path / "s.pt"))
 
 
-def test_a_folder_is_no_file(tmp_path: Path) -> None:
+def test_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         SourceError, match=r"is a folder; give the file in it, such as model.safetensors"
     ):
@@ -235,7 +231,7 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "encoder", ["resnet18", "mobilenet_v2", "efficientnet-b0", "mit_b0", "tu-resnet18"]
 )
-def test_a_whole_network_of_smp(tmp_path: Path, encoder: str) -> None:
+def test_network_of_smp_is_loaded(tmp_path: Path, encoder: str) -> None:
     theirs = network(encoder=encoder)
     with torch.no_grad():
         for parameter in theirs.parameters():
@@ -247,7 +243,7 @@ def test_a_whole_network_of_smp(tmp_path: Path, encoder: str) -> None:
 
 
 @pytest.mark.long
-def test_weights_of_another_encoder(tmp_path: Path, theirs: Tensors) -> None:
+def test_weights_of_another_encoder_are_refused(tmp_path: Path, theirs: Tensors) -> None:
     torch.save(theirs, tmp_path / "a.pth")
     expected = (
         r"layer1.2.conv1.weight is missing \(and \d+ more\); the file holds .* of resnet18; use"
@@ -269,7 +265,7 @@ class Trap:
         return os.mkdir, ("sprung",)
 
 
-def test_a_pickle_is_not_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pickled_code_is_not_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.save({"conv1.weight": Trap()}, tmp_path / "trap.pth")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SourceError, match="cannot be read as weights"):
@@ -278,20 +274,20 @@ def test_a_pickle_is_not_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("name", ["a.safetensors", "a.pth", "weights"])
-def test_a_damaged_file_is_one_line(tmp_path: Path, name: str) -> None:
+def test_damaged_file_is_one_line(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"\x10\0\0\0\0\0\0\0 nonsense and more of it")
     with pytest.raises(SourceError, match="cannot be read as weights") as caught:
         load_encoder_weights(network(), "resnet18", str(tmp_path / name))
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_holds_something_else(tmp_path: Path) -> None:
+def test_file_without_state_dict_is_refused(tmp_path: Path) -> None:
     torch.save([torch.zeros(2)], tmp_path / "a.pt")
     with pytest.raises(SourceError, match="holds a list, expected a state dict"):
         load_encoder_weights(network(), "resnet18", str(tmp_path / "a.pt"))
 
 
-def test_neither_name_nor_file() -> None:
+def test_unknown_name_and_missing_file_are_refused() -> None:
     with pytest.raises(ArgumentError, match="did you mean imagenet"):
         load_encoder_weights(network(), "resnet18", "imagnet")
     with pytest.raises(SourceError, match="no such file"):
@@ -303,7 +299,7 @@ def test_neither_name_nor_file() -> None:
     ("encoder", "repository"),
     [("resnet18", "smp-hub/resnet18.imagenet"), ("tu-resnet10t", "timm/resnet10t.c3_in1k")],
 )
-def test_a_hub_that_never_answers_fails_at_once(encoder: str, repository: str) -> None:
+def test_hub_that_never_answers_fails_quickly(encoder: str, repository: str) -> None:
     unet = network(encoder=encoder)
     began = time.perf_counter()
     with pytest.raises(SourceError, match=f"hf download {repository} model.safetensors") as caught:
@@ -312,22 +308,22 @@ def test_a_hub_that_never_answers_fails_at_once(encoder: str, repository: str) -
     assert "\n" not in str(caught.value)
 
 
-def test_the_cache_is_used_without_network(
+def test_cached_file_is_used_offline(
     tmp_path: Path, theirs: Tensors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
+    requests = []
 
     def cached(repository: str, name: str, revision: str) -> str:
-        asked.append((repository, name, revision))
+        requests.append((repository, name, revision))
         return str(tmp_path / "model.safetensors")
 
     monkeypatch.setattr(weights.hub, "try_to_load_from_cache", cached)
     save_file(theirs, tmp_path / "model.safetensors")
     unet = network()
-    found = load_encoder_weights(unet, "resnet18", "imagenet")
+    loaded = load_encoder_weights(unet, "resnet18", "imagenet")
     settings = smp.encoders.encoders["resnet18"]["pretrained_settings"]["imagenet"]
-    assert asked == [(settings["repo_id"], "model.safetensors", settings["revision"])]
-    assert found.source == "imagenet"
+    assert requests == [(settings["repo_id"], "model.safetensors", settings["revision"])]
+    assert loaded.source == "imagenet"
     assert_loaded(unet, theirs)
     assert np.isfinite(unet.encoder.conv1.weight.detach().numpy()).all()
 
@@ -336,7 +332,7 @@ def zeros(*names: str) -> dict[str, torch.Tensor]:
     return {name: torch.zeros(2) for name in names}
 
 
-def test_a_classifier_is_left_out_and_a_deeper_network_is_not() -> None:
+def test_classifier_is_ignored_but_a_deeper_network_is_a_fault() -> None:
     target = zeros("conv1.weight", "layer1.0.weight", "layer1.1.weight")
     chosen, faults = match_tensors(
         target | zeros("fc.weight", "head.0.weight", "head.1.weight"), target
@@ -346,7 +342,7 @@ def test_a_classifier_is_left_out_and_a_deeper_network_is_not() -> None:
     assert faults == ["tensor layer1.2.weight has no place in it"]
 
 
-def test_names_behind_a_prefix() -> None:
+def test_prefixed_names_are_matched() -> None:
     target = zeros("conv1.weight", "layer1.0.weight")
     theirs = {f"encoder.{name}": tensor for name, tensor in target.items()}
     whole = theirs | zeros("decoder.blocks.0.weight", "layer1.7.weight")
@@ -357,7 +353,7 @@ def test_names_behind_a_prefix() -> None:
     assert faults == ["tensor encoder.layer1.1.weight has no place in it"]
 
 
-def test_what_is_missing_or_of_another_shape() -> None:
+def test_missing_tensors_and_other_shapes_are_faults() -> None:
     target = {**zeros("a.weight", "b.weight", "b.num_batches_tracked")}
     _, faults = match_tensors({"a.weight": torch.zeros(3)}, target)
     assert faults == [

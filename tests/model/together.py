@@ -1,4 +1,4 @@
-"""Work of processes that train together in the tests, which they import by name."""
+"""Work for processes that train together in tests; started processes import this module."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ STILL = Training(
 
 
 @contextmanager
-def frozen(kept: list[dict[str, torch.Tensor]]) -> Iterator[None]:
+def frozen(steps: list[dict[str, torch.Tensor]]) -> Iterator[None]:
     """Freeze batch norm, and record the gradients of every step."""
     begin = Segmenter.on_train_epoch_start
 
@@ -46,13 +46,13 @@ def frozen(kept: list[dict[str, torch.Tensor]]) -> Iterator[None]:
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.eval()
 
-    def note(self: Segmenter, optimizer: Any) -> None:  # noqa: ANN401 - Lightning's
+    def record(self: Segmenter, optimizer: Any) -> None:  # noqa: ANN401 - Lightning's
         named = self.network.named_parameters()
-        kept.append({name: value.grad.clone() for name, value in named if value.grad is not None})
+        steps.append({name: value.grad.clone() for name, value in named if value.grad is not None})
 
     with (
         patch.object(Segmenter, "on_train_epoch_start", freeze),
-        patch.object(Segmenter, "on_before_optimizer_step", note),
+        patch.object(Segmenter, "on_before_optimizer_step", record),
     ):
         yield
 
@@ -61,11 +61,11 @@ def gradients(ranks: Ranks) -> tuple[TrainingResult, list[dict[str, torch.Tensor
     """Train one epoch on 13 images, dropping the last batch, and validate on 7."""
     from readers import Squares  # next to this file, on the path
 
-    kept: list[dict[str, torch.Tensor]] = []
-    with frozen(kept), tempfile.TemporaryDirectory() as folder:
+    steps: list[dict[str, torch.Tensor]] = []
+    with frozen(steps), tempfile.TemporaryDirectory() as folder:
         train, validation = Squares(13), Squares(7, seed=1)
-        found = fit(L1, STILL, train, validation, Path(folder), ranks=ranks)
-    return found, kept
+        result = fit(L1, STILL, train, validation, Path(folder), ranks=ranks)
+    return result, steps
 
 
 def learn(folder: Path, epochs: int, resume: bool, ranks: Ranks) -> TrainingResult:
@@ -78,12 +78,12 @@ def learn(folder: Path, epochs: int, resume: bool, ranks: Ranks) -> TrainingResu
     return fit(L1, protocol, Squares(12), Squares(4, seed=1), folder, ranks=ranks, resume=resume)
 
 
-def follow(folder: Path, epochs: int, resume: bool, ranks: Ranks) -> None:
+def learn_in_helper(folder: Path, epochs: int, resume: bool, ranks: Ranks) -> None:
     """As `learn`, without a result."""
     learn(folder, epochs, resume, ranks)
 
 
-def follow_gradients(ranks: Ranks) -> None:
+def gradients_in_helper(ranks: Ranks) -> None:
     """As `gradients`, without a result."""
     gradients(ranks)
 

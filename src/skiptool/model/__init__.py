@@ -1,4 +1,20 @@
-"""Everything that needs torch: networks, training, inference, activations of layers."""
+"""Networks, training, inference and activations of layers: all that needs torch.
+
+- ``unet``: building, pruning and restoring the networks.
+- ``weights``: pretrained weights of encoders, from files or the model hub.
+- ``augmentation``: random affine transformations of image and mask.
+- ``batches``: loaders, seeded by epoch and sample.
+- ``loss``: cross-entropy and Dice losses.
+- ``lightning``: training loop, checkpoints, history, experiment trackers.
+- ``fit``: training of one network, and its checks.
+- ``distributed``: processes that train one network together.
+- ``inference``: segmentation, pixel counts, substitution of skip connections.
+- ``layers``: pooled activations of named layers.
+- ``device``: device, precision, threads, and errors of the machine.
+- ``resize``: antialiased resizing of images and masks.
+
+May import `skiptool.metrics` and `skiptool.parallel`, and the modules below them; not `stores`.
+"""
 
 import sys
 

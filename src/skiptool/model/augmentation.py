@@ -1,6 +1,6 @@
 """Random affine augmentation of image and mask, section IV.C; colours are never changed.
 
-The paper names flipping, cropping, rotation and scaling, without numbers. Chosen here:
+The paper lists flipping, cropping, rotation and scaling without giving parameters. Chosen here:
 
 - horizontal and vertical flips with probability 1/2 each;
 - with probability 1/2 rotation, scaling and cropping in one resampling: angle uniform in -180..180
@@ -11,18 +11,18 @@ The paper names flipping, cropping, rotation and scaling, without numbers. Chose
 Half of the samples thus remain free of interpolation. Images are resampled bilinearly, masks by
 nearest neighbour.
 
-Outside the image it is continued by reflection, so that the network and its batch normalisation
-never see black corners, which no test image has and which would resemble the darkened images under
-study. The mask is not reflected: it is 255 there, ignored by every loss and count. An object cut by
-the border would be completed by its own mirror image to a shape that no image has; the network sees
-it as context but is not trained to segment it, and no labelled pixel counts twice.
+Images are padded by reflection, so that the network and its batch normalisation never see black
+corners, which no test image has and which would resemble the darkened images under study. The mask
+is padded with 255, ignored by every loss and count: reflection completes an object cut by the
+border to a shape that no image has. The network sees it as context but is not trained to segment
+it, and no labelled pixel counts twice.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -55,7 +55,7 @@ AUGMENTATION: Final[Mapping[str, Any]] = {
 }
 """Recorded under ``augmentation`` in a model's configuration.
 
-Models of version 0.1 have no such record: outside, their training images were black.
+Models of version 0.1 have no such record: their training images were padded with black.
 """
 
 
@@ -82,16 +82,15 @@ class AffineAugmentation:
     right: float = 0.0
     down: float = 0.0
 
-    def row(self) -> tuple[float, ...]:
-        """Return the fields as numbers, the inverse of `of_row`."""
-        flips = (float(self.mirror), float(self.flip))
-        return (*flips, self.angle, self.scale, self.right, self.down)
+    def to_row(self) -> tuple[float, ...]:
+        """Return the fields as numbers, the inverse of `from_row`."""
+        return tuple(map(float, astuple(self)))
 
     @classmethod
-    def of_row(cls, row: Sequence[float]) -> AffineAugmentation:
-        """Make a transformation from the numbers of `row`."""
-        mirror, flip, *rest = row
-        return cls(bool(mirror), bool(flip), *rest)
+    def from_row(cls, row: Sequence[float]) -> AffineAugmentation:
+        """Make a transformation from the numbers of `to_row`."""
+        mirror, flip, *affine = row
+        return cls(bool(mirror), bool(flip), *affine)
 
     @property
     def resamples(self) -> bool:
@@ -105,64 +104,64 @@ def draw_augmentation(rng: np.random.Generator) -> AffineAugmentation:
     if resample >= RESAMPLE:
         return AffineAugmentation(mirror < MIRROR, flip < MIRROR)
     scale = math.exp((2 * zoom - 1) * math.log(SCALE))
-    room = abs(scale - 1)  # size difference between scaled image and frame
+    margin = abs(scale - 1)  # size difference between scaled image and frame
     return AffineAugmentation(
         mirror=mirror < MIRROR,
         flip=flip < MIRROR,
         angle=(2 * turn - 1) * DEGREES,
         scale=scale,
-        right=(right - 0.5) * room,
-        down=(down - 0.5) * room,
+        right=(right - 0.5) * margin,
+        down=(down - 0.5) * margin,
     )
 
 
-def augment(change: AffineAugmentation, image: Image, mask: UInt8) -> tuple[Image, UInt8]:
+def augment(transform: AffineAugmentation, image: Image, mask: UInt8) -> tuple[Image, UInt8]:
     """Transform an image (H, W, C), uint8 or float32, and its mask (H, W), uint8, to new arrays."""
-    moved, labels = augment_tensors(
-        change, torch.from_numpy(image.copy()), torch.from_numpy(mask.copy())
+    tensors = augment_tensors(
+        transform, torch.from_numpy(image.copy()), torch.from_numpy(mask.copy())
     )
-    return moved.numpy(), labels.numpy()
+    return tensors[0].numpy(), tensors[1].numpy()
 
 
 def augment_tensors(
-    change: AffineAugmentation, image: torch.Tensor, mask: torch.Tensor
+    transform: AffineAugmentation, image: torch.Tensor, mask: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """As `augment`, on the tensors' device; the results are contiguous."""
-    mirrored = [axis for axis, chosen in ((1, change.mirror), (0, change.flip)) if chosen]
-    image, mask = image.flip(mirrored), mask.flip(mirrored)
-    if change.resamples:
-        grid = _sources(change, mask)
-        image, mask = _image_at(grid, image), _mask_at(grid, mask)
+    """Transform as `augment`, on the tensors' device; the results are contiguous."""
+    axes = [axis for axis, flips in ((1, transform.mirror), (0, transform.flip)) if flips]
+    image, mask = image.flip(axes), mask.flip(axes)
+    if transform.resamples:
+        grid = _source_grid(transform, mask)
+        image, mask = _resample_image(grid, image), _resample_mask(grid, mask)
     return image.contiguous(), mask.contiguous()
 
 
-def _sources(change: AffineAugmentation, mask: torch.Tensor) -> torch.Tensor:
+def _source_grid(transform: AffineAugmentation, mask: torch.Tensor) -> torch.Tensor:
     """Return the source position of each pixel, float32 (1, H, W, 2), for ``grid_sample``.
 
     x and y of -1 and 1 are the borders of the image.
     """
     (height, width), device = mask.shape, mask.device
-    turn = math.radians(change.angle)
-    along, across = math.cos(turn) / change.scale, math.sin(turn) / change.scale
-    right, down = change.right * width, change.down * height
+    turn = math.radians(transform.angle)
+    cosine, sine = math.cos(turn) / transform.scale, math.sin(turn) / transform.scale
+    right, down = transform.right * width, transform.down * height
     x = torch.arange(width, device=device) - ((width - 1) / 2 + right)  # pixels from the centre
     y = torch.arange(height, device=device)[:, None] - ((height - 1) / 2 + down)
-    sources = torch.stack((along * x - across * y, across * x + along * y), dim=-1)
+    sources = torch.stack((cosine * x - sine * y, sine * x + cosine * y), dim=-1)
     return (sources / torch.tensor([width / 2, height / 2], device=device))[None]
 
 
-def _image_at(grid: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-    moved = _sampled(grid, image.permute(2, 0, 1), "bilinear", "reflection").permute(1, 2, 0)
-    return moved if image.is_floating_point() else moved.round().to(image.dtype)
+def _resample_image(grid: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+    values = _sample(grid, image.permute(2, 0, 1), "bilinear", "reflection").permute(1, 2, 0)
+    return values if image.is_floating_point() else values.round().to(image.dtype)
 
 
-def _mask_at(grid: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def _resample_mask(grid: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     inside = (grid[0].abs() < 1).all(dim=-1)
-    labels = _sampled(grid, mask[None], "nearest", "border")[0]
+    labels = _sample(grid, mask[None], "nearest", "border")[0]
     return torch.where(inside, labels, IGNORE_LABEL).to(mask.dtype)
 
 
-def _sampled(grid: torch.Tensor, channels: torch.Tensor, mode: str, outside: str) -> torch.Tensor:
+def _sample(grid: torch.Tensor, channels: torch.Tensor, mode: str, padding: str) -> torch.Tensor:
     """Sample channels (C, H, W) at a grid, as float32."""
     values = channels[None].to(grid.dtype)
-    return grid_sample(values, grid, mode=mode, padding_mode=outside, align_corners=False)[0]
+    return grid_sample(values, grid, mode=mode, padding_mode=padding, align_corners=False)[0]

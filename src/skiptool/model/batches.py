@@ -1,4 +1,4 @@
-"""Batches of samples: shuffling and augmentation that do not depend on the number of workers.
+"""Batches of samples, shuffled and augmented independently of the number of workers.
 
 The sampler passes each worker the epoch along with the index, so the augmentation of a sample
 depends only on (seed, epoch, index). If the samples come in several draws, each epoch uses one of
@@ -9,15 +9,16 @@ transferred as (N, H, W, C) in their stored dtype, a quarter of the size of floa
 Transfer from worker processes: torch puts tensors into shared memory (``/dev/shm``) in a thread of
 the worker. If that memory is too small, as in a container with 64 MB by default, the thread prints
 a traceback, the batch is lost, and the training process waits for it forever. Here a batch is
-therefore put there before it is handed over, goes through a pipe if there is no room, and a worker
-that cannot hand its batch over exits, which is noticed.
+therefore put into shared memory before it is queued, or sent through a pipe if there is no room;
+a worker that cannot queue its batch exits, which torch detects.
 """
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
 from multiprocessing.queues import Queue
@@ -34,19 +35,19 @@ from skiptool.model.augmentation import (
     augment_tensors,
     draw_augmentation,
 )
-from skiptool.model.distributed import ALONE, Ranks
+from skiptool.model.distributed import SINGLE_PROCESS, Ranks
 
 if TYPE_CHECKING:
-    from skiptool.records import AnyArray, Image, Progress, SampleReader, UInt8
+    from skiptool.records import Image, Progress, SampleReader, UInt8
 
-    Item = tuple[Image, UInt8] | tuple[Image, UInt8, tuple[float, ...]] | Exception
-    Batch = tuple[torch.Tensor, ...] | Exception
+    Sample = tuple[Image, UInt8] | tuple[Image, UInt8, tuple[float, ...]] | Exception
+    Batch = tuple[Any, ...] | Exception
 
 # Random streams
 
 
 class RandomStream(IntEnum):
-    """Purpose of random numbers, and first word of every seed: streams are independent."""
+    """Purpose of random numbers; the first word of every seed, so that streams are independent."""
 
     WEIGHTS = 1
     SHUFFLE = 2
@@ -89,14 +90,14 @@ PIPE_WARNING: Final = (
 )
 
 LOCKS: Final = 16
-"""Upper bound of the locks in the queues of a worker, for training and validation."""
+"""Upper bound of the locks that the queues of one worker need, for training and validation."""
 
 UNSENT_EXIT_CODE: Final = 74
-"""Exit code of a worker that could not hand over its batch."""
+"""Exit code of a worker that could not send its batch."""
 
 
 class BatchLoader(DataLoader[Any]):
-    """A data loader that yields tensors, warning once (``warn``) if batches come through a pipe."""
+    """A data loader that yields tensors, and warns once (``warn``) if batches arrive by pipe."""
 
     warn: Callable[[str], None] | None = None
 
@@ -112,27 +113,8 @@ class BatchLoader(DataLoader[Any]):
                 yield batch
 
 
-def stack_arrays(
-    columns: Sequence[Sequence[AnyArray]],
-) -> tuple[torch.Tensor, ...] | tuple[Any, ...]:
-    """Stack the arrays of a batch, ready for transfer to another process.
-
-    Returns tensors, in shared memory if this is a worker, or arrays if there is no room.
-    """
-    arrays = tuple(np.stack(column) for column in columns)
-    tensors = tuple(map(torch.from_numpy, arrays))
-    if get_worker_info() is None:
-        return tensors
-    try:
-        for tensor in tensors:
-            tensor.share_memory_()  # type: ignore[no-untyped-call]
-    except (RuntimeError, OSError):  # no room, no such folder, too many open files
-        return arrays
-    return tensors
-
-
-def exit_if_unsent(_: int) -> None:
-    """Make this worker exit if it cannot hand over a batch, instead of printing a traceback."""
+def exit_if_unsent(_worker: int) -> None:
+    """Make this worker exit if it cannot send a batch, instead of printing a traceback."""
     Queue._on_queue_feeder_error = staticmethod(_exit)  # type: ignore[attr-defined]
 
 
@@ -141,13 +123,15 @@ def _exit(_error: Exception, _batch: object) -> None:
 
 
 def usable_workers(workers: int, progress: Progress) -> int:
-    """Return 0, with a warning, if that many workers cannot be started.
+    """Return ``workers``, or 0, with a warning, if that many processes cannot be started.
 
     Their queues have locks, which need shared memory too.
     """
+    if not workers:
+        return 0
     context = multiprocessing.get_context("spawn")
     try:
-        _ = [context.Lock() for _ in range(LOCKS * (workers + 1) if workers else 0)]
+        _ = [context.Lock() for _ in range(LOCKS * (workers + 1))]
     except OSError as error:
         progress.warn(
             f"loader processes cannot be started ({error.strerror or error} in /dev/shm): the "
@@ -160,7 +144,7 @@ def usable_workers(workers: int, progress: Progress) -> int:
 # Batches
 
 ONE_LINE_ERRORS = (SkiptoolError, OSError, MemoryError)
-"""Errors with one-line messages, which torch would bury under a worker's traceback."""
+"""Errors with one-line messages, which torch would bury in a worker's traceback."""
 
 
 def to_network_input(images: torch.Tensor) -> torch.Tensor:
@@ -179,7 +163,7 @@ def training_batches(
     workers: int = 0,
     pin: bool = False,
     draws: Sequence[Sequence[int]] = (),
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
     defer_augmentation: bool = False,
 ) -> BatchLoader:
     """Return shuffled, augmented batches, in a new order each epoch.
@@ -191,10 +175,10 @@ def training_batches(
     batch_size : int
         Images per batch, over all processes.
     workers : int
-        Processes that read and augment (spawned, because a store's threads do not survive a fork);
-        0: this one.
+        Processes that read and augment; with 0 this one does. They are spawned, because a store's
+        threads do not survive a fork.
     pin : bool
-        Page-locked memory, for faster copies to a GPU.
+        Use page-locked memory, for faster copies to a GPU.
     draws : sequence of sequences of int
         Indices into ``reader`` of the samples of each of E draws, none of them empty; epoch e
         uses draw e modulo E. Default: one draw of all.
@@ -216,26 +200,30 @@ def training_batches(
     A last batch that leaves a process with a single image is dropped: batch normalisation has no
     variance if the bottleneck is one pixel. The images dropped change with the epoch.
     """
-    shuffle = _Shuffle(draws or (range(len(reader)),), batch_size, seed, ranks)
+    sampler = _ShuffledDraws(draws or (range(len(reader)),), batch_size, seed, ranks)
     samples = _Samples(reader, seed, defer_augmentation)
-    return _loader(samples, shuffle, batch_size // ranks.size, workers, pin)
+    return _loader(samples, sampler, batch_size // ranks.world_size, workers, pin)
 
 
 def augment_batch(
-    images: torch.Tensor, masks: torch.Tensor, changes: torch.Tensor
+    images: torch.Tensor, masks: torch.Tensor, transforms: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Augment a batch, images (N, H, W, C) and masks (N, H, W), on its device.
 
-    ``changes``, float64 (N, 6), are on the CPU, to avoid waiting for a device.
+    ``transforms``, float64 (N, 6), are on the CPU, to avoid waiting for the device.
     """
-    drawn = [AffineAugmentation.of_row(row) for row in changes.tolist()]
-    pairs = [augment_tensors(*sample) for sample in zip(drawn, images, masks, strict=True)]
-    moved, labels = zip(*pairs, strict=True)
-    return torch.stack(moved), torch.stack(labels)
+    augmented = [
+        augment_tensors(AffineAugmentation.from_row(row), image, mask)
+        for row, image, mask in zip(transforms.tolist(), images, masks, strict=True)
+    ]
+    return (
+        torch.stack([image for image, _ in augmented]),
+        torch.stack([mask for _, mask in augmented]),
+    )
 
 
 def count_batches(
-    draws: Sequence[Sequence[int]], batch_size: int, epochs: int, ranks: Ranks = ALONE
+    draws: Sequence[Sequence[int]], batch_size: int, epochs: int, ranks: Ranks = SINGLE_PROCESS
 ) -> list[int]:
     """Count the batches of `training_batches` in each epoch.
 
@@ -244,7 +232,10 @@ def count_batches(
     >>> count_batches([range(18), range(17)], batch_size=8, epochs=3)
     [3, 2, 3]
     """
-    counts = [-(-_in_batches(len(draw), batch_size, ranks.size) // batch_size) for draw in draws]
+    counts = [
+        math.ceil(_samples_used(len(draw), batch_size, ranks.world_size) / batch_size)
+        for draw in draws
+    ]
     return [counts[epoch % len(counts)] for epoch in range(epochs)]
 
 
@@ -253,19 +244,19 @@ def validation_batches(
     batch_size: int,
     workers: int = 0,
     pin: bool = False,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> BatchLoader:
     """Return batches of all samples, unchanged and in order, like those of `training_batches`.
 
     Each of n processes takes every n-th sample.
     """
-    order = _InOrder(range(ranks.rank, len(reader), ranks.size))
-    return _loader(_Samples(reader, None), order, batch_size // ranks.size, workers, pin)
+    keys = [(0, index) for index in range(ranks.rank, len(reader), ranks.world_size)]
+    return _loader(_Samples(reader, None), keys, batch_size // ranks.world_size, workers, pin)
 
 
 def _loader(
     samples: _Samples,
-    sampler: _Shuffle | _InOrder,
+    sampler: Iterable[tuple[int, int]],
     batch_size: int,
     workers: int,
     pin: bool,
@@ -274,7 +265,7 @@ def _loader(
         samples,
         batch_size=batch_size,
         sampler=sampler,
-        collate_fn=_stack,
+        collate_fn=_collate,
         num_workers=workers,
         persistent_workers=workers > 0,
         multiprocessing_context="spawn" if workers else None,
@@ -284,18 +275,20 @@ def _loader(
     )
 
 
-class _Samples(Dataset["Item"]):
+class _Samples(Dataset["Sample"]):
     """Samples by (epoch, index), augmented if there is a seed."""
 
-    def __init__(self, reader: SampleReader, seed: int | None, deferred: bool = False) -> None:
+    def __init__(
+        self, reader: SampleReader, seed: int | None, defer_augmentation: bool = False
+    ) -> None:
         self.reader = reader
         self.seed = seed
-        self.deferred = deferred
+        self.defer_augmentation = defer_augmentation
 
     def __len__(self) -> int:
         return len(self.reader)
 
-    def __getitem__(self, key: tuple[int, int]) -> Item:
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
         epoch, index = key
         try:
             image, mask = self.reader.read(index)
@@ -303,11 +296,13 @@ class _Samples(Dataset["Item"]):
             return error
         if self.seed is None:
             return image, mask
-        change = draw_augmentation(generator(RandomStream.AUGMENT, self.seed, epoch, index))
-        return (image, mask, change.row()) if self.deferred else augment(change, image, mask)
+        transform = draw_augmentation(generator(RandomStream.AUGMENT, self.seed, epoch, index))
+        if self.defer_augmentation:
+            return image, mask, transform.to_row()
+        return augment(transform, image, mask)
 
 
-class _Shuffle(Sampler[tuple[int, int]]):
+class _ShuffledDraws(Sampler[tuple[int, int]]):
     """The draw of an epoch in an order given by (seed, epoch); Lightning sets the epoch."""
 
     def __init__(
@@ -324,42 +319,48 @@ class _Shuffle(Sampler[tuple[int, int]]):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         draw = self.draws[self.epoch % len(self.draws)]
-        order = (
-            generator(RandomStream.SHUFFLE, self.seed, self.epoch).permutation(len(draw)).tolist()
+        rank, world_size = self.ranks.rank, self.ranks.world_size
+        rng = generator(RandomStream.SHUFFLE, self.seed, self.epoch)
+        order = rng.permutation(len(draw)).tolist()
+        used = order[: _samples_used(len(draw), self.batch_size, world_size)]
+        batches = [
+            used[start : start + self.batch_size] for start in range(0, len(used), self.batch_size)
+        ]
+        return iter(
+            [(self.epoch, draw[index]) for batch in batches for index in batch[rank::world_size]]
         )
-        kept = order[: _in_batches(len(draw), self.batch_size, self.ranks.size)]
-        batches = (
-            kept[start : start + self.batch_size] for start in range(0, len(kept), self.batch_size)
-        )
-        own = (index for batch in batches for index in batch[self.ranks.rank :: self.ranks.size])
-        return iter([(self.epoch, draw[index]) for index in own])
 
 
-def _in_batches(samples: int, batch_size: int, processes: int) -> int:
-    """Drop a last batch with less than two images per process, unless it is the only one."""
-    rest = samples % batch_size
-    least = processes * min(2, batch_size // processes)
-    return samples - rest if rest < least and samples > rest else samples
+def _samples_used(samples: int, batch_size: int, processes: int) -> int:
+    """Count samples, without a last batch of less than two per process unless it is the only one.
+
+    Batches that are that small by choice count.
+    """
+    remainder = samples % batch_size
+    fewest = processes * min(2, batch_size // processes)
+    return samples - remainder if remainder < fewest and samples > remainder else samples
 
 
-class _InOrder(Sampler[tuple[int, int]]):
-    def __init__(self, indices: Sequence[int]) -> None:
-        self.indices = indices
+def _collate(items: Sequence[Sample]) -> Batch:
+    """Stack the samples of a batch, or return the first exception among them.
 
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        return iter([(0, index) for index in self.indices])
-
-
-def _stack(items: Sequence[Item]) -> Batch:
-    read = []
+    In a worker, tensors are put into shared memory; arrays are returned if there is no room.
+    """
+    samples = []
     for item in items:
         if isinstance(item, Exception):
             return item
-        read.append(item)
-    return stack_arrays(list(zip(*read, strict=True)))
+        samples.append(item)
+    arrays = tuple(np.stack(column) for column in zip(*samples, strict=True))
+    tensors = tuple(map(torch.from_numpy, arrays))
+    if get_worker_info() is None:
+        return tensors
+    try:
+        for tensor in tensors:
+            tensor.share_memory_()  # type: ignore[no-untyped-call]
+    except (RuntimeError, OSError):  # no room, no such folder, too many open files
+        return arrays
+    return tensors
 
 
 CACHE_BYTES: Final = 1 << 29
@@ -367,15 +368,15 @@ CACHE_BYTES: Final = 1 << 29
 
 
 class CachedReader:
-    """A reader that caches samples as stored, before augmentation, up to ``most`` bytes.
+    """A reader that caches samples as stored, before augmentation, up to ``max_bytes``.
 
     Beyond that, further samples are read each time and the cached ones stay: evicting the least
     recently used would evict those that the next epoch needs first.
     """
 
-    def __init__(self, reader: SampleReader, most: int = CACHE_BYTES) -> None:
+    def __init__(self, reader: SampleReader, max_bytes: int = CACHE_BYTES) -> None:
         self._reader = reader
-        self._room = most
+        self._free_bytes = max_bytes
         self._cache: dict[int, tuple[Image, UInt8]] = {}
 
     def __len__(self) -> int:
@@ -387,8 +388,8 @@ class CachedReader:
             return self._cache[index]
         image, mask = self._reader.read(index)
         size = image.nbytes + mask.nbytes
-        if size <= self._room:
-            self._room -= size
+        if size <= self._free_bytes:
+            self._free_bytes -= size
             image.flags.writeable = mask.flags.writeable = False
             self._cache[index] = image, mask
         return image, mask

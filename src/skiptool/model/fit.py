@@ -1,7 +1,8 @@
-"""Training of one network, section IV.C, with Lightning, and checks before it starts."""
+"""Training of one network, section IV.C, and checks of its arguments and data."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 
 from skiptool.errors import ArgumentError, FormatError
 from skiptool.model.batches import (
+    BatchLoader,
     CachedReader,
     count_batches,
     training_batches,
@@ -18,7 +20,7 @@ from skiptool.model.batches import (
     validation_batches,
 )
 from skiptool.model.device import choose_precision, explain_training_errors, instruction_set
-from skiptool.model.distributed import ALONE, Ranks
+from skiptool.model.distributed import SINGLE_PROCESS, Ranks
 from skiptool.model.lightning import (
     Epoch,
     HistoryCallback,
@@ -33,6 +35,8 @@ from skiptool.model.weights import EncoderWeights, load_encoder_weights
 from skiptool.records import SILENT, STRIDE, Training
 
 if TYPE_CHECKING:
+    from lightning.pytorch.loggers import Logger
+
     from skiptool.names import Precision
     from skiptool.records import AnyArray, Architecture, Progress, SampleReader
 
@@ -43,22 +47,22 @@ def check_protocol(training: Training) -> None:
         "epochs": training.epochs,
         "batch size": training.batch_size,
         "step of the learning rate": training.lr_step,
-        "patience": 1 if training.patience is None else training.patience,
+        "patience": training.patience,
     }
     for name, number in integers.items():
-        if number < 1:
+        if number is not None and number < 1:
             raise ArgumentError(f"training: {name} is {number}, expected at least 1")
     positive = {
         "learning rate": training.lr,
         "learning rate decay": training.lr_gamma,
-        "gradient norm": 1.0 if training.grad_clip is None else training.grad_clip,
+        "gradient norm": training.grad_clip,
     }
     for name, value in positive.items():
-        if not 0 < value < float("inf"):
+        if value is not None and not 0 < value < float("inf"):
             raise ArgumentError(f"training: {name} is {value:g}, expected a number above 0")
 
 
-def weights_of(training: Training, classes: Sequence[str]) -> list[float] | None:
+def resolve_class_weights(training: Training, classes: Sequence[str]) -> list[float] | None:
     """Return the weight of each class in the cross-entropy, or None if all are 1.
 
     Raises ArgumentError for unknown or repeated classes, and for invalid weights.
@@ -84,14 +88,14 @@ def weights_of(training: Training, classes: Sequence[str]) -> list[float] | None
 def check_samples(reader: SampleReader, name: str, architecture: Architecture) -> None:
     """Refuse data without samples or foreground, or with channels unlike the architecture's.
 
-    Reads up to the first foreground pixel, usually one sample.
+    Reads up to the first foreground pixel, usually one sample. Without any there is no mIoU.
 
     Raises
     ------
     ArgumentError
         If there is no sample, or the channels differ.
     FormatError
-        If no pixel belongs to a foreground class: there is nothing to train, and no mIoU.
+        If no pixel belongs to a foreground class.
     """
     if not len(reader):
         raise ArgumentError(f"{name} data: no samples; choose another fold or domain")
@@ -116,18 +120,17 @@ def check_divisible(
 ) -> None:
     """Raise ArgumentError if batches or samples cannot be split among the processes.
 
-    ``draws`` are the training samples of each draw, ``validation`` the number of validation
-    samples.
+    ``validation`` is the number of validation samples.
     """
     if batch_size % processes:
         raise ArgumentError(
             f"--batch-size {batch_size}: cannot be split among {processes} processes, expected a "
             "multiple of their number"
         )
-    least = min(validation, *map(len, draws))
-    if least < processes:
+    fewest = min(validation, *map(len, draws))
+    if fewest < processes:
         raise ArgumentError(
-            f"training on {processes} processes: a part of the data has {least} samples, "
+            f"training on {processes} processes: a part of the data has {fewest} samples, "
             "expected at least one per process; lower --devices"
         )
 
@@ -192,7 +195,7 @@ def fit(
     progress: Progress = SILENT,
     draws: Sequence[Sequence[int]] = (),
     resume: bool = False,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
     logging: Logging | None = None,
 ) -> TrainingResult:
     """Train a network and select its epoch by the validation fold.
@@ -216,66 +219,64 @@ def fit(
     resume : bool
         Continue from ``last.ckpt`` if it exists; the result equals that of an uninterrupted run.
     ranks : Ranks
-        This process among those that train together, which are connected. Each gets the same other
-        arguments, and returns the same.
+        This process among those that train together, which are connected. All of them get the
+        same other arguments, and return the same result.
     logging : Logging, optional
         Experiment trackers.
-
-    Raises
-    ------
-    ArgumentError
-        If the protocol, the number of samples, channels or labels are invalid.
-    FormatError
-        If a reader has no foreground pixel.
-    DivergedError
-        If the loss is no longer finite.
-    SourceError
-        If the encoder's weights cannot be obtained.
-    OutOfMemoryError, WorkerError
-        If memory is insufficient, or a loader process was killed.
-    OSError
-        If the checkpoint cannot be written; the previous one is intact.
-    KeyboardInterrupt
-        On Ctrl-C, after Lightning has released the device.
     """
     check_protocol(training)
-    if ranks.size > 1 and device.startswith("cuda"):
-        device = f"cuda:{ranks.local}"
-    class_weights = weights_of(training, architecture.classes)
+    on_gpu = device.startswith("cuda")
+    if ranks.world_size > 1 and on_gpu:
+        device = f"cuda:{ranks.local_rank}"
+    class_weights = resolve_class_weights(training, architecture.classes)
     precision = choose_precision(training.precision, device)
-    check_samples(train, "training", architecture)
-    check_samples(validation, "validation", architecture)
     draws = draws or (range(len(train)),)
-    check_divisible(training.batch_size, draws, len(validation), ranks.size)
-    check_batch(train, min(training.batch_size, *map(len, draws)) // ranks.size)
+    _check_data(architecture, training.batch_size, train, validation, draws, ranks)
+
     network = build(architecture, training.random_seed).to(memory_format=torch.channels_last)
-    weights = load_encoder_weights(network, architecture.encoder, training.encoder_weights)
+    encoder_weights = load_encoder_weights(network, architecture.encoder, training.encoder_weights)
     if training.compile:
         network.compile()
-    classes = len(architecture.classes)
-    loss = SegmentationLoss(training.loss, classes, class_weights=class_weights)
-    size, seed, pin = training.batch_size, training.random_seed, device.startswith("cuda")
+    loss = SegmentationLoss(training.loss, len(architecture.classes), class_weights)
+    segmenter = Segmenter(network, loss, training, len(architecture.classes))
+
     workers = usable_workers(workers, progress)
-    if not workers:  # each worker would have its own cache
-        train, validation = CachedReader(train), CachedReader(validation)
-    batches = training_batches(train, size, seed, workers, pin, draws, ranks, pin)
-    checks = validation_batches(validation, size, workers, pin, ranks)
-    batches.warn = progress.warn
+    train_loader, validation_loader = _loaders(
+        training, train, validation, draws, workers, on_gpu, ranks
+    )
+    train_loader.warn = progress.warn
     steps = count_steps(training, draws, len(validation), ranks)
-    repeat = f" repeat {training.repeat}" if training.repeat else ""
-    title = f"{architecture.folder} fold {training.fold}{repeat}"
     height, width = train.read(0)[1].shape
-    doing = f"batches of {training.batch_size} images of {height} x {width} px"
-    explained = explain_training_errors(device, doing, workers)
-    with explained, progress.task(title, sum(steps)) as task:
-        names, warn, patience = architecture.classes, progress.warn, training.patience
-        history = HistoryCallback(task, steps, folder / LAST, patience, names, warn)
-        segmenter = Segmenter(network, loss, training, classes)
-        parameters = {"architecture": architecture.folder, **training.recorded()}
-        loggers = logging.open(parameters) if logging and ranks.leads else ()
+    title = f"{architecture.folder} fold {training.fold}"
+    if training.repeat:
+        title += f" repeat {training.repeat}"
+    purpose = f"batches of {training.batch_size} images of {height} x {width} px"
+    with (
+        explain_training_errors(device, purpose, workers),
+        progress.task(title, sum(steps)) as task,
+    ):
+        history = HistoryCallback(
+            task,
+            steps,
+            folder / LAST,
+            patience=training.patience,
+            classes=architecture.classes,
+            warn=progress.warn,
+        )
+        loggers: Sequence[Logger] = ()
+        if logging and ranks.is_leader:
+            loggers = logging.open({"architecture": architecture.folder, **training.recorded()})
         try:
             run_trainer(
-                segmenter, batches, checks, history, device, precision, resume, ranks, loggers
+                segmenter,
+                train_loader,
+                validation_loader,
+                history,
+                device,
+                precision,
+                resume,
+                ranks,
+                loggers,
             )
         finally:
             finish_loggers(loggers)
@@ -284,7 +285,7 @@ def fit(
         best_epoch=history.best_epoch,
         best_miou=history.best_miou,
         history=tuple(history.history),
-        encoder_weights=weights,
+        encoder_weights=encoder_weights,
         precision=precision,
         device=device,
         threads=torch.get_num_threads(),
@@ -292,8 +293,49 @@ def fit(
     )
 
 
+def _check_data(
+    architecture: Architecture,
+    batch_size: int,
+    train: SampleReader,
+    validation: SampleReader,
+    draws: Sequence[Sequence[int]],
+    ranks: Ranks,
+) -> None:
+    check_samples(train, "training", architecture)
+    check_samples(validation, "validation", architecture)
+    check_divisible(batch_size, draws, len(validation), ranks.world_size)
+    check_batch(train, min(batch_size, *map(len, draws)) // ranks.world_size)
+
+
+def _loaders(
+    training: Training,
+    train: SampleReader,
+    validation: SampleReader,
+    draws: Sequence[Sequence[int]],
+    workers: int,
+    on_gpu: bool,
+    ranks: Ranks,
+) -> tuple[BatchLoader, BatchLoader]:
+    if not workers:  # each worker would have its own cache
+        train, validation = CachedReader(train), CachedReader(validation)
+    train_loader = training_batches(
+        train,
+        training.batch_size,
+        training.random_seed,
+        workers,
+        pin=on_gpu,
+        draws=draws,
+        ranks=ranks,
+        defer_augmentation=on_gpu,
+    )
+    return train_loader, validation_batches(validation, training.batch_size, workers, on_gpu, ranks)
+
+
 def count_steps(
-    training: Training, draws: Sequence[Sequence[int]], validation: int, ranks: Ranks = ALONE
+    training: Training,
+    draws: Sequence[Sequence[int]],
+    validation: int,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> list[int]:
     """Count the batches of each epoch, including those of the ``validation`` samples.
 
@@ -302,7 +344,7 @@ def count_steps(
     >>> count_steps(Training(fold=0, epochs=2), [range(24), range(30)], validation=9)
     [5, 6]
     """
-    batches = count_batches(draws, training.batch_size, training.epochs, ranks)
-    most = -(-validation // ranks.size)  # rank 0 takes one more if the split is uneven
-    checks = -(-most // (training.batch_size // ranks.size))
-    return [count + checks for count in batches]
+    counts = count_batches(draws, training.batch_size, training.epochs, ranks)
+    samples = math.ceil(validation / ranks.world_size)  # of rank 0, which may have one more
+    checks = math.ceil(samples / (training.batch_size // ranks.world_size))
+    return [count + checks for count in counts]

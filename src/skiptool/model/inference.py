@@ -1,7 +1,7 @@
 """Inference: batches, segmentation by networks and ensembles, pixel counts, skip substitution.
 
-Images are transferred to the device and scaled once for all networks. Counting happens there too:
-the result is a table per image, and labels only on request.
+Images are transferred to the device and scaled once for all networks. Pixels are counted on the
+device: the result is a table per image, and labels only on request.
 
 Skip substitution: a decoder gets some of its feature maps from another image of the sample. Let
 f_1 .. f_5 be the encoder's feature maps of a shifted image, g_1 .. g_5 those of the clean one, and
@@ -13,8 +13,8 @@ reaches the decoder, whereas a distance between feature maps only shows that it 
 This is activation patching, known from language models (J. Vig et al., "Investigating Gender Bias
 in Language Models Using Causal Mediation Analysis", NeurIPS 2020; K. Meng et al., "Locating and
 Editing Factual Associations in GPT", NeurIPS 2022). Its limitation: the decoder gets a mixture that
-no image produces, and may fail on the mixture itself; parts may also compensate for one another, so
-their individual effects do not add up to their joint effect.
+no image produces, and may fail on the mixture itself; levels may also compensate for one another,
+so their individual effects do not add up to their joint effect.
 """
 
 from __future__ import annotations
@@ -42,15 +42,18 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
-PIXELS, GPU_PIXELS = 2**17, 2**22
-"""Pixels per forward pass: two images of 256 x 256, on a GPU sixteen of 512."""
+PIXELS = 2**17
+"""Pixels per forward pass on a CPU: two images of 256 x 256."""
 
-LANES = 4
+GPU_PIXELS = 2**22
+"""Pixels per forward pass on a GPU: sixteen images of 512 x 512."""
+
+MAX_LANES = 4
 """Maximum number of concurrent batches: each holds its own feature maps and waits for the GIL."""
 
 
 def arithmetic_facts(device: str, precision: Precision) -> dict[str, str | int]:
-    """Return what the last digits of results depend on, besides weights and images.
+    """Return all that the last digits of results depend on, except weights and images.
 
     ``device`` and ``precision`` are resolved; ``batch_pixels`` is the size of a forward pass.
     """
@@ -79,7 +82,7 @@ def to_device(images: Image, device: str) -> torch.Tensor:
 def read_ahead(read: Callable[[T], R], parts: Iterable[T]) -> Iterator[R]:
     """Read the next part in another thread while the current one is processed.
 
-    Results come in order, exceptions of ``read`` in place of their result; at most two are held.
+    Results come in order, exceptions of ``read`` in place of its result; at most two are held.
 
     Examples
     --------
@@ -100,8 +103,8 @@ def forward_batches(images: Image, device: str) -> Iterator[Image]:
     """Split images (N, H, W, C) into batches (n, H, W, C) for a forward pass.
 
     n depends only on H, W and the device; the last batch may be smaller. On a CPU, feature maps of
-    many large images exceed its caches, and the system has to clear their memory first: one image
-    of 512 x 512 at a time takes two thirds of the time of sixteen.
+    many large images exceed the caches, and the system has to clear their memory first: images of
+    512 x 512 one at a time take two thirds of the time of sixteen at once.
     """
     _, height, width, _ = images.shape
     size = max(1, (PIXELS if device == "cpu" else GPU_PIXELS) // (height * width))
@@ -120,15 +123,15 @@ def map_concurrently(work: Callable[[T], R], batches: Sequence[T]) -> list[R]:
     autocast) are per thread, so it must enter them itself.
     """
     threads = torch.get_num_threads()
-    lanes = max(n for n in range(1, LANES + 1) if n <= len(batches) and threads % n == 0)
+    lanes = max(n for n in range(1, MAX_LANES + 1) if n <= len(batches) and threads % n == 0)
     if lanes == 1:
         return [work(batch) for batch in batches]
 
-    def share() -> None:
+    def set_share() -> None:
         torch.get_num_threads()  # a thread adopts the global number on the first query ...
         torch.set_num_threads(threads // lanes)  # ... and keeps its own from then on
 
-    with ThreadPoolExecutor(lanes, initializer=share) as pool:
+    with ThreadPoolExecutor(lanes, initializer=set_share) as pool:
         try:
             return list(pool.map(work, batches))
         finally:
@@ -138,8 +141,7 @@ def map_concurrently(work: Callable[[T], R], batches: Sequence[T]) -> list[R]:
 def most_probable(logits: torch.Tensor) -> torch.Tensor:
     """Return the most probable class of each pixel, int64 (N, H, W), the lower one in ties.
 
-    Logits are (N, J, H, W); with J = 1, the single foreground class is chosen if its logit is
-    above 0.
+    Logits are (N, J, H, W); with J = 1, the foreground is chosen if its logit is above 0.
 
     Examples
     --------
@@ -150,7 +152,7 @@ def most_probable(logits: torch.Tensor) -> torch.Tensor:
 
 
 def probabilities(logits: torch.Tensor) -> torch.Tensor:
-    """Return the probability of each class, float32 (N, J, H, W); for a single logit, of two.
+    """Return the probability of each class, float32 (N, J, H, W), with J = 2 for a single logit.
 
     Examples
     --------
@@ -172,8 +174,7 @@ def predict_labels(
     into evaluation mode; ``precision`` is resolved.
     """
     prepare_for_inference(network, device)
-    exact = exact_float32(device)
-    with torch.inference_mode(), exact, autocast(precision, device):
+    with torch.inference_mode(), exact_float32(device), autocast(precision, device):
         labels = most_probable(network(to_device(images, device)))
     predicted: UInt8 = labels.to(torch.uint8).cpu().numpy()
     return predicted
@@ -181,7 +182,7 @@ def predict_labels(
 
 @dataclass(frozen=True, slots=True)
 class SegmentedBatch:
-    """Predictions for a batch by networks, then by ensembles.
+    """Predictions for a batch, first by networks, then by ensembles.
 
     Attributes
     ----------
@@ -204,9 +205,11 @@ def segment(
     device: str,
     precision: Precision,
     *,
-    keep: bool = False,
+    keep_labels: bool = False,
 ) -> SegmentedBatch:
     """Segment one batch with several networks and with ensembles of them.
+
+    Raises MemoryError if the device has not enough memory.
 
     Parameters
     ----------
@@ -221,32 +224,28 @@ def segment(
         Number J of classes.
     precision : Precision
         Resolved.
-    keep : bool
-        Return the labels as well.
-
-    Raises
-    ------
-    MemoryError
-        If the device has not enough memory.
     """
     _, height, width, _ = images.shape
-    doing = f"{len(networks)} networks and a batch of {len(images)} images of {height} x {width} px"
-    with explain_memory_errors(device, doing), torch.inference_mode(), exact_float32(device):
+    purpose = (
+        f"{len(networks)} networks and a batch of {len(images)} images of {height} x {width} px"
+    )
+    with explain_memory_errors(device, purpose), torch.inference_mode(), exact_float32(device):
         cells = truth_cells(truth, classes).to(device)
         inputs = to_device(images, device)
         labels = []
-        sums: list[torch.Tensor | None] = [None] * len(ensembles)  # their argmax is the mean's
+        sums: dict[int, torch.Tensor] = {}  # of probabilities: their argmax is that of the mean
         with autocast(precision, device):
             for number, network in enumerate(networks):
                 logits = network(inputs)
                 labels.append(most_probable(logits))
-                for k in (k for k, members in enumerate(ensembles) if number in members):
-                    own, before = probabilities(logits), sums[k]
-                    sums[k] = own if before is None else before.add_(own)
-        labels += [total.argmax(dim=1) for total in sums if total is not None]
+                for ensemble, members in enumerate(ensembles):
+                    if number in members:
+                        own = probabilities(logits)
+                        sums[ensemble] = sums[ensemble].add_(own) if ensemble in sums else own
+        labels += [sums[ensemble].argmax(dim=1) for ensemble in range(len(ensembles))]
         counts = torch.stack([count_cells(cells, predicted, classes) for predicted in labels])
-        kept = torch.stack(labels).to(torch.uint8).cpu().numpy() if keep else None
-        return SegmentedBatch(counts.cpu().numpy(), kept)
+        stored = torch.stack(labels).to(torch.uint8).cpu().numpy() if keep_labels else None
+        return SegmentedBatch(counts.cpu().numpy(), stored)
 
 
 def check_labels(truth: UInt8, classes: int, where: str) -> None:
@@ -262,7 +261,7 @@ def check_labels(truth: UInt8, classes: int, where: str) -> None:
 
 
 def truth_cells(truth: UInt8, classes: int) -> torch.Tensor:
-    """Return the first cell of the table row of each pixel, int64 (N, H, W).
+    """Return, for each pixel, the first cell of its true class's row of counts, int64 (N, H, W).
 
     Each image has J + 1 rows of J cells, the last row for ignored pixels.
     """
@@ -285,24 +284,21 @@ def decode(
     network: SegmentationModel,
     clean: Sequence[torch.Tensor],
     shifted: Sequence[torch.Tensor],
-    parts: Collection[int],
+    levels: Collection[int],
 ) -> torch.Tensor:
     """Decode feature maps of two images to logits (N, J, H, W).
 
     ``clean`` and ``shifted`` are the encoder's outputs for either image, (N, D_l, H/2^l, W/2^l) for
-    levels 0, the image itself, to 5; ``parts`` are the levels, 1 to 5, taken from ``clean``.
+    levels 0, the image itself, to 5; ``levels``, 1 to 5, are taken from ``clean``.
     """
-    mixed = [
-        pair[0] if level in parts else pair[1]
-        for level, pair in enumerate(zip(clean, shifted, strict=True))
-    ]
+    mixed = [clean[k] if k in levels else shifted[k] for k in range(len(clean))]
     logits: torch.Tensor = network.segmentation_head(network.decoder(mixed))
     return logits
 
 
 def count_substituted(
     network: SegmentationModel,
-    sets: Sequence[Collection[int]],
+    substitutions: Sequence[Collection[int]],
     clean: Image,
     shifted: Sequence[Image],
     truth: UInt8,
@@ -310,17 +306,19 @@ def count_substituted(
     device: str,
     precision: Precision,
 ) -> Int64:
-    """Segment one batch under M shifts with K sets of clean parts.
+    """Segment one batch under M shifts with K sets of clean feature maps.
+
+    Raises MemoryError if the device has not enough memory.
 
     Parameters
     ----------
     network : SegmentationModel
         In evaluation mode on the device.
-    sets : sequence of collection of int, length K
+    substitutions : sequence of collection of int, length K
         Levels that come from the clean images.
     clean : uint8 or float32, shape (N, H, W, C)
     shifted : sequence of images, length M
-        The same samples, shaped as ``clean``.
+        The same samples, shaped like ``clean``.
     truth : uint8, shape (N, H, W)
         Labels 0..J-1, or 255.
 
@@ -328,24 +326,19 @@ def count_substituted(
     -------
     int64, shape (M, K, N, J, J)
         Pixels by [truth, predicted], without those labelled 255.
-
-    Raises
-    ------
-    MemoryError
-        If the device has not enough memory.
     """
     count, height, width, _ = clean.shape
-    doing = f"the feature maps of two times {count} images of {height} x {width} px"
-    with explain_memory_errors(device, doing), torch.inference_mode(), exact_float32(device):
+    purpose = f"the feature maps of two times {count} images of {height} x {width} px"
+    with explain_memory_errors(device, purpose), torch.inference_mode(), exact_float32(device):
         cells = truth_cells(truth, classes).to(device)
         counts = []
         with autocast(precision, device):
-            own = network.encoder(to_device(clean, device))
+            clean_maps = network.encoder(to_device(clean, device))
             for images in shifted:
-                other = network.encoder(to_device(images, device))
-                for parts in sets:
-                    labels = most_probable(decode(network, own, other, parts))
+                shifted_maps = network.encoder(to_device(images, device))
+                for levels in substitutions:
+                    labels = most_probable(decode(network, clean_maps, shifted_maps, levels))
                     counts.append(count_cells(cells, labels, classes))
-        shape = (len(shifted), len(sets), count, classes, classes)
+        shape = (len(shifted), len(substitutions), count, classes, classes)
         result: Int64 = torch.stack(counts).view(shape).cpu().numpy()
         return result

@@ -1,8 +1,8 @@
-"""Activations of named layers, average-pooled on the way, section IV.B.
+"""Activations of named layers, average-pooled by forward hooks, section IV.B.
 
 Layers are the twelve of `skiptool.names.LAYERS`, with ``dec{l}`` the output of
-`skiptool.model.unet.decoder_stage`, or any module of the network by its own name. For a module that
-runs several times per forward pass (the ReLU of a residual block runs twice) this is its first
+`skiptool.model.unet.decoder_stage`, or any module of the network by its own name. If a module runs
+several times per forward pass (the ReLU of a residual block runs twice), its name means the first
 call; ``name@2`` is the second.
 
 The first convolution W of a decoder block reads upsampled features u from below, concatenated with
@@ -53,7 +53,7 @@ class Tap:
     module: torch.nn.Module
     call: int = 1
     part: Callable[[torch.Tensor, Any], Any] | None = None
-    """Function of the module's first input and its output; None: the output itself."""
+    """Function of the module's first input and its output; by default the output itself."""
 
 
 def existing_layers(network: SegmentationModel) -> tuple[str, ...]:
@@ -66,12 +66,12 @@ def decoder_inputs(network: SegmentationModel) -> tuple[str, ...]:
 
     Empty for a LinkNet, which concatenates nothing.
     """
-    return tuple(name for name in DECODER_INPUTS if _has_input(network, name))
-
-
-def _has_input(network: SegmentationModel, name: str) -> bool:
-    merge = merge_convolution(network, int(name[3]))
-    return merge is not None and (name.endswith("below") or merge.skip_channels > 0)
+    layers = []
+    for layer in DECODER_INPUTS:
+        merge = merge_convolution(network, int(layer[3]))
+        if merge is not None and (layer.endswith("below") or merge.skip_channels > 0):
+            layers.append(layer)
+    return tuple(layers)
 
 
 def _is_empty(network: SegmentationModel, layer: str) -> bool:
@@ -96,7 +96,7 @@ def find_tap(network: SegmentationModel, layer: str) -> Tap:
         stage = _STAGES[layer]
         return Tap(layer, network.encoder, part=lambda _, features: features[stage])
     if layer in DECODER_INPUTS:
-        return _find_input(network, layer)
+        return _find_decoder_input(network, layer)
     if layer == "head":
         return Tap(layer, network.segmentation_head)
     if layer in LAYERS:
@@ -104,28 +104,30 @@ def find_tap(network: SegmentationModel, layer: str) -> Tap:
     return _find_module(network, layer)
 
 
-def _find_input(network: SegmentationModel, layer: str) -> Tap:
-    level, existing = int(layer[3]), decoder_inputs(network)
+def _find_decoder_input(network: SegmentationModel, layer: str) -> Tap:
+    level = int(layer[3])
     merge = merge_convolution(network, level)
     if merge is None:
         raise ArgumentError(
             f"layer {layer!r}: a LinkNet adds skip connections after its blocks, so no convolution "
             "merges them; choose a layer of another architecture"
         )
-    if layer not in existing:
-        raise ArgumentError(
-            f"layer {layer!r}: this network has no skip connection of level {level}; it has "
-            f"{', '.join(existing)}"
-        )
-    from_skip = partial(_from_skip, merge.convolution, merge.skip_channels)
+    from_skip = partial(_convolve_skip, merge.convolution, merge.skip_channels)
     if layer.endswith("skip"):
+        if not merge.skip_channels:
+            raise ArgumentError(
+                f"layer {layer!r}: this network has no skip connection of level {level}; it has "
+                f"{', '.join(decoder_inputs(network))}"
+            )
         return Tap(layer, merge.convolution, part=lambda inputs, _: from_skip(inputs))
     if not merge.skip_channels:
         return Tap(layer, merge.convolution)
-    return Tap(layer, merge.convolution, part=lambda inputs, whole: whole - from_skip(inputs))
+    return Tap(layer, merge.convolution, part=lambda inputs, output: output - from_skip(inputs))
 
 
-def _from_skip(convolution: torch.nn.Conv2d, channels: int, inputs: torch.Tensor) -> torch.Tensor:
+def _convolve_skip(
+    convolution: torch.nn.Conv2d, channels: int, inputs: torch.Tensor
+) -> torch.Tensor:
     """Convolve only the last channels of the input, without the bias."""
     weight = convolution.weight[:, -channels:]
     stride, padding = convolution.stride, convolution.padding
@@ -136,10 +138,10 @@ def _find_module(network: SegmentationModel, layer: str) -> Tap:
     name, _, call = layer.partition("@")
     modules: Mapping[str, torch.nn.Module] = dict(network.named_modules())
     if name not in modules or not name or (call and not call.isdecimal()):
-        known = [*LAYERS, *DECODER_INPUTS, *modules]
+        names = [*LAYERS, *DECODER_INPUTS, *modules]
         raise ArgumentError(
             f"layer {layer!r}: not in this network, expected one of {', '.join(LAYERS)} or a "
-            f"module name, NAME@2 for its second call{suggestion(name, known)}"
+            f"module name, NAME@2 for its second call{suggestion(name, names)}"
         )
     return Tap(layer, modules[name], call=int(call or 1))
 
@@ -156,7 +158,7 @@ def pooled_size(height: int, width: int) -> tuple[int, int]:
 
 
 class _Pass(threading.local):
-    """State of the hooks in one forward pass; each thread has its own."""
+    """State of the hooks during one forward pass; each thread has its own."""
 
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
@@ -170,8 +172,8 @@ class Taps:
     Parameters
     ----------
     pooled_to : (rows, columns), optional
-        Grid to which feature maps are pooled; default: 1/32 of the image. Domains with different
-        image sizes pooled to one grid have equally many vectors per image.
+        Grid to which feature maps are pooled; default: 1/32 of the image. Domains of different
+        image sizes get the same number of vectors per image if pooled to one grid.
 
     Examples
     --------
@@ -198,8 +200,8 @@ class Taps:
         self._pass = _Pass()
 
     def __enter__(self) -> Self:
-        for source in self._taps:
-            self._handles.append(source.module.register_forward_hook(self._hook(source)))
+        for tap in self._taps:
+            self._handles.append(tap.module.register_forward_hook(self._hook(tap)))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -209,41 +211,38 @@ class Taps:
     def collect(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Run the network on one batch, float32 (N, C, H, W), and return the pooled activations.
 
+        Raises ArgumentError if a module's output is not (N, D, h, w), or it ran too few times.
+
         Returns
         -------
         dict of str to float32, shape (N, D, K)
             In the order of ``layers``; K vectors of the grid in row-major order, by default
             ceil(H/32) * ceil(W/32). If the grid divides a feature map this is plain average
             pooling, otherwise windows are as even as possible.
-
-        Raises
-        ------
-        ArgumentError
-            If a module's output is not (N, D, h, w), or it ran too few times.
         """
         state = self._pass
         state.calls.clear()
+        state.pooled.clear()
         state.grid = self.pooled_to or pooled_size(*images.shape[2:])
-        state.pooled = (
-            {INPUT_LAYER: _pool(images, state.grid)} if INPUT_LAYER in self.layers else {}
-        )
+        if INPUT_LAYER in self.layers:
+            state.pooled[INPUT_LAYER] = _pool(images, state.grid)
         self.network(images)
-        for source in self._taps:
-            if source.layer not in state.pooled:
+        for tap in self._taps:
+            if tap.layer not in state.pooled:
                 raise ArgumentError(
-                    f"layer {source.layer!r}: its module ran {state.calls[source.layer]} times in "
-                    f"a forward pass, expected at least {source.call}; choose another"
+                    f"layer {tap.layer!r}: its module ran {state.calls[tap.layer]} times in a "
+                    f"forward pass, expected at least {tap.call}; choose another"
                 )
         return {layer: state.pooled[layer] for layer in self.layers}
 
-    def _hook(self, source: Tap) -> Callable[[torch.nn.Module, Any, Any], None]:
+    def _hook(self, tap: Tap) -> Callable[[torch.nn.Module, Any, Any], None]:
         def pool(_module: torch.nn.Module, inputs: Any, output: Any) -> None:  # noqa: ANN401
             state = self._pass
-            state.calls[source.layer] += 1
-            if state.calls[source.layer] == source.call:
-                activations = output if source.part is None else source.part(inputs[0], output)
-                _check(activations, source.layer)
-                state.pooled[source.layer] = _pool(activations, state.grid)
+            state.calls[tap.layer] += 1
+            if state.calls[tap.layer] == tap.call:
+                activations = output if tap.part is None else tap.part(inputs[0], output)
+                _check_shape(activations, tap.layer)
+                state.pooled[tap.layer] = _pool(activations, state.grid)
 
         return pool
 
@@ -251,20 +250,20 @@ class Taps:
 def _pool(activations: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     maps = activations.detach().float()
     count, depth, height, width = maps.shape
-    stored = maps.permute(0, 2, 3, 1)
-    if height > size[0] and height % size[0] == 0 and stored.is_contiguous():
+    channels_last = maps.permute(0, 2, 3, 1)
+    if height > size[0] and height % size[0] == 0 and channels_last.is_contiguous():
         # Average whole rows of a window first: torch's own pooling is slow for few channels.
-        lines = stored.view(count * size[0], -1, width * depth).mean(dim=1)
+        lines = channels_last.view(count * size[0], -1, width * depth).mean(dim=1)
         maps = lines.view(count, size[0], width, depth).permute(0, 3, 1, 2)
     return adaptive_avg_pool2d(maps, size).flatten(2).contiguous()
 
 
-def _check(activations: object, layer: str) -> None:
+def _check_shape(activations: object, layer: str) -> None:
     shape = tuple(activations.shape) if isinstance(activations, torch.Tensor) else None
     if shape is None or len(shape) != 4 or 0 in shape:
-        found = f"a {type(activations).__name__}" if shape is None else f"of shape {shape}"
+        kind = f"a {type(activations).__name__}" if shape is None else f"of shape {shape}"
         raise ArgumentError(
-            f"layer {layer!r}: its output is {found}, expected a tensor of shape (N, D, h, w); "
+            f"layer {layer!r}: its output is {kind}, expected a tensor of shape (N, D, h, w); "
             "choose a convolutional module"
         )
 
@@ -278,16 +277,17 @@ def pooled_activations(
 ) -> dict[str, Float32]:
     """Compute pooled activations, in float32, of images (N, H, W, C), uint8 or float32.
 
-    The network is put on ``device`` and into evaluation mode; ``pooled_to`` and the result are as
-    for `Taps`, with NaN and infinity passed on. The same images give the same bits: batches depend
+    The network is put on ``device`` and into evaluation mode; ``pooled_to`` and the result are
+    those of `Taps`, with NaN and infinity passed on. Equal images give equal bits: batches depend
     only on their number and size (`skiptool.model.inference.forward_batches`).
     """
     prepare_for_inference(network, device)
     batches = list(forward_batches(images, device))
     with Taps(network, layers, pooled_to) as taps:
         parts = map_concurrently(partial(_collect, taps, device), batches)
-    whole = {layer: torch.cat([part[layer] for part in parts]) for layer in taps.layers}
-    return {layer: vectors.cpu().numpy() for layer, vectors in whole.items()}
+    return {
+        layer: torch.cat([part[layer] for part in parts]).cpu().numpy() for layer in taps.layers
+    }
 
 
 def _collect(taps: Taps, device: str, images: Image) -> dict[str, torch.Tensor]:

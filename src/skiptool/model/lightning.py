@@ -1,8 +1,8 @@
 """Training loop with Lightning: module, trainer, checkpoints, history and experiment trackers.
 
-Checkpoints are written to a temporary name next to their own and renamed when complete. Lightning's
-own writer collects a checkpoint in memory, then in the system's temporary folder, and copies it
-from there: each may be too small for it, and a kill leaves it behind.
+Checkpoints are written under a temporary name in their own folder and renamed when complete.
+Lightning's own writer collects a checkpoint in memory, then in the system's temporary folder, and
+copies it from there: either may be too small for it, and a killed process leaves the file behind.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from skiptool.errors import ArgumentError, DivergedError, FormatError, SourceErr
 from skiptool.metrics import mean_iou
 from skiptool.model.batches import RandomStream, augment_batch, to_network_input, torch_seed
 from skiptool.model.distributed import (
-    ALONE,
+    SINGLE_PROCESS,
     Ranks,
     RanksEnvironment,
     mean_over_ranks,
@@ -61,16 +61,18 @@ if TYPE_CHECKING:
 
 
 class EpochTotals:
-    """Loss and pixel counts accumulated over an epoch, on the device, so that no step waits."""
+    """Loss and pixel counts of an epoch, accumulated on the device so that no step waits."""
 
     def __init__(self, classes: int, device: torch.device) -> None:
         self.classes = classes
         self.counts = torch.zeros(classes**2, dtype=torch.int64, device=device)
-        self.loss = torch.zeros((), dtype=torch.float64).to(device, _sum_type(device))
+        # Metal has no float64
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        self.loss = torch.zeros((), dtype=dtype, device=device)
         self.images = 0
 
     def add(self, logits: torch.Tensor, masks: torch.Tensor, loss: torch.Tensor) -> None:
-        """Count a batch: logits (N, J, H, W), masks (N, H, W), and its mean loss."""
+        """Add a batch: logits (N, J, H, W), masks (N, H, W), and its mean loss."""
         cells = self.classes**2
         pairs = masks.long() * self.classes + logits.detach().argmax(dim=1)
         pairs = torch.where(masks == IGNORE_LABEL, cells, pairs)
@@ -81,22 +83,18 @@ class EpochTotals:
     @property
     def absent(self) -> list[int]:
         """Foreground classes without a pixel in the truth."""
-        true = self.counts.view(self.classes, self.classes).sum(dim=1)
-        return [label for label in range(1, self.classes) if not true[label]]
+        pixels = self.counts.view(self.classes, self.classes).sum(dim=1)
+        return [label for label in range(1, self.classes) if not pixels[label]]
 
     def result(self) -> tuple[float, float]:
-        """Return mean loss per image and foreground mIoU, over all processes; call it once."""
+        """Return the mean loss per image and the foreground mIoU, over all processes; call once."""
         images = sum_over_ranks(torch.tensor(self.images, device=self.counts.device))
         counts = sum_over_ranks(self.counts).view(self.classes, self.classes).cpu().numpy()
         return sum_over_ranks(self.loss).item() / max(images.item(), 1), float(mean_iou(counts))
 
 
-def _sum_type(device: torch.device) -> torch.dtype:
-    return torch.float32 if device.type == "mps" else torch.float64  # Metal has no float64
-
-
 class Segmenter(LightningModule):
-    """Section IV.C: Adam with step decay, input x / 255."""
+    """Training step, validation step and optimiser of section IV.C: Adam with step decay."""
 
     def __init__(
         self, network: SegmentationModel, loss: SegmentationLoss, protocol: Training, classes: int
@@ -106,9 +104,9 @@ class Segmenter(LightningModule):
         self.loss = loss
         self.protocol = protocol
         self.classes = classes
-        self.trained = EpochTotals(classes, torch.device("cpu"))
-        self.validated = EpochTotals(classes, torch.device("cpu"))
-        self._changes: tuple[torch.Tensor, ...] = ()
+        self.training_totals = EpochTotals(classes, torch.device("cpu"))
+        self.validation_totals = EpochTotals(classes, torch.device("cpu"))
+        self._transforms: tuple[torch.Tensor, ...] = ()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return Adam with a decay of the learning rate every ``lr_step`` epochs."""
@@ -128,35 +126,38 @@ class Segmenter(LightningModule):
                 f"masks contain label {int(unknown[0])}, expected 0 to {self.classes - 1} or "
                 f"{IGNORE_LABEL} (ignored); correct the masks or the list of classes"
             )
-        self._changes = batch[2:]  # stay on the CPU, to be read without waiting
+        self._transforms = batch[2:]  # kept on the CPU, to be read without waiting
         return batch[0], masks
 
     def on_after_batch_transfer(self, batch: Tensors, dataloader_idx: int) -> Tensors:
         """Convert stored images to network input on the device, augmenting them if deferred."""
-        images, masks = augment_batch(*batch, *self._changes) if self._changes else batch
+        images, masks = batch
+        if self._transforms:
+            images, masks = augment_batch(images, masks, *self._transforms)
         return to_network_input(images), masks
 
     def on_train_epoch_start(self) -> None:
         """Seed dropout by epoch, so that a resumed training equals an uninterrupted one."""
-        others = (self.global_rank,) if self.global_rank else ()
-        numbers = (self.protocol.random_seed, self.current_epoch, *others)
+        numbers = [self.protocol.random_seed, self.current_epoch]
+        if self.global_rank:  # rank 0 draws as a single process does
+            numbers.append(self.global_rank)
         torch.manual_seed(torch_seed(RandomStream.TRAINING, *numbers))
-        self.trained = EpochTotals(self.classes, self.device)
+        self.training_totals = EpochTotals(self.classes, self.device)
 
     def on_validation_epoch_start(self) -> None:
         """Reset the counts, and average batch-norm statistics over the processes."""
         for buffer in self.network.buffers():
             if buffer.is_floating_point():
                 mean_over_ranks(buffer)
-        self.validated = EpochTotals(self.classes, self.device)
+        self.validation_totals = EpochTotals(self.classes, self.device)
 
     def training_step(self, batch: Tensors, batch_idx: int) -> torch.Tensor:
         """Return the loss of one batch."""
-        return self._step(batch, self.trained)
+        return self._step(batch, self.training_totals)
 
     def validation_step(self, batch: Tensors, batch_idx: int) -> None:
         """Accumulate one batch."""
-        self._step(batch, self.validated)
+        self._step(batch, self.validation_totals)
 
     def _step(self, batch: Tensors, totals: EpochTotals) -> torch.Tensor:
         images, masks = batch
@@ -178,7 +179,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         path: str | os.PathLike[str],
         storage_options: object = None,
     ) -> None:
-        """Write a checkpoint; after an OSError (disk full) the previous file is intact."""
+        """Write a checkpoint; after an OSError (disk full ...) the previous file is intact."""
         final = Path(path)
         part = final.with_name(f".{final.name}.part")
         try:
@@ -210,7 +211,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def _system_error(error: BaseException | None) -> OSError | None:
-    """Find the system's error behind torch's own, which is about positions in the file."""
+    """Find the system's error that caused torch's own, which only mentions file positions."""
     while error is not None and not (isinstance(error, OSError) and error.errno):
         error = error.__cause__ or error.__context__
     return error
@@ -218,8 +219,8 @@ def _system_error(error: BaseException | None) -> OSError | None:
 
 # The trainer
 
-LOGGERS = ("lightning.pytorch", "lightning.fabric")
-ARITHMETIC: Final[dict[Precision, Literal["32-true", "bf16-mixed", "16-mixed"]]] = {
+LIGHTNING_LOGS = ("lightning.pytorch", "lightning.fabric")
+TRAINER_PRECISION: Final[dict[Precision, Literal["32-true", "bf16-mixed", "16-mixed"]]] = {
     Precision.FLOAT32: "32-true",
     Precision.BFLOAT16: "bf16-mixed",
     Precision.FLOAT16: "16-mixed",
@@ -228,51 +229,54 @@ ARITHMETIC: Final[dict[Precision, Literal["32-true", "bf16-mixed", "16-mixed"]]]
 
 def run_trainer(
     segmenter: Segmenter,
-    batches: DataLoader[Any],
-    checks: DataLoader[Any],
+    train_loader: DataLoader[Any],
+    validation_loader: DataLoader[Any],
     history: HistoryCallback,
     device: str,
     precision: Precision,
     resume: bool,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
     loggers: Sequence[Logger] = (),
 ) -> None:
     """Train for the epochs of ``history``, with a validation after each.
 
+    Raises KeyboardInterrupt on Ctrl-C, whereas Lightning exits with 1 and, early on, leaves SIGINT
+    ignored.
+
     Parameters
     ----------
-    batches, checks : DataLoader
-        For training and validation; the sampler of ``batches`` has ``set_epoch``.
-    history : Watch
+    train_loader : DataLoader
+        Its sampler has ``set_epoch``.
+    history : HistoryCallback
         Keeps the results, and names the checkpoint.
     resume : bool
         Start from that checkpoint if it exists.
-
-    Raises
-    ------
-    KeyboardInterrupt
-        On Ctrl-C. Lightning itself exits with 1 and, early on, leaves SIGINT ignored.
     """
     target = torch.device(device)
     checkpoint = history.checkpoint if resume and history.checkpoint.exists() else None
-    sampler: Any = batches.sampler
+    sampler: Any = train_loader.sampler
     terminate = signal.getsignal(signal.SIGTERM)
-    begin = LambdaCallback(
+
+    def restore_sigterm(*_: object) -> None:
+        # Lightning's handler synchronises with processes that may be waiting for this one.
+        if ranks.world_size > 1 and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, terminate)
+
+    start = LambdaCallback(
         # Lightning sets the sampler's epoch after reading ahead: a resumed training would start
         # with batches of epoch 0.
         on_fit_start=lambda *_: sampler.set_epoch(history.epochs_done),
-        # Lightning's SIGTERM handler synchronises with processes that may wait for this one.
-        on_train_start=lambda *_: _handle(signal.SIGTERM, terminate) if ranks.size > 1 else None,
+        on_train_start=restore_sigterm,
     )
-    with _quiet(), _own_random_state(target), _interruptible(history):
+    with _silence_lightning(), _preserve_random_state(target), _raise_interrupts(history):
         trainer = Trainer(
             accelerator=target.type,
             **_devices(target, ranks),
             deterministic=segmenter.protocol.deterministic,
-            precision=ARITHMETIC[precision],
+            precision=TRAINER_PRECISION[precision],
             max_epochs=history.epochs,
             gradient_clip_val=segmenter.protocol.grad_clip,
-            callbacks=[history, begin],
+            callbacks=[history, start],
             default_root_dir=history.checkpoint.parent,
             logger=list(loggers) or False,
             enable_checkpointing=False,
@@ -281,13 +285,15 @@ def run_trainer(
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
         )
-        trainer.fit(segmenter, batches, checks, ckpt_path=checkpoint, weights_only=True)
+        trainer.fit(
+            segmenter, train_loader, validation_loader, ckpt_path=checkpoint, weights_only=True
+        )
 
 
 def _devices(target: torch.device, ranks: Ranks) -> dict[str, Any]:
     """Return the trainer's arguments for devices and processes, so that it detects nothing."""
     plugins: list[Any] = [RanksEnvironment(ranks), AtomicCheckpointIO()]
-    if ranks.size == 1:
+    if ranks.world_size == 1:
         devices: Any = [target.index] if target.type == "cuda" else 1
         return {"devices": devices, "plugins": plugins}
     strategy = DDPStrategy(
@@ -303,42 +309,38 @@ def _devices(target: torch.device, ranks: Ranks) -> dict[str, Any]:
     }
 
 
-def _handle(number: signal.Signals, handler: Any) -> None:  # noqa: ANN401 - what Python returned
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(number, handler)
-
-
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence Lightning's warnings, and its log below errors."""
-    loggers = [logging.getLogger(name) for name in LOGGERS]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+def _silence_lightning() -> Iterator[None]:
+    """Suppress Lightning's warnings, and its log below errors."""
+    logs = [logging.getLogger(name) for name in LIGHTNING_LOGS]
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"lightning\.")
             warnings.filterwarnings("ignore", category=PossibleUserWarning)
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        for log, level in zip(logs, levels, strict=True):
+            log.setLevel(level)
 
 
 @contextmanager
-def _own_random_state(device: torch.device) -> Iterator[None]:
+def _preserve_random_state(device: torch.device) -> Iterator[None]:
     """Restore torch's random state, and its choice of deterministic algorithms, afterwards."""
-    exact = torch.are_deterministic_algorithms_enabled()
-    warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     with torch.random.fork_rng([device.index] if device.type == "cuda" else []):
         try:
             yield
         finally:
-            torch.use_deterministic_algorithms(exact, warn_only=warns)
+            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
 
 
 @contextmanager
-def _interruptible(history: HistoryCallback) -> Iterator[None]:
+def _raise_interrupts(history: HistoryCallback) -> Iterator[None]:
+    """Turn Lightning's exit after an interrupt into KeyboardInterrupt, and restore SIGINT."""
     handler = signal.getsignal(signal.SIGINT)
     try:
         yield
@@ -391,11 +393,9 @@ class HistoryCallback(Callback):
     checkpoint : Path
         Lightning checkpoint of the last epoch, which includes the best weights and the history.
     patience : int, optional
-        Early stopping: epochs without a better one.
+        Stop after this many epochs without a better one.
     classes : sequence of str
         Names, for a warning about those absent from all masks of the first epoch.
-    warn : callable
-        Receives that warning.
     """
 
     def __init__(
@@ -421,11 +421,11 @@ class HistoryCallback(Callback):
         self.interrupted = False
         self._note = ""
         self._lr = math.nan
-        self._began = self._trained = time.perf_counter()
+        self._training_start = self._training_end = time.perf_counter()
 
     @property
     def state_key(self) -> str:
-        """Key in checkpoints; it stays that of earlier versions, so that those can be resumed."""
+        """Key in checkpoints, fixed so that those of earlier versions can be resumed."""
         return "Watch"
 
     @property
@@ -436,11 +436,11 @@ class HistoryCallback(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the progress of a resumed training, which may be over."""
         self._show(trainer, sum(self.steps[: self.epochs_done]))
-        trainer.should_stop = self._over
+        trainer.should_stop = self._out_of_patience
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start timing."""
-        self._began = time.perf_counter()
+        self._training_start = time.perf_counter()
         self._lr = float(trainer.optimizers[0].param_groups[0]["lr"])
 
     def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
@@ -449,7 +449,7 @@ class HistoryCallback(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop timing the training part of the epoch."""
-        self._trained = time.perf_counter()
+        self._training_end = time.perf_counter()
 
     def on_validation_batch_end(self, trainer: Trainer, *_: object) -> None:
         """Update the display."""
@@ -458,13 +458,15 @@ class HistoryCallback(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record the epoch with its validation, keep better weights, save the checkpoint."""
         segmenter = cast("Segmenter", pl_module)
-        now = time.perf_counter()
-        self._record(trainer, "train", segmenter.trained, self._trained - self._began)
-        row = self._record(trainer, "validation", segmenter.validated, now - self._trained)
+        trained, validated = segmenter.training_totals, segmenter.validation_totals
+        training_seconds = self._training_end - self._training_start
+        validation_seconds = time.perf_counter() - self._training_end
+        self._record(trainer, "train", trained, training_seconds)
+        row = self._record(trainer, "validation", validated, validation_seconds)
         if row.epoch == 0:
-            self._warn_absent("training", segmenter.trained, "the network cannot learn it")
+            self._warn_absent("training", trained, "the network cannot learn it")
             self._warn_absent(
-                "validation", segmenter.validated, "its IoU does not affect the choice of the epoch"
+                "validation", validated, "its IoU does not affect the choice of the epoch"
             )
         if row.miou > self.best_miou:
             self.best_epoch, self.best_miou = row.epoch, row.miou
@@ -473,18 +475,19 @@ class HistoryCallback(Callback):
             f", loss {row.loss:.3f}, mIoU {row.miou:.3f} (best {self.best_miou:.3f}) in validation"
         )
         self._show(trainer, 0)
-        trainer.should_stop = self._over
+        trainer.should_stop = self._out_of_patience
         trainer.save_checkpoint(self.checkpoint)
 
     @property
-    def _over(self) -> bool:
-        waited = self.epochs_done - 1 - self.best_epoch
-        return self.patience is not None and self.epochs_done > 0 and waited >= self.patience
+    def _out_of_patience(self) -> bool:
+        if self.patience is None or not self.epochs_done:
+            return False
+        return self.epochs_done - 1 - self.best_epoch >= self.patience
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Note Ctrl-C and SIGTERM, which Lightning turns into exits with 1 and 0."""
+        """Remember Ctrl-C and SIGTERM, which Lightning turns into exits with 1 and 0."""
         self.interrupted = isinstance(exception, KeyboardInterrupt | SIGTERMException)
 
     def _warn_absent(self, part: str, totals: EpochTotals, effect: str) -> None:
@@ -547,7 +550,7 @@ class Logging:
     run : str
         Name of the run, ``resnet18-L1/fold0``.
     identity : str
-        Id of the run, equal for a resumed training.
+        Id of the run; a resumed training has that of the interrupted one.
     """
 
     names: tuple[LoggerName, ...]
@@ -561,14 +564,14 @@ class Logging:
         Raises SourceError if one cannot be opened: its server does not answer, its package is too
         old ...
         """
-        opened = [self._open(name) for name in self.names]
-        for logger in opened:
+        loggers = [self._open(name) for name in self.names]
+        for logger in loggers:
             logger.log_hyperparams(dict(parameters))
-        return opened
+        return loggers
 
     def _open(self, name: LoggerName) -> Logger:
         try:
-            logger = _MAKERS[name](self)
+            logger = _LOGGER_FACTORIES[name](self)
             getattr(logger, "experiment")  # noqa: B009 - created on first use: now, not after an epoch
         except Exception as error:  # each package has its own errors
             raise SourceError(
@@ -594,34 +597,38 @@ def finish_loggers(loggers: Sequence[Logger]) -> None:
             logger.experiment.finish()
 
 
-def _tensorboard(about: Logging) -> Logger:
+def _tensorboard(settings: Logging) -> Logger:
     return TensorBoardLogger(
-        about.folder / "tensorboard", name=about.run, version="", default_hp_metric=False
+        settings.folder / "tensorboard", name=settings.run, version="", default_hp_metric=False
     )
 
 
-def _wandb(about: Logging) -> Logger:
-    (about.folder / "wandb").mkdir(parents=True, exist_ok=True)
+def _wandb(settings: Logging) -> Logger:
+    (settings.folder / "wandb").mkdir(parents=True, exist_ok=True)
     return WandbLogger(
-        project=PROJECT, name=about.run, id=about.identity, resume="allow", save_dir=about.folder
+        project=PROJECT,
+        name=settings.run,
+        id=settings.identity,
+        resume="allow",
+        save_dir=settings.folder,
     )
 
 
-def _mlflow(about: Logging) -> Logger:
+def _mlflow(settings: Logging) -> Logger:
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     if uri:
-        return MLFlowLogger(PROJECT, run_name=about.run, tracking_uri=uri)
-    folder = about.folder.resolve() / "mlflow"
+        return MLFlowLogger(PROJECT, run_name=settings.run, tracking_uri=uri)
+    folder = settings.folder.resolve() / "mlflow"
     folder.mkdir(parents=True, exist_ok=True)
     return MLFlowLogger(
         PROJECT,
-        run_name=about.run,
+        run_name=settings.run,
         tracking_uri=f"sqlite:///{folder / 'mlflow.db'}",
         artifact_location=(folder / "artifacts").as_uri(),
     )
 
 
-_MAKERS: Mapping[LoggerName, Callable[[Logging], Logger]] = {
+_LOGGER_FACTORIES: Mapping[LoggerName, Callable[[Logging], Logger]] = {
     LoggerName.TENSORBOARD: _tensorboard,
     LoggerName.WANDB: _wandb,
     LoggerName.MLFLOW: _mlflow,

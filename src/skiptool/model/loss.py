@@ -2,7 +2,7 @@
 
 Several losses are called "CE + Dice". ``ce+gdice``, the default, is the one cited in the paper: the
 generalised Dice of Sudre et al. (2017, eq. 1 with weights 1 / volume^2). ``ce+dice`` averages the
-soft Dice of the classes, as Milletari et al. (2016) but with plain volumes in the denominator.
+soft Dice of the classes, like Milletari et al. (2016), but with plain volumes in the denominator.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import torch
 
-from skiptool.errors import ArgumentError
 from skiptool.model.distributed import mean_over_ranks
 from skiptool.names import IGNORE_LABEL, Loss
 
@@ -32,13 +31,10 @@ class SegmentationLoss(torch.nn.Module):
 
     Parameters
     ----------
-    kind : Loss
     classes : int
         Number of classes J, including the background.
-    ignore : int
-        Label of ignored pixels.
     class_weights : sequence of float, optional
-        Weight w of each class in the cross-entropy; default 1.
+        Weight w of each class in the cross-entropy, finite and >= 0; default 1.
 
     Notes
     -----
@@ -61,39 +57,31 @@ class SegmentationLoss(torch.nn.Module):
         self,
         kind: Loss,
         classes: int,
-        ignore: int = IGNORE_LABEL,
         class_weights: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
-        weights = torch.ones(classes) if class_weights is None else torch.tensor(class_weights)
-        if weights.shape != (classes,) or not bool((weights.isfinite() & (weights >= 0)).all()):
-            raise ArgumentError(
-                f"class weights {class_weights}: expected {classes} finite numbers >= 0, one for "
-                "each class"
-            )
         self.kind = kind
-        self.ignore = ignore
+        weights = torch.ones(classes) if class_weights is None else torch.tensor(class_weights)
         self.register_buffer("labels", torch.arange(classes), persistent=False)
         self.register_buffer("weights", weights.float(), persistent=False)
 
     def forward(self, logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
         """Compute the loss of logits (N, J, H, W) and integer masks (N, H, W)."""
         with torch.autocast(logits.device.type, enabled=False):
-            logarithms = torch.log_softmax(logits.float(), dim=1)
-            return self._combined(logarithms, masks)
+            return self._loss(torch.log_softmax(logits.float(), dim=1), masks)
 
-    def _combined(self, logarithms: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-        valid = (masks != self.ignore).unsqueeze(1)
+    def _loss(self, log_probabilities: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+        valid = (masks != IGNORE_LABEL).unsqueeze(1)
         # a product with one-hot truth, not a gather: its gradient is deterministic on a GPU
         truth = ((masks.unsqueeze(1) == self.labels.view(1, -1, 1, 1)) & valid).float()
         weighted = truth * self.weights.view(1, -1, 1, 1)
         total = weighted.sum()
         if self.training:
             total = mean_over_ranks(total)
-        loss = -(weighted * logarithms).sum() / total.clamp(min=torch.finfo().tiny)
+        loss = -(weighted * log_probabilities).sum() / total.clamp(min=torch.finfo().tiny)
         if self.kind is Loss.CE:
             return loss
-        probabilities = logarithms.exp() * valid
+        probabilities = log_probabilities.exp() * valid
         pixels = valid.sum().clamp(min=1)  # volumes as fractions keep 1 / V^2 in range
         overlap = (truth * probabilities).sum((0, 2, 3)) / pixels
         volume = truth.sum((0, 2, 3)) / pixels
@@ -107,7 +95,7 @@ def _generalised_dice(
 ) -> torch.Tensor:
     present = volume > 0
     weights = torch.where(present, torch.where(present, volume, 1.0) ** -2, 0.0)
-    return _one_minus(2 * (weights * overlap).sum(), (weights * (volume + predicted)).sum())
+    return _one_minus_ratio(2 * (weights * overlap).sum(), (weights * (volume + predicted)).sum())
 
 
 def _mean_dice(
@@ -115,10 +103,10 @@ def _mean_dice(
 ) -> torch.Tensor:
     present = volume > 0
     scores = torch.where(present, 2 * overlap / torch.where(present, volume + predicted, 1.0), 0.0)
-    return _one_minus(scores.sum(), present.sum())
+    return _one_minus_ratio(scores.sum(), present.sum())
 
 
-def _one_minus(numerator: torch.Tensor, denominator: torch.Tensor) -> torch.Tensor:
+def _one_minus_ratio(numerator: torch.Tensor, denominator: torch.Tensor) -> torch.Tensor:
     """Return ``1 - numerator / denominator``; 0, with gradient 0, if the denominator is 0."""
-    some = denominator > 0
-    return torch.where(some, 1 - numerator / torch.where(some, denominator, 1.0), 0.0)
+    positive = denominator > 0
+    return torch.where(positive, 1 - numerator / torch.where(positive, denominator, 1.0), 0.0)

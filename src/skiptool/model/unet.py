@@ -2,17 +2,17 @@
 
 The baseline *is* ``smp.Unet`` (or ``UnetPlusPlus``, ``Linknet``, ``MAnet``) with five stages and
 its default decoder. Pruning level l means the same in each: the encoder's feature map of stride
-2**l does not enter the decoder. What remains of the block that received it depends on the decoder:
+2**l does not enter the decoder. The block that received it depends on the decoder:
 
 ``unet``
     The block is rebuilt without the skip's input channels (Table II of the paper).
 ``unetplusplus``
-    See below.
+    All nodes that read the feature map are narrowed, see below.
 ``linknet``
-    The addition of the feature map is omitted; no parameters change.
+    The block does not add the feature map; no parameters change.
 ``manet``
     The block that weights skip and decoder by attention is replaced by the plain one of two
-    convolutions that SMP builds without a skip, at level 0.
+    convolutions that SMP builds at level 0, where there is no skip.
 
 Everything else, including parameter names, is SMP's. Nothing here accesses the model hub.
 
@@ -42,7 +42,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 import segmentation_models_pytorch as smp
@@ -77,16 +77,22 @@ class PrunedNestedNode(DecoderBlock):  # type: ignore[misc] # SMP is untyped
 
     Parameters
     ----------
-    below : int
+    below_channels : int
         Channels it reads from below: all, or 0.
-    beside : int
+    row_channels : int
         Channels it reads from its row, the first ones: the encoder's come last.
     """
 
-    def __init__(self, below: int, beside: int, out_channels: int, interpolation_mode: str) -> None:
-        out_channels = out_channels if below + beside else 0
-        super().__init__(below, beside, out_channels, interpolation_mode=interpolation_mode)
-        self.below, self.beside = below, beside
+    def __init__(
+        self, below_channels: int, row_channels: int, out_channels: int, interpolation_mode: str
+    ) -> None:
+        super().__init__(
+            below_channels,
+            row_channels,
+            out_channels if below_channels + row_channels else 0,
+            interpolation_mode=interpolation_mode,
+        )
+        self.below_channels, self.row_channels = below_channels, row_channels
 
     def forward(self, x: torch.Tensor, skip: torch.Tensor | None = None) -> torch.Tensor:
         """Map (N, D, h, w) and (N, S, 2h, 2w) to (N, D', 2h, 2w); D' is 0 without inputs."""
@@ -94,10 +100,10 @@ class PrunedNestedNode(DecoderBlock):  # type: ignore[misc] # SMP is untyped
             count, _, height, width = x.shape
             return x.new_empty(count, 0, 2 * height, 2 * width)
         inputs = []
-        if self.below:
+        if self.below_channels:
             inputs.append(interpolate(x, scale_factor=2.0, mode=self.interpolation_mode))
-        if self.beside and skip is not None:
-            inputs.append(skip[:, : self.beside])
+        if self.row_channels and skip is not None:
+            inputs.append(skip[:, : self.row_channels])
         decoded: torch.Tensor = self.conv2(self.conv1(torch.cat(inputs, dim=1)))
         return decoded
 
@@ -108,36 +114,36 @@ def prune_nested(decoder: UnetPlusPlusDecoder, kept: Collection[int]) -> None:
     Nodes that lose inputs are replaced, with random weights as in SMP.
     """
     encoder = list(decoder.skip_channels)  # remaining channels of each level's feature map, 4 to 0
-    for level in SKIP_LEVELS[::-1]:
+    for level in SKIP_LEVELS:
         if level not in kept:
             encoder[TOP - level] = 0
-    width: dict[tuple[int, int], int] = {}  # output channels of each node
+    widths: dict[tuple[int, int], int] = {}  # output channels by column and row
     for row in range(len(SKIP_LEVELS)):
         for column in range(row, -1, -1):  # from the encoder to the last of the row
             if column < row:
-                below = width[column, row - 1]
+                below = widths[column, row - 1]
             else:
                 below = encoder[row - 1] if row else int(decoder.in_channels[0])
-            beside = sum(width[other, row] for other in range(column + 1, row + 1)) + encoder[row]
-            width[column, row] = _narrow(decoder, column, row, below, beside)
+            previous = sum(widths[other, row] for other in range(column + 1, row + 1))
+            widths[column, row] = _narrow(decoder, column, row, below, previous + encoder[row])
 
 
 def nested_below(decoder: UnetPlusPlusDecoder, row: int) -> int:
     """Count the channels that the last node of a row, ``x_0_{row}``, reads from below."""
     node = decoder.blocks[f"x_0_{row}"]
-    return int(node.below if isinstance(node, PrunedNestedNode) else decoder.in_channels[row])
+    if isinstance(node, PrunedNestedNode):
+        return int(node.below_channels)
+    return int(decoder.in_channels[row])
 
 
-def _narrow(decoder: UnetPlusPlusDecoder, column: int, row: int, below: int, beside: int) -> int:
+def _narrow(decoder: UnetPlusPlusDecoder, column: int, row: int, below: int, from_row: int) -> int:
     """Give a node these input channels, and return the number of its output channels."""
     name = f"x_{column}_{row}"
     node = decoder.blocks[name]
-    full = (
-        decoder.in_channels[row] if column == 0 else decoder.skip_channels[row - 1],
-        decoder.skip_channels[row] * (row + 1 - column),
-    )
-    if (below, beside) != full:
-        node = PrunedNestedNode(below, beside, node.out_channels, node.interpolation_mode)
+    full_below = decoder.in_channels[row] if column == 0 else decoder.skip_channels[row - 1]
+    full_row = decoder.skip_channels[row] * (row + 1 - column)
+    if (below, from_row) != (full_below, full_row):
+        node = PrunedNestedNode(below, from_row, node.out_channels, node.interpolation_mode)
         initialize_decoder(node)
         decoder.blocks[name] = node
     return int(node.out_channels)
@@ -189,22 +195,22 @@ def prune(network: SegmentationModel, kept: Collection[int]) -> None:
         return
     for level in SKIP_LEVELS:
         if level not in kept:
-            block = network.decoder.blocks[TOP - level]
-            pruned = _without_skip(block, network.encoder.out_channels[level])
-            network.decoder.blocks[TOP - level] = pruned
+            network.decoder.blocks[TOP - level] = _without_skip(
+                network.decoder.blocks[TOP - level], network.encoder.out_channels[level]
+            )
 
 
 def _without_skip(block: Any, skip_channels: int) -> torch.nn.Module:  # noqa: ANN401 - SMP is untyped
     if isinstance(block, LinknetBlock):
-        same = PrunedLinknetBlock(4, 1)  # of any size: it takes over the layers
-        same.block = block.block
-        return same
-    is_unet = isinstance(block, UnetDecoderBlock)
-    below = (
-        block.conv1[0].in_channels - skip_channels if is_unet else block.hl_conv[0][0].in_channels
-    )
-    pruned = (PrunedUnetBlock if is_unet else PrunedMAnetBlock)(
-        in_channels=below,
+        linknet = PrunedLinknetBlock(4, 1)  # of any size, as it takes over the layers
+        linknet.block = block.block
+        return linknet
+    if isinstance(block, UnetDecoderBlock):
+        kind, in_channels = PrunedUnetBlock, block.conv1[0].in_channels - skip_channels
+    else:
+        kind, in_channels = PrunedMAnetBlock, block.hl_conv[0][0].in_channels
+    pruned = kind(
+        in_channels=in_channels,
         skip_channels=0,
         out_channels=block.conv1[0].out_channels,
         interpolation_mode=block.interpolation_mode,
@@ -239,9 +245,7 @@ def merge_convolution(network: SegmentationModel, level: int) -> MergeConvolutio
     block = decoder_stage(network, level)
     if isinstance(block, LinknetBlock):
         return None
-    convolution = block.get_submodule("conv1.0")
-    if not isinstance(convolution, torch.nn.Conv2d):
-        raise TypeError(f"conv1.0 of dec{level} is a {type(convolution).__name__}")
+    convolution = cast("torch.nn.Conv2d", block.get_submodule("conv1.0"))
     if isinstance(network, smp.UnetPlusPlus):
         skip = convolution.in_channels - nested_below(network.decoder, TOP - level)
     else:
@@ -258,15 +262,16 @@ def decoder_stage(network: SegmentationModel, level: int) -> torch.nn.Module:
     paper's notation, on which the row above builds.
     """
     blocks = network.decoder.blocks
-    stage: torch.nn.Module = blocks[
-        f"x_0_{TOP - level}" if isinstance(network, smp.UnetPlusPlus) else TOP - level
-    ]
+    row = TOP - level
+    stage: torch.nn.Module = blocks[f"x_0_{row}" if isinstance(network, smp.UnetPlusPlus) else row]
     return stage
 
 
-STAGES = 5
-TIMM = "tu-"
-_OF_WEIGHTS = (
+# Building and restoring
+
+STAGES: Final = 5
+TIMM_PREFIX: Final = "tu-"
+_WEIGHT_OPTIONS: Final = (
     "pretrained",
     "pretrained_cfg",
     "pretrained_cfg_overlay",
@@ -274,11 +279,15 @@ _OF_WEIGHTS = (
     "cache_dir",
     "pretrained_strict",
 )
-"""Arguments with which timm would load weights from elsewhere."""
+"""Options with which timm would load weights itself."""
 
 
 def build(architecture: Architecture, seed: int = 0) -> SegmentationModel:
     """Build the network of an architecture with random weights.
+
+    Raises ArgumentError if the encoder is unknown, does not have five stages of strides 2 to 32,
+    does not support this architecture, or has no feature map at a pruned level; or if there is only
+    the background class.
 
     Parameters
     ----------
@@ -293,27 +302,20 @@ def build(architecture: Architecture, seed: int = 0) -> SegmentationModel:
         In training mode on the CPU; maps (N, C, H, W) to logits (N, J, H, W). H and W must be
         multiples of 32, except for ``unet``.
 
-    Raises
-    ------
-    ArgumentError
-        If the encoder is unknown, does not have five stages of strides 2 to 32, does not support
-        this architecture, or has no feature map at a pruned level; or if there is only the
-        background class.
-
     Notes
     -----
     Some encoders (mit_b0, tu-convnext_atto) have no channels at level 1, so its skip cannot be
     removed. SMP does not build U-Net++ and LinkNet on mit_b0 to mit_b5.
     """
-    _check(architecture)
+    _check_architecture(architecture)
     with seeded(RandomStream.WEIGHTS, seed):
-        network = _baseline(architecture)
+        network = _build_unpruned(architecture)
         _check_levels(architecture, network.encoder.out_channels)
         prune(network, architecture.skips)
     return network
 
 
-def _check(architecture: Architecture) -> None:
+def _check_architecture(architecture: Architecture) -> None:
     if len(architecture.classes) < 2:
         raise ArgumentError(
             f"classes {', '.join(architecture.classes)}: found {len(architecture.classes)}, "
@@ -321,7 +323,8 @@ def _check(architecture: Architecture) -> None:
         )
     name = architecture.encoder
     if not _is_known(name):
-        known = [*smp.encoders.get_encoder_names(), *(TIMM + other for other in timm.list_models())]
+        known = smp.encoders.get_encoder_names()
+        known += [TIMM_PREFIX + model for model in timm.list_models()]
         raise ArgumentError(
             f"encoder {name!r}: unknown to segmentation-models-pytorch {smp.__version__}"
             f"{suggestion(name, known)}"
@@ -332,11 +335,11 @@ def _check(architecture: Architecture) -> None:
 def _check_options(architecture: Architecture) -> None:
     """Refuse options that SMP would silently ignore, and those that fetch or unpickle weights.
 
-    SMP passes unknown options to its encoder: timm's read them, its own do not.
+    SMP passes unknown options to the encoder: timm's encoders read them, its own do not.
     """
-    is_timm = architecture.encoder.startswith(TIMM)
+    is_timm = architecture.encoder.startswith(TIMM_PREFIX)
     for name, _ in architecture.options:
-        if name in _OF_WEIGHTS:
+        if name in _WEIGHT_OPTIONS:
             raise ArgumentError(
                 f"option {name!r} of encoder {architecture.encoder!r}: sets the source of weights, "
                 "but a model folder has its own; remove it from config.json"
@@ -351,12 +354,12 @@ def _check_options(architecture: Architecture) -> None:
 
 def _is_known(encoder: str) -> bool:
     """Return True if SMP can build it offline (timm's ``hf-hub:`` names need the hub)."""
-    if encoder.startswith(TIMM):
-        return bool(timm.is_model(encoder.removeprefix(TIMM)))
+    if encoder.startswith(TIMM_PREFIX):
+        return bool(timm.is_model(encoder.removeprefix(TIMM_PREFIX)))
     return encoder in smp.encoders.get_encoder_names()
 
 
-def _baseline(architecture: Architecture) -> SegmentationModel:
+def _build_unpruned(architecture: Architecture) -> SegmentationModel:
     name = Arch(architecture.arch).model_class
     try:
         network = getattr(smp, name)(
@@ -427,7 +430,7 @@ def restore_network(
     """
     network = build(architecture)
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    _compare(expected, {name: array.shape for name, array in tensors.items()}, architecture)
+    _check_shapes(expected, {name: array.shape for name, array in tensors.items()}, architecture)
     network.load_state_dict({name: torch.from_numpy(np.array(a)) for name, a in tensors.items()})
     if normalisation:
         _normalise(network.encoder, normalisation)
@@ -439,27 +442,28 @@ def _normalise(encoder: torch.nn.Module, normalisation: Normalisation) -> None:
     """Scale the input of an encoder, without changing its weights and module names."""
     for name, numbers in (("mean", normalisation.mean), ("std", normalisation.std)):
         values = torch.tensor(numbers).reshape(1, -1, 1, 1)
-        encoder.register_buffer(f"normalised_{name}", values, persistent=False)
-    encoder.register_forward_pre_hook(_scaled)
+        encoder.register_buffer(f"input_{name}", values, persistent=False)
+    encoder.register_forward_pre_hook(_normalise_input)
 
 
-def _scaled(encoder: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+def _normalise_input(
+    encoder: torch.nn.Module, inputs: tuple[torch.Tensor, ...]
+) -> tuple[torch.Tensor, ...]:
     images, *others = inputs
-    mean, std = encoder.get_buffer("normalised_mean"), encoder.get_buffer("normalised_std")
-    return (images - mean) / std, *others
+    return (images - encoder.get_buffer("input_mean")) / encoder.get_buffer("input_std"), *others
 
 
-def _compare(
+def _check_shapes(
     expected: Mapping[str, tuple[int, ...]],
-    found: Mapping[str, tuple[int, ...]],
+    shapes: Mapping[str, tuple[int, ...]],
     architecture: Architecture,
 ) -> None:
-    faults = [f"{name} is missing" for name in expected if name not in found]
-    faults += [f"{name} is not part of it" for name in found if name not in expected]
+    faults = [f"{name} is missing" for name in expected if name not in shapes]
+    faults += [f"{name} is not part of it" for name in shapes if name not in expected]
     faults += [
-        f"{name} has shape {found[name]}, expected {shape}"
+        f"{name} has shape {shapes[name]}, expected {shape}"
         for name, shape in expected.items()
-        if name in found and found[name] != shape
+        if name in shapes and shapes[name] != shape
     ]
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""

@@ -1,8 +1,8 @@
 """Pretrained weights of the encoder: from a file, or from the model hub by name.
 
-Without a network, SMP's own loader retries the hub for half a minute, and longer behind a firewall
-that drops packets. Here the same files (same repository and revision) are looked up in the local
-cache, then requested once, and the error says how to provide the file.
+Without internet access, SMP's own loader retries the hub for half a minute, and longer behind a
+firewall that drops packets. Here the same files (same repository and revision) are looked up in the
+local cache, then requested once, and the error says how to provide the file.
 
 Files are identified by content: safetensors, or the output of ``torch.save``, read without
 executing code. Tensor names may follow torchvision, timm or SMP.
@@ -13,10 +13,10 @@ from __future__ import annotations
 import hashlib
 import pickle
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import huggingface_hub as hub
 import segmentation_models_pytorch as smp
@@ -25,12 +25,12 @@ import torch
 from segmentation_models_pytorch.base import SegmentationModel
 
 from skiptool.errors import ArgumentError, SourceError, first_line, suggestion
-from skiptool.model.unet import TIMM
+from skiptool.model.unet import TIMM_PREFIX
 
 Tensors = Mapping[str, torch.Tensor]
 
 
-def find_prefixes(found: Tensors, target: Tensors) -> dict[str, str]:
+def find_prefixes(stored: Tensors, target: Tensors) -> dict[str, str]:
     """Find possible prefixes of a network's names in a file (``encoder.``), usually none.
 
     Returns
@@ -44,21 +44,21 @@ def find_prefixes(found: Tensors, target: Tensors) -> dict[str, str]:
     >>> find_prefixes({"net.encoder_q.a": t, "a": t, "data": t}, {"a": t})
     {'': '', 'net.encoder.q.': 'net.encoder_q.'}
     """
-    first = _plain(next(iter(target)))
-    before = {
+    first = _canonical(next(iter(target)))
+    spellings = {
         name.removesuffix(first): source
-        for source in found
-        if (name := _plain(source)).endswith(first)
+        for source in stored
+        if (name := _canonical(source)).endswith(first)
     }
     return {
-        prefix: before[prefix][: len(prefix)]
-        for prefix in sorted(before, key=len)
+        prefix: spellings[prefix][: len(prefix)]
+        for prefix in sorted(spellings, key=len)
         if not prefix or prefix.endswith(".")
     }
 
 
 def match_tensors(
-    found: Tensors, target: Tensors, prefix: str = ""
+    stored: Tensors, target: Tensors, prefix: str = ""
 ) -> tuple[dict[str, torch.Tensor], list[str]]:
     """Select, rename and adapt the tensors of a file that a network needs.
 
@@ -68,38 +68,41 @@ def match_tensors(
 
     Parameters
     ----------
-    found, target : mapping of str to tensor
+    stored, target : mapping of str to tensor
         Of the file, and of the network.
     prefix : str
         From `find_prefixes`.
 
     Returns
     -------
-    chosen : dict of str to tensor
+    matched : dict of str to tensor
         Under the network's names.
     faults : list of str
         One line each.
     """
-    names = {_plain(name): name for name in found}
-    chosen: dict[str, torch.Tensor] = {}
+    sources = {_canonical(source): source for source in stored}
+    matched: dict[str, torch.Tensor] = {}
     faults = []
     for name, tensor in target.items():
-        source = names.get(prefix + _plain(name))
+        source = sources.get(prefix + _canonical(name))
         if source is not None:
-            chosen[name] = _adapt(found[source], tensor.shape)
-            if chosen[name].shape != tensor.shape:
-                shapes = f"{tuple(found[source].shape)}, expected {tuple(tensor.shape)}"
+            matched[name] = _adapt_channels(stored[source], tensor.shape)
+            if matched[name].shape != tensor.shape:
+                shapes = f"{tuple(stored[source].shape)}, expected {tuple(tensor.shape)}"
                 faults.append(f"tensor {source} has shape {shapes}")
         elif not name.endswith("num_batches_tracked"):
             faults.append(f"tensor {name} is missing")
-    used = {prefix + _plain(name) for name in target}
-    blocks = {block for name in target if (block := _block(_plain(name)))}
+    target_names = {_canonical(name) for name in target}
+    blocks = {block for name in target_names if (block := _block(name))}
     sequences = {sequence for sequence, _ in blocks}
-    for name, source in names.items():
-        block = _block(name.removeprefix(prefix)) if name.startswith(prefix) else None
-        if name not in used and block and block not in blocks and block[0] in sequences:
+    for prefixed, source in sources.items():
+        name = prefixed.removeprefix(prefix)
+        if not prefixed.startswith(prefix) or name in target_names:
+            continue
+        block = _block(name)
+        if block and block not in blocks and block[0] in sequences:
             faults.append(f"tensor {source} has no place in it")
-    return chosen, faults
+    return matched, faults
 
 
 def _block(name: str) -> tuple[str, str] | None:
@@ -111,11 +114,11 @@ def _block(name: str) -> tuple[str, str] | None:
     (('layer1', '2'), None)
     """
     parts = name.split(".")
-    first = next((i for i, part in enumerate(parts) if part.isdecimal()), 0)
-    return (".".join(parts[:first]), parts[first]) if first else None
+    number = next((i for i, part in enumerate(parts) if part.isdecimal()), 0)
+    return (".".join(parts[:number]), parts[number]) if number else None
 
 
-def _plain(name: str) -> str:
+def _canonical(name: str) -> str:
     """Unify the spellings of a tensor's name.
 
     timm writes ``stages.0`` in files and ``stages_0`` in feature extractors, torchvision's old
@@ -124,7 +127,7 @@ def _plain(name: str) -> str:
     return re.sub(r"(norm|relu|conv)\.([12])\.", r"\1\2.", name).replace("_", ".")
 
 
-def _adapt(tensor: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+def _adapt_channels(tensor: torch.Tensor, shape: torch.Size) -> torch.Tensor:
     """Adapt a first convolution (D, 3, k, k) to C image channels."""
     if tensor.dim() != 4 or tensor.shape[1] != 3 or len(shape) != 4 or shape[1] == 3:
         return tensor
@@ -134,13 +137,15 @@ def _adapt(tensor: torch.Tensor, shape: torch.Size) -> torch.Tensor:
     return tensor[:, torch.arange(channels) % 3] * (3 / channels)
 
 
-LIGHTNING: Final = "pytorch-lightning_version"
+LIGHTNING_KEY: Final = "pytorch-lightning_version"
 """Key of Lightning's checkpoints, which contain more than the network, including copies of it."""
 
-DEEPEST: Final = 8
+MAX_DEPTH: Final = 8
 """Maximum depth of nested mappings."""
 
-FOREIGN: Final = re.compile(r"GLOBAL ([\w.]+)|class (?:<class ')?([\w.]+)'?>? was not an allowed")
+FOREIGN_OBJECT: Final = re.compile(
+    r"GLOBAL ([\w.]+)|class (?:<class ')?([\w.]+)'?>? was not an allowed"
+)
 """torch's messages about an object whose code it would have to execute."""
 
 
@@ -151,10 +156,8 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     (``state_dict``, ``model``, ``net``, ``teacher`` ...), whose names become prefixes with a dot.
     Of a Lightning checkpoint only the ``state_dict`` is read.
 
-    Raises
-    ------
-    SourceError
-        If it cannot be read, has no named tensors, or objects whose code would have to be executed.
+    Raises SourceError if the file cannot be read, has no named tensors, or contains objects whose
+    code would have to be executed.
     """
     try:
         content: Any
@@ -167,35 +170,35 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         raise SourceError(f"{path.name}: cannot be read as weights ({_reason(error)})") from error
     if not isinstance(content, Mapping):
         raise SourceError(f"{path.name}: holds a {type(content).__name__}, expected a state dict")
-    if LIGHTNING in content and isinstance(content.get("state_dict"), Mapping):
+    if LIGHTNING_KEY in content and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
-    return dict(_flat(content, "", DEEPEST))
+    return dict(_flatten(content, "", MAX_DEPTH))
 
 
 def _is_safetensors(path: Path) -> bool:
-    """Return True if a file starts like safetensors: with a length followed by JSON."""
+    """Return True if a file starts like safetensors, with a length followed by JSON."""
     with path.open("rb") as file:
         start = file.read(9)
     length = int.from_bytes(start[:8], "little")
     return start[8:] == b"{" and length <= path.stat().st_size
 
 
-def _flat(
+def _flatten(
     mapping: Mapping[Any, Any], prefix: str, depth: int
 ) -> Iterator[tuple[str, torch.Tensor]]:
     for key, value in mapping.items():
         if isinstance(value, torch.Tensor):
             yield f"{prefix}{key}", value
         elif isinstance(value, Mapping) and depth:
-            yield from _flat(value, f"{prefix}{key}.", depth - 1)
+            yield from _flatten(value, f"{prefix}{key}.", depth - 1)
 
 
 def _reason(error: Exception) -> str:
     """Summarise torch's long messages, some of which give bad advice."""
     text = str(error)
-    foreign = FOREIGN.search(text)
+    foreign = FOREIGN_OBJECT.search(text)
     if foreign:
-        name = next(filter(None, foreign.groups()))
+        name = foreign.group(1) or foreign.group(2)
         return (
             f"it holds an object of {name}, whose code is not executed; save only its tensors: "
             "torch.save(network.state_dict(), FILE)"
@@ -214,12 +217,12 @@ def _reason(error: Exception) -> str:
 NONE = "none"
 FILE = "model.safetensors"
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
-"""Suffixes of words that are taken for files."""
+"""Suffixes by which a source is taken for a file."""
 
-SECONDS = 5.0
-"""Timeout for the hub's first answer."""
+HUB_TIMEOUT = 5.0
+"""Seconds to wait for the hub's first answer."""
 
-COMMON = (
+COMMON_ENCODERS = (
     *(f"resnet{depth}" for depth in (18, 34, 50, 101, 152)),
     "resnext50_32x4d",
     *(f"vgg{depth}{norm}" for depth in (11, 13, 16, 19) for norm in ("", "_bn")),
@@ -246,13 +249,17 @@ class EncoderWeights:
     digest: str | None
 
 
-class _HubFile(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _HubFile:
     repository: str
     revision: str | None
 
 
 def load_encoder_weights(network: SegmentationModel, encoder: str, source: str) -> EncoderWeights:
     """Load pretrained weights into the encoder of a network, in place.
+
+    Raises ArgumentError if ``source`` is neither a known name nor a file, and SourceError if the
+    file cannot be read or does not fit, or the hub cannot be reached.
 
     Parameters
     ----------
@@ -262,14 +269,6 @@ def load_encoder_weights(network: SegmentationModel, encoder: str, source: str) 
         classifier's tensors are ignored, so files of SMP, torchvision, timm, Lightning and
         skiptool's models are all accepted.
 
-    Raises
-    ------
-    ArgumentError
-        If ``source`` is neither a known name nor a file.
-    SourceError
-        If the file cannot be read or does not fit, holds several different networks that do, or
-        the hub cannot be reached.
-
     Notes
     -----
     Weights for three-channel images are adapted to C channels as by SMP's ``patch_first_conv``:
@@ -277,34 +276,37 @@ def load_encoder_weights(network: SegmentationModel, encoder: str, source: str) 
     """
     if source == NONE:
         return EncoderWeights(NONE, None)
-    known = _hub_files(encoder)
-    if source in known:
-        path, name = _fetch(known[source], f"encoder weights {source!r} of {encoder}"), source
+    hub_files = _hub_files(encoder)
+    if source in hub_files:
+        path = _fetch(hub_files[source], f"encoder weights {source!r} of {encoder}")
+        name = source
     else:
-        path, name = _existing(source, encoder, known), Path(source).name
-    target = _target_of(network, encoder)
-    tensors = _fit(read_tensors(path), network, encoder, name)
-    torch.nn.Module.load_state_dict(target, tensors, strict=False)  # _fit checked; see there
-    return EncoderWeights(name, _digest(target.state_dict()))
-
-
-def _target_of(network: smp.Unet, encoder: str) -> torch.nn.Module:
-    """Return the module whose names are used in files of the encoder's weights."""
-    target: torch.nn.Module = network.encoder.model if encoder.startswith(TIMM) else network.encoder
-    return target
+        path = _existing_file(source, encoder, hub_files)
+        name = path.name
+    module: torch.nn.Module = network.encoder
+    if encoder.startswith(TIMM_PREFIX):
+        module = network.encoder.model  # timm's files use the names of the inner module
+    tensors = _select_encoder(read_tensors(path), module.state_dict(), encoder, name)
+    # SMP's encoders override this method to rename tensors, which is done by now. Not strict, as
+    # counters may be missing.
+    torch.nn.Module.load_state_dict(module, tensors, strict=False)
+    return EncoderWeights(name, _digest(module.state_dict()))
 
 
 def _hub_files(encoder: str) -> dict[str, _HubFile]:
     """Map each name of pretrained weights of an encoder to its file on the hub."""
-    if encoder.startswith(TIMM):
-        settings = timm.models.get_pretrained_cfg(encoder.removeprefix(TIMM))
-        repository = settings.hf_hub_id if settings else None
+    if encoder.startswith(TIMM_PREFIX):
+        config = timm.models.get_pretrained_cfg(encoder.removeprefix(TIMM_PREFIX))
+        repository = config.hf_hub_id if config else None
         return {"imagenet": _HubFile(repository, None)} if repository else {}
-    offered = smp.encoders.encoders[encoder]["pretrained_settings"]
-    return {name: _HubFile(at["repo_id"], at["revision"]) for name, at in offered.items()}
+    pretrained = smp.encoders.encoders[encoder]["pretrained_settings"]
+    return {
+        name: _HubFile(settings["repo_id"], settings["revision"])
+        for name, settings in pretrained.items()
+    }
 
 
-def _existing(source: str, encoder: str, known: Mapping[str, _HubFile]) -> Path:
+def _existing_file(source: str, encoder: str, hub_names: Iterable[str]) -> Path:
     path = Path(source)
     if path.is_file():
         return path
@@ -314,87 +316,91 @@ def _existing(source: str, encoder: str, known: Mapping[str, _HubFile]) -> Path:
         )
     if "/" in source or path.suffix in SUFFIXES:
         raise SourceError(f"encoder weights {source}: no such file; give a weights file or 'none'")
-    names = [NONE, *known]
+    names = [NONE, *hub_names]
     raise ArgumentError(
         f"encoder weights {source!r}: neither a file nor known for {encoder}, expected one of "
         f"{', '.join(names)} or a file{suggestion(source, names)}"
     )
 
 
-def _fetch(file: _HubFile, what: str) -> Path:
+def _fetch(file: _HubFile, title: str) -> Path:
     """Return a file in the hub's local cache, downloading it if necessary."""
-    repository, revision = file
+    repository, revision = file.repository, file.revision
     cached = hub.try_to_load_from_cache(repository, FILE, revision=revision)
     if isinstance(cached, str):
         return Path(cached)
     try:
         url = hub.hf_hub_url(repository, FILE, revision=revision)
-        hub.get_hf_file_metadata(url, timeout=SECONDS)  # one try; a download has six
+        hub.get_hf_file_metadata(url, timeout=HUB_TIMEOUT)  # one try; a download has six
         return Path(hub.hf_hub_download(repository, FILE, revision=revision))
     except Exception as error:  # network, proxy, offline mode, disk: many classes
         raise SourceError(
-            f"{what}: the model hub cannot be reached ({first_line(error)}); on a machine with "
+            f"{title}: the model hub cannot be reached ({first_line(error)}); on a machine with "
             f"network run 'hf download {repository} {FILE}' and pass the file with "
             "--encoder-weights FILE, or use --encoder-weights none"
         ) from error
 
 
-def _fit(found: Tensors, network: smp.Unet, encoder: str, name: str) -> dict[str, torch.Tensor]:
-    target = _target_of(network, encoder).state_dict()
-    candidates = find_prefixes(found, target) or {"": ""}
-    tried = {spelt: match_tensors(found, target, prefix) for prefix, spelt in candidates.items()}
-    fitting = {spelt: chosen for spelt, (chosen, faults) in tried.items() if not faults}
+def _select_encoder(
+    stored: Tensors, target: Tensors, encoder: str, name: str
+) -> dict[str, torch.Tensor]:
+    """Return the tensors of the only network in a file that fits the encoder."""
+    prefixes = find_prefixes(stored, target) or {"": ""}
+    matches = {
+        spelling: match_tensors(stored, target, prefix) for prefix, spelling in prefixes.items()
+    }
+    fitting = {spelling: tensors for spelling, (tensors, faults) in matches.items() if not faults}
     if not fitting:
-        faults = min((faults for _, faults in tried.values()), key=len)
+        faults = min((faults for _, faults in matches.values()), key=len)
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        other = _recognised(found)
-        holds = f"; the file holds those of {other}" if other else ""
+        other = _recognise_encoder(stored)
+        content = f"; the file holds those of {other}" if other else ""
         raise SourceError(
-            f"{name}: encoder weights for {encoder}: {faults[0]}{more}{holds}; use weights of this "
-            "encoder"
+            f"{name}: encoder weights for {encoder}: {faults[0]}{more}{content}; use weights of "
+            "this encoder"
         )
     first, *others = fitting.values()
     _check_numbers(first, name)
-    if any(not _equal(first, other) for other in others):
-        named = ", ".join(f"{spelt}*" if spelt else "bare names" for spelt in fitting)
+    if any(not _are_equal(first, other) for other in others):
+        networks = ", ".join(f"{spelling}*" if spelling else "bare names" for spelling in fitting)
         raise SourceError(
-            f"{name}: holds several networks with such an encoder ({named}); save only the tensors "
-            "of the one that you mean: torch.save(one, FILE)"
+            f"{name}: holds several networks with such an encoder ({networks}); save only the "
+            "tensors of the one that you mean: torch.save(one, FILE)"
         )
     return first
 
 
-def _check_numbers(tensors: Tensors, where: str) -> None:
-    """Refuse quantised weights, whose scale is elsewhere, and NaN or infinity."""
+def _check_numbers(tensors: Tensors, file: str) -> None:
+    """Refuse quantised weights, whose scale is stored separately, and NaN or infinity."""
     for name, tensor in tensors.items():
         if name.endswith("num_batches_tracked"):
             continue
         if not tensor.is_floating_point():
             kind = str(tensor.dtype).removeprefix("torch.")
             raise SourceError(
-                f"{where}: tensor {name} has type {kind}, expected floating-point numbers; save "
+                f"{file}: tensor {name} has type {kind}, expected floating-point numbers; save "
                 "the network before quantisation"
             )
-        wrong = int((~torch.isfinite(tensor)).sum())
-        if wrong:
+        invalid = int((~torch.isfinite(tensor)).sum())
+        if invalid:
             raise SourceError(
-                f"{where}: tensor {name} has {wrong} of {tensor.numel()} values that are NaN or "
+                f"{file}: tensor {name} has {invalid} of {tensor.numel()} values that are NaN or "
                 "infinite; use another checkpoint, or save it in float32"
             )
 
 
-def _equal(first: Tensors, second: Tensors) -> bool:
+def _are_equal(first: Tensors, second: Tensors) -> bool:
     return all(name in second and torch.equal(first[name], second[name]) for name in first)
 
 
-def _recognised(found: Tensors) -> str | None:
+def _recognise_encoder(stored: Tensors) -> str | None:
     """Name the common encoder to which tensors belong, if any."""
-    for name in COMMON:
+    for name in COMMON_ENCODERS:
         with torch.device("meta"):
             encoder = smp.encoders.get_encoder(name, weights=None)
         target = encoder.state_dict()
-        prefixes = find_prefixes(found, target)
-        if any(not match_tensors(found, target, prefix)[1] for prefix in prefixes):
+        prefixes = find_prefixes(stored, target)
+        if any(not match_tensors(stored, target, prefix)[1] for prefix in prefixes):
             return name
     return None
 

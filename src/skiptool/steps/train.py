@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 from skiptool.errors import ArgumentError, ExistsError, FormatError
 from skiptool.model.augmentation import AUGMENTATION
 from skiptool.model.device import choose_device, choose_precision, thread_count
-from skiptool.model.distributed import ALONE, Ranks, check_device, find_ranks, process_group
+from skiptool.model.distributed import (
+    SINGLE_PROCESS,
+    Ranks,
+    check_device,
+    find_ranks,
+    process_group,
+)
 from skiptool.model.fit import (
     LAST,
     TrainingResult,
@@ -21,7 +27,7 @@ from skiptool.model.fit import (
     check_protocol,
     count_steps,
     fit,
-    weights_of,
+    resolve_class_weights,
 )
 from skiptool.model.lightning import Logging, check_loggers
 from skiptool.model.unet import build, parameter_count
@@ -212,7 +218,7 @@ def train_models(
         nodes=ranks.nodes,
     )
     classes, channels = plan.store.classes, plan.domain.channels
-    weights_of(protocol, classes)
+    resolve_class_weights(protocol, classes)
     architectures = [Architecture(e, s, classes, channels, arch) for e in encoders for s in skips]
     # Build each network once now, so that an unknown encoder fails before any training.
     networks = {each: build(each, seed=protocol.seed) for each in architectures}
@@ -227,7 +233,7 @@ def train_models(
         if not is_complete(job.folder, job.invocation, resume=resume, clear=not dry_run)
     ]
     check_folders(waiting, out, overwrite, resume)
-    for job in waiting if resume and ranks.leads else ():
+    for job in waiting if resume and ranks.is_leader else ():
         copy_checkpoint(job, dry_run=dry_run)
     if not dry_run or Path(protocol.encoder_weights).suffix:
         # Missing weights fail now, not after hours of training other models.
@@ -235,7 +241,7 @@ def train_models(
             load_encoder_weights(networks[each], each.encoder, protocol.encoder_weights)
     del networks
     if dry_run:
-        return Outcome(summary=dry_run_summary(plan, waiting), silent=not ranks.leads)
+        return Outcome(summary=dry_run_summary(plan, waiting), silent=not ranks.is_leader)
     if workers is None:
         # On a CPU the cores belong to the network: reading costs a twentieth of a step.
         workers = 0 if target == "cpu" else max(0, available_cores() - 1)
@@ -257,10 +263,10 @@ def _with_local_copy(
     """Copy the training domain from a URL, as every epoch reads it."""
     if isinstance(plan.store.place, Path) or not jobs:
         return plan
-    if ranks.size > 1 and (ranks.started or ranks.nodes > 1):
+    if ranks.world_size > 1 and (ranks.launched or ranks.nodes > 1):
         raise ArgumentError(
-            f"{plan.store.path}: each of {ranks.size} processes would copy it; copy it to a disk "
-            "that all of them see, and give that path"
+            f"{plan.store.path}: each of {ranks.world_size} processes would copy it; copy it to a "
+            "disk that all of them see, and give that path"
         )
     return replace(plan, store=fetch_domain(plan.store, plan.domain.name, progress))
 
@@ -276,7 +282,7 @@ def _train_all(
 ) -> bool:
     """Train and write all models; return False in a process that only follows."""
     with process_group(ranks, device, partial(_follow, runs)) as ranks:
-        if not ranks.leads:
+        if not ranks.is_leader:
             _follow(runs, ranks)
             return False
         with grid_progress(progress, [run.steps(ranks) for run in runs]) as shown:
@@ -300,7 +306,7 @@ def _train(
     progress: Progress,
 ) -> None:
     job = run.job
-    if ranks.size == 1 and is_complete(job.folder, job.invocation, resume=run.resume):
+    if ranks.world_size == 1 and is_complete(job.folder, job.invocation, resume=run.resume):
         return  # made meanwhile by another task of the same array
     growing = atomic_output(job.folder, overwrite=overwrite, resume=run.resume, keep_if=LAST)
     with make_parents(job.folder), growing as folder:
@@ -341,8 +347,8 @@ class TrainingRun:
     resume: bool
     logging: Logging | None = None
 
-    def fit(self, ranks: Ranks = ALONE, progress: Progress = SILENT) -> TrainingResult:
-        """Train in the partial folder of the model; raises as `skiptool.model.fit.fit`."""
+    def fit(self, ranks: Ranks = SINGLE_PROCESS, progress: Progress = SILENT) -> TrainingResult:
+        """Train in the partial folder of the model."""
         return fit(
             self.job.architecture,
             self.job.training,

@@ -286,7 +286,7 @@ def _segment(
             len(run.store.classes),
             run.device,
             run.precision,
-            keep=keep,
+            keep_labels=keep,
         )
         for shifted in _shifted(run, batch.images, shifts)
     ]

@@ -106,7 +106,7 @@ def _trial(run: Run, part: Part, progress: Progress) -> _Trial:
                     classes,
                     run.device,
                     run.precision,
-                    keep=True,
+                    keep_labels=True,
                 )
                 matrices.append(segmented.counts[0, 0])
                 if segmented.labels is not None:
