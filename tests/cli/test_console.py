@@ -140,7 +140,7 @@ def test_failures_are_listed_even_when_quiet(capsys: Captured) -> None:
 def test_overwrite_and_resume_exclude_each_other(run: Callable[..., Any]) -> None:
     found = run("train", "gone.zarr", "--overwrite", "--resume")
     assert found.code == 2
-    assert "give one of them" in found.line()
+    assert "give only one of them" in found.line()
 
 
 def shell(line: str, folder: Path) -> subprocess.CompletedProcess[str]:

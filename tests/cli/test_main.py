@@ -189,7 +189,7 @@ def test_an_option_of_one_value_is_given_once(
     filled = [word.format(**vars(experiment)) for word in (*words, *ONE_VALUE[words] * 2)]
     found = run(*filled)
     assert found.code == 2
-    assert "is given 2 times, it takes one value" in found.line()
+    assert "is given 2 times, but takes one value" in found.line()
 
 
 @pytest.mark.long

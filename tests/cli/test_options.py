@@ -70,21 +70,15 @@ def test_skips_of_another_form(word: str) -> None:
         options.parse_skips(None, [word])
 
 
-def test_export_form() -> None:
-    assert options.export_form(None) is None
-    for form in ExportFormat:
-        assert options.export_form((form.value, Path("d"))) == (form, Path("d"))
+def test_export_format_and_folder() -> None:
+    formats = list(ExportFormat)
+    assert options.parse_export(None, formats) is None
+    for form in formats:
+        assert options.parse_export((form.value, Path("d")), formats) == (form, Path("d"))
     with pytest.raises(ArgumentError, match=r"--export coco: .*png DIR or --export nnunet DIR"):
-        options.export_form(("coco", Path("d")))
+        options.parse_export(("coco", Path("d")), formats)
     with pytest.raises(ArgumentError, match="--export nnunet: unknown format; write --export png"):
-        options.export_folder(("nnunet", Path("d")))
-
-
-def test_export_folder() -> None:
-    assert options.export_folder(None) is None
-    assert options.export_folder(("png", Path("d"))) == Path("d")
-    with pytest.raises(ArgumentError, match="--export tiff: unknown format"):
-        options.export_folder(("tiff", Path("d")))
+        options.parse_export(("nnunet", Path("d")), [ExportFormat.PNG])
 
 
 def test_choices() -> None:
@@ -121,7 +115,7 @@ def test_what_is_no_number(given: str) -> None:
 
 @pytest.mark.parametrize("given", [["192", "256"], ["A=1", "A=1"]])
 def test_two_values_for_one_domain(given: list[str]) -> None:
-    with pytest.raises(ArgumentError, match="a second value for the same"):
+    with pytest.raises(ArgumentError, match="a second value for the same domain"):
         parse_words(given, "--size")
 
 
@@ -191,9 +185,21 @@ def test_a_class_with_a_comma_stands_in_quotes() -> None:
 
 
 def read(**words: Any) -> Settings:  # noqa: ANN401
-    given = {"metric": None, "bins": "100", "sweep": None, "range_rule": "minmax"} | words
-    literal = given.pop("literal", False)
-    return comparison_settings((*given.values(), literal), workers=1)  # type: ignore[arg-type]
+    """Parse the options of a comparison, by default those of the command line."""
+    defaults = {
+        "metric": None,
+        "bins": "100",
+        "sweep_bins": None,
+        "range_rule": "minmax",
+        "literal_eq5": False,
+        "permutations": 199,
+        "group": None,
+        "paired": None,
+        "seed": 0,
+        "memory": 512,
+        "workers": 1,
+    }
+    return comparison_settings(**(defaults | words))  # type: ignore[arg-type]
 
 
 def test_without_words_it_is_the_default() -> None:
@@ -206,14 +212,14 @@ def test_without_words_it_is_the_default() -> None:
         ({"bins": "7"}, {"bins": (7,)}),
         ({"bins": "quantile"}, {"bins": (100,), "range_rule": RangeRule.QUANTILE}),
         ({"bins": "quantile:50"}, {"bins": (50,), "range_rule": RangeRule.QUANTILE}),
-        ({"sweep": "10..30"}, {"bins": (10, 20, 30)}),
-        ({"sweep": "8,64,8"}, {"bins": (8, 64)}),
+        ({"sweep_bins": "10..30"}, {"bins": (10, 20, 30)}),
+        ({"sweep_bins": "8,64,8"}, {"bins": (8, 64)}),
         ({"range_rule": "p0.1"}, {"range_rule": RangeRule.PERCENTILES}),
         (
-            {"range_rule": "reference", "sweep": "5..20:5"},
+            {"range_rule": "reference", "sweep_bins": "5..20:5"},
             {"range_rule": RangeRule.REFERENCE, "bins": (5, 10, 15, 20)},
         ),
-        ({"literal": True, "bins": "9"}, {"range_rule": RangeRule.LITERAL, "bins": (9,)}),
+        ({"literal_eq5": True, "bins": "9"}, {"range_rule": RangeRule.LITERAL, "bins": (9,)}),
         ({"metric": ["kl"]}, {"metrics": (Metric.KL,)}),
         (
             {"metric": ["wasserstein-exact", "kl,hellinger", "kl"]},
@@ -225,12 +231,11 @@ def test_words_become_settings(words: dict[str, Any], settings: dict[str, Any]) 
     assert read(**words) == Settings(**settings)
 
 
-def test_workers_are_the_cores_unless_said() -> None:
-    words = (None, "100", None, "minmax", False)
-    assert comparison_settings(words, workers=None).workers == available_cores()
-    assert comparison_settings(words, workers=3).workers == 3
-    assert comparison_settings(words, workers=0).workers == 1
-    assert comparison_settings(words, workers=1, seed=4, group="subject").group == "subject"
+def test_workers_default_to_the_usable_cores() -> None:
+    assert read(workers=None).workers == available_cores()
+    assert read(workers=3).workers == 3
+    assert read(workers=0).workers == 1
+    assert read(seed=4, group="subject").group == "subject"
 
 
 @pytest.mark.parametrize(
@@ -245,13 +250,13 @@ def test_workers_are_the_cores_unless_said() -> None:
         ({"bins": "quantile:x"}, ("--bins 'quantile:x'",)),
         ({"bins": "quantile:0"}, ("--bins 0",)),
         ({"bins": "quantil"}, ("--bins 'quantil'", "quantile:50")),
-        ({"bins": "quantile", "range_rule": "p0.1"}, ("--bins quantile", "alone")),
-        ({"bins": "quantile", "sweep": "10..20"}, ("--bins quantile", "alone")),
-        ({"bins": "quantile", "literal": True}, ("--bins quantile", "alone")),
-        ({"literal": True, "range_rule": "reference"}, ("--literal-eq5", "alone")),
-        ({"literal": True, "sweep": "10..20"}, ("--literal-eq5", "alone")),
-        ({"literal": True, "metric": ["kl"]}, ("--literal-eq5", "--metric")),
-        ({"sweep": "10..20", "bins": "50"}, ("give one of them",)),
+        ({"bins": "quantile", "range_rule": "p0.1"}, ("--bins quantile", "cannot be combined")),
+        ({"bins": "quantile", "sweep_bins": "10..20"}, ("--bins quantile", "cannot be combined")),
+        ({"bins": "quantile", "literal_eq5": True}, ("--bins quantile", "cannot be combined")),
+        ({"literal_eq5": True, "range_rule": "reference"}, ("--literal-eq5", "cannot be combined")),
+        ({"literal_eq5": True, "sweep_bins": "10..20"}, ("--literal-eq5", "cannot be combined")),
+        ({"literal_eq5": True, "metric": ["kl"]}, ("--literal-eq5", "--metric")),
+        ({"sweep_bins": "10..20", "bins": "50"}, ("give only one of them",)),
         ({"range_rule": "quantile"}, ("--range 'quantile'", "minmax, p0.1, reference")),
         ({"range_rule": "literal-eq5"}, ("--range 'literal-eq5'",)),
         ({"range_rule": "minmax,p0.1"}, ("--range 'minmax,p0.1'",)),

@@ -25,11 +25,11 @@ from skiptool.cli.output import (
     cell_style,
     error_text,
     escape_controls,
-    grid,
     luminance,
-    matrices,
+    matrix_blocks,
     print_error,
     print_result,
+    rich_table,
 )
 from skiptool.cli.output import Terminal as Progress
 from skiptool.errors import LeftoverError, OutOfMemoryError, SourceError, WorkerError
@@ -142,7 +142,7 @@ def test_names_are_written_once_and_never_cut_off() -> None:
     name = "a-rather-long-name-of-a-feature-store.zarr"
     table = Table("t", {"other": [name, name, "b"], "layer": ["enc1", "enc2", "enc1"]})
     terminal = Console(width=30, record=True, file=io.StringIO())
-    terminal.print(grid(table))
+    terminal.print(rich_table(table))
     lines = [
         line.split("│")[1].strip() for line in terminal.export_text().splitlines() if "│" in line
     ]
@@ -175,7 +175,7 @@ WIDE = Table(
 def test_a_narrow_terminal_leaves_out_what_can_be_spared(
     width: int | None, expected: list[str]
 ) -> None:
-    found = grid(WIDE, width)
+    found = rich_table(WIDE, width)
     assert [column.header for column in found.columns] == expected
     terminal = Console(width=width or 80, record=True, file=io.StringIO())
     terminal.print(found)
@@ -251,7 +251,7 @@ def study(groups: Sequence[str] = ("resnet18", "resnet34"), **new: object) -> Ta
 
 def shown(table: Table, width: int, coloured: bool = False, system: str | None = None) -> str:
     screen = Console(width=width, file=io.StringIO(), force_terminal=True, color_system=system)  # type: ignore[arg-type]
-    for block in matrices(table, table.shade or SHADE, width, coloured):
+    for block in matrix_blocks(table, table.shade or SHADE, width, coloured):
         screen.print(block)
     assert isinstance(screen.file, io.StringIO)
     return screen.file.getvalue()
@@ -436,7 +436,7 @@ GOES_ON = "; give --resume"
         ),
         (
             MemoryError(),
-            "out of memory (no size known); take fewer or smaller inputs at once; give --resume",
+            "out of memory (size unknown); take fewer or smaller inputs at once; give --resume",
         ),
         (
             UnicodeEncodeError("ascii", "M\xfcller", 1, 2, "no"),

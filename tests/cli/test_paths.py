@@ -298,7 +298,7 @@ def test_every_command_that_writes_says_where(run: Run) -> None:
 
 def test_options_that_are_written_are_not_read() -> None:
     given = {"models": ["a", "-"], "data": Path("d.zarr"), "masks": Path("m.zarr"), "out": "o"}
-    assert typed_inputs("predict", given) == ["d.zarr", "a"]
+    assert typed_inputs("predict", given) == ["a", "d.zarr"]
     assert typed_inputs("extract images", {"images": Path("i"), "masks": Path("m")}) == ["i", "m"]
     assert typed_inputs("extract wsi", {"manifest": "m.csv", "mask": "model:runs"}) == [
         "m.csv",
