@@ -79,7 +79,7 @@ def test_several_others_from_stdin(run: Run, experiment: SimpleNamespace) -> Non
     stdin = f"{experiment.plain}\n{experiment.dark}\n{experiment.plain}\n"
     found = run("hellinger", "-", stdin=stdin)
     assert [row["other"] for row in found.rows()] == [experiment.dark.name] * 12
-    assert f"{experiment.plain}: is given twice and counts once" in found.err
+    assert f"{experiment.plain}: is given twice; the second is ignored" in found.err
     one = run("hellinger", "-", stdin=f"{experiment.plain}\n")
     assert (one.code, "one feature store" in one.line()) == (2, True)
 
@@ -152,7 +152,11 @@ def test_pairs_and_groups_are_told(run: Run, experiment: SimpleNamespace) -> Non
     [
         (2, ("--bins", "many"), ("--bins 'many'", "quantile:50")),
         (2, ("--bins", "4097"), ("--bins 4097", "1 to 4096")),
-        (2, ("--bins", "quantile:50", "--range", "p0.1"), ("--bins quantile", "cannot be combined")),
+        (
+            2,
+            ("--bins", "quantile:50", "--range", "p0.1"),
+            ("--bins quantile", "cannot be combined"),
+        ),
         (2, ("--sweep-bins", "110..10"), ("--sweep-bins '110..10'", "10..110")),
         (2, ("--sweep-bins", "10..30", "--bins", "7"), ("--bins, --sweep-bins", "one of them")),
         (2, ("--sweep-bins", "997,991,983"), ("least common multiple", "fewer")),

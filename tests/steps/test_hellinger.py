@@ -354,7 +354,7 @@ def test_types_and_numbers_of_images_may_differ(stores: SimpleNamespace, tmp_pat
     np.testing.assert_allclose(found.tables[0].columns["value"], alone, rtol=1e-12)
 
 
-def test_constant_channels_by_hand(tmp_path: Path) -> None:
+def test_constant_channels_explicit(tmp_path: Path) -> None:
     # Dead in both; equal but for the maximum; two different constants.
     x = np.array([[[0, 0, 0, 0], [0, 1, 2, 4], [5, 5, 5, 5]]])
     y = np.array([[[0, 0, 0, 0], [0, 1, 4, 4], [6, 6, 6, 6]]])
@@ -833,11 +833,11 @@ def test_a_glob_of_one_model_takes_the_original_and_says_so(
     assert compared(out) == {pair for pair in EXPECTED if pair[0] == "m"}
     (line,) = heard.lines
     assert "m_A_original.zarr is the reference" in line
-    assert "--reference names another" in line
+    assert "to choose another, give --reference" in line
 
 
 @pytest.mark.long
-def test_two_stores_by_hand_are_reference_and_other(two_models: Path, tmp_path: Path) -> None:
+def test_two_stores_explicit_are_reference_and_other(two_models: Path, tmp_path: Path) -> None:
     out, heard = tmp_path / "t.parquet", Heard()
     places = [two_models / "m_B_original.zarr", two_models / "m_A_original.zarr"]
     measure_shifts(places, out, settings=QUICK_HELLINGER_MODELS, progress=heard)
@@ -1066,4 +1066,4 @@ def test_a_store_that_is_compared_with_itself_is_told(tmp_path: Path) -> None:
     measure_shifts(
         [tmp_path / "a.npy", tmp_path / "b.npy"], settings=QUICK_HELLINGER_MODELS, progress=heard
     )
-    assert f"{tmp_path / 'a.npy'}: is compared with itself: all distances are 0" in heard.lines
+    assert f"{tmp_path / 'a.npy'}: is compared with itself, so all distances are 0" in heard.lines

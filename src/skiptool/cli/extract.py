@@ -96,7 +96,8 @@ def extract_images(
     upright: Annotated[
         bool,
         typer.Option(
-            "--upright", help="Rotate images by their EXIF orientation, but not their masks."
+            "--upright",
+            help="Rotate images by their EXIF orientation; masks match them as displayed.",
         ),
     ] = False,
     test_fraction: TestFraction = 0.2,
