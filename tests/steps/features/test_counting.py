@@ -258,7 +258,7 @@ def test_options_of_counts_need_counts(
     experiment: SimpleNamespace, tmp_path: Path, option: dict[str, Any]
 ) -> None:
     (name,) = option
-    with refused(ArgumentError, f"--{name.replace('_', '-')}: goes with --counts"):
+    with refused(ArgumentError, f"--{name.replace('_', '-')}: requires --counts"):
         extract_features([experiment.baseline], experiment.data, tmp_path / "f", **option)
 
 

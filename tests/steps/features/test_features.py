@@ -26,9 +26,9 @@ from skiptool.steps.features.features import (
     Job,
     Request,
     check_jobs,
+    dry_run_summary,
     extract_features,
-    planned_job,
-    sizes,
+    plan_job,
     tapped_network,
 )
 from skiptool.stores.dataset import StoredSamples, open_dataset
@@ -500,7 +500,7 @@ def job(experiment: SimpleNamespace, tmp_path: Path) -> Job:
     store = open_dataset(experiment.data)
     tapped = tapped_network(open_model(experiment.baseline), ["head", "enc1"])
     part = Part.of(store.domain("synthetic"), "test")
-    return planned_job(tapped, store, part, DARK, request(tmp_path))
+    return plan_job(tapped, store, part, DARK, request(tmp_path))
 
 
 def test_a_job_says_what_and_where(job: Job, tmp_path: Path) -> None:
@@ -525,7 +525,7 @@ def test_layers_of_a_network(experiment: SimpleNamespace) -> None:
 def test_sizes_are_those_of_the_stored_numbers(job: Job) -> None:
     vectors = 5 * (64 + 2) * 4  # images, channels of enc1 and head, places
     expected = {"stores": 2, "images": 10, "bytes before compression": 2 * 2 * vectors}
-    assert sizes([job, job], "float16") == expected
+    assert dry_run_summary([job, job], "float16") == expected
 
 
 def test_jobs_that_would_collide(job: Job, tmp_path: Path) -> None:
@@ -542,4 +542,4 @@ def test_images_of_another_form(experiment: SimpleNamespace, job: Job, tmp_path:
     grey = replace(store.domain("synthetic"), name="grey", channels=1)
     tapped = tapped_network(open_model(experiment.baseline), job.layers)
     with pytest.raises(MismatchError):
-        planned_job(tapped, store, Part(grey, (0,)), ORIGINAL, request(tmp_path))
+        plan_job(tapped, store, Part(grey, (0,)), ORIGINAL, request(tmp_path))
