@@ -354,7 +354,7 @@ def test_networks_without_the_part_are_left_out_and_told(
         ({"clean_skips": ["1"], "ensemble": True}, "--ensemble with --clean-skips"),
         ({"clean_skips": ["1"], "masks": Path("m.zarr")}, "--masks with --clean-skips"),
         ({"shifted_skips": ["1"], "overlays": Path("o")}, "--overlays with --clean-skips"),
-        ({"clean_domain": "a"}, "--clean-domain: expected --clean-skips"),
+        ({"clean_domain": "a"}, "--clean-domain: requires --clean-skips"),
     ],
 )
 def test_what_does_not_go_together_is_refused(

@@ -32,8 +32,8 @@ from skiptool.steps.predict import counting, predict
 from skiptool.steps.predict.counting import LoadedModel, Run
 from skiptool.steps.predict.predict import (
     OutputPaths,
-    absent_classes,
-    check_asked,
+    absent_classes_warning,
+    check_options,
     check_substitution,
     fold_parts,
     iou_table,
@@ -240,7 +240,7 @@ def test_overwrite_replaces(experiment: SimpleNamespace, tmp_path: Path) -> None
 def test_a_copy_of_a_model_counts_twice(experiment: SimpleNamespace, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     copy.symlink_to(experiment.baseline)
-    with pytest.raises(ArgumentError, match="a model is given twice"):
+    with pytest.raises(ArgumentError, match="is the same model as"):
         predict_dataset([experiment.baseline, copy], experiment.data, tmp_path / "p.parquet")
 
 
@@ -387,7 +387,7 @@ def test_a_device_without_memory_leaves_no_table(
 
 
 OUT = Path("p.parquet")
-PLAIN_ASKED: dict[str, Any] = {
+PLAIN_OPTIONS: dict[str, Any] = {
     "shifts": [ORIGINAL],
     "split": "test",
     "ensemble": False,
@@ -396,11 +396,11 @@ PLAIN_ASKED: dict[str, Any] = {
 
 
 def test_what_goes_together_passes() -> None:
-    check_asked(**PLAIN_ASKED)
-    check_asked(
-        **PLAIN_ASKED | {"outputs": OutputPaths(OUT, Path("m"), Path("o"), 3), "ensemble": True}
+    check_options(**PLAIN_OPTIONS)
+    check_options(
+        **PLAIN_OPTIONS | {"outputs": OutputPaths(OUT, Path("m"), Path("o"), 3), "ensemble": True}
     )
-    check_substitution(substitutions(["1"]), "a", False, PLAIN_ASKED["outputs"])
+    check_substitution(substitutions(["1"]), "a", False, PLAIN_OPTIONS["outputs"])
     check_substitution((), None, True, OutputPaths(OUT, Path("m"), None, None))
 
 
@@ -417,7 +417,7 @@ def test_what_goes_together_passes() -> None:
 )
 def test_what_does_not_is_refused(change: dict[str, Any], words: str) -> None:
     with pytest.raises(ArgumentError, match=words):
-        check_asked(**PLAIN_ASKED | change)
+        check_options(**PLAIN_OPTIONS | change)
 
 
 def test_parameters_are_those_that_were_given() -> None:
@@ -566,7 +566,7 @@ def test_sizes_that_an_architecture_does_not_take_are_refused(
 @pytest.mark.long
 def test_a_copy_counts_twice(experiment: SimpleNamespace, tmp_path: Path) -> None:
     (tmp_path / "copy").symlink_to(experiment.baseline)
-    with refused(ArgumentError, "a model is given twice", "copy", experiment.baseline):
+    with refused(ArgumentError, "is the same model as", "copy", experiment.baseline):
         load_of_loading([experiment.baseline, tmp_path / "copy"], experiment.data)
 
 
@@ -666,16 +666,16 @@ def test_several_classes_have_a_row_each_beside_their_mean(run: Run) -> None:
 def test_classes_in_no_mask_are_told_in_one_line(run: Run) -> None:
     there, nowhere = counts(1, 1), np.array([[5, 3], [0, 0]])
     totals = {(number, "A", ORIGINAL, None): there for number in range(4)}
-    assert absent_classes(run, totals) is None
+    assert absent_classes_warning(run, totals) is None
     totals |= {(number, "B", ORIGINAL, None): nowhere for number in range(4)}
-    line = absent_classes(run, totals)
+    line = absent_classes_warning(run, totals)
     assert line is not None
     assert "cell in no mask of domain B" in line
     assert "domain A" not in line
     assert line.count("NaN") == 1
     # A class is there if one model's samples hold it, whatever those of other folds do.
     totals[1, "B", ORIGINAL, None] = there
-    assert absent_classes(run, totals) is None
+    assert absent_classes_warning(run, totals) is None
 
 
 # -------------------------------------------------------------------------------------------------
