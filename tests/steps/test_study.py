@@ -230,7 +230,7 @@ def test_another_study_in_the_folder_is_refused(data: Path, tmp_path: Path) -> N
     out = tmp_path / "s"
     out.mkdir()
     (out / "thesis.txt").write_text("mine")
-    with pytest.raises(ExistsError, match="holds no study"):
+    with pytest.raises(ExistsError, match="is no study"):
         ask(data, out)
     (out / "thesis.txt").unlink()
     (out / "study.json").write_text(json.dumps({"seed": 3}))

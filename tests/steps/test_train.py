@@ -33,10 +33,10 @@ from skiptool.steps.train import (
     grid_progress,
     plan_job,
     plan_run,
+    plan_trainings,
     summary_tables,
     train_fold,
     train_models,
-    trainings,
     write_trained,
 )
 from skiptool.stores.dataset import StoredSamples, open_dataset
@@ -164,7 +164,7 @@ def test_a_finished_training_can_be_prolonged(
     with pytest.raises(ExistsError, match="epochs was 3, now 1"):
         trained("runs", 1, resume=True)
     (folder / LAST).unlink()
-    with pytest.raises(ExistsError, match=r"its last\.ckpt was not kept, so it cannot go on to 5"):
+    with pytest.raises(ExistsError, match=r"its last\.ckpt was not kept, so its training cannot continue to 5"):
         trained("runs", 5, resume=True)
 
 
@@ -488,7 +488,7 @@ def test_what_determines_a_model(plan: TrainingFolds, tmp_path: Path) -> None:
 
 
 def test_all_repeats_of_a_fold_come_before_the_next_fold() -> None:
-    found = trainings(PROTOCOL_JOBS, [0, 2], chosen_repeats(2, ()))
+    found = plan_trainings(PROTOCOL_JOBS, [0, 2], chosen_repeats(2, ()))
     assert [(each.fold, each.repeat) for each in found] == [(0, 0), (0, 1), (2, 0), (2, 1)]
     assert {replace(each, fold=1, repeat=0) for each in found} == {PROTOCOL_JOBS}
 
