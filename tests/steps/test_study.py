@@ -192,7 +192,7 @@ def test_other_places_or_another_scale_are_not_substituted(tmp_path: Path) -> No
         [*pictures("a", 8, Split.TRAIN), *pictures("a", 4, Split.TEST), *others, *coarse],
     )
     heard = Heard()
-    planned = study._planned(path, tmp_path / "s", None, None, Options(), heard)
+    planned = study._plan(path, tmp_path / "s", None, None, Options(), heard)
     assert (planned.others, planned.aligned) == (("b", "c"), ())
     assert any("mpp of sample test0 is 0.75 and 0.5 in a" in line for line in heard.lines)
     assert any("b, c: skip connections are not substituted there" in line for line in heard.lines)
@@ -203,12 +203,12 @@ def test_domains_that_are_not_tested_are_told(data: Path, tmp_path: Path) -> Non
     path, heard = tmp_path / "d.zarr", Heard()
     own = [*pictures("a", 8, Split.TRAIN), *pictures("a", 4, Split.TEST)]
     write_dataset(path, [*own, *pictures("b", 4, Split.TRAIN)])
-    planned = study._planned(path, tmp_path / "s", "a", None, Options(), heard)
+    planned = study._plan(path, tmp_path / "s", "a", None, Options(), heard)
     assert planned.others == ()
     assert any("domain b has no test samples" in line for line in heard.lines)
     alone = tmp_path / "b.zarr"
     write_dataset(alone, pictures("b", 4, Split.TEST))
-    with pytest.raises(MismatchError, match="has no domain 'a', which the others"):
+    with pytest.raises(MismatchError, match="has no domain 'a', with which the others"):
         ask(data, tmp_path / "t", test=alone)
 
 

@@ -206,5 +206,5 @@ def test_artifacts_are_cut_where_boxes_say(shared_data: Path, tmp_path: Path) ->
 
 
 def test_boxes_of_artifacts_need_a_source(tmp_path: Path) -> None:
-    with pytest.raises(ArgumentError, match="--artifact-box names a place in --source"):
+    with pytest.raises(ArgumentError, match="--artifact-box requires --source"):
         synthesise_dataset(tmp_path / "s.zarr", n=2, artifact_boxes=[(1, 2, 30, 40)])

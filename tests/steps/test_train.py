@@ -164,7 +164,7 @@ def test_a_finished_training_can_be_prolonged(
     with pytest.raises(ExistsError, match="epochs was 3, now 1"):
         trained("runs", 1, resume=True)
     (folder / LAST).unlink()
-    with pytest.raises(ExistsError, match=r"its last\.ckpt was not kept, so its training cannot continue to 5"):
+    with pytest.raises(ExistsError, match=r"last\.ckpt was not kept, so its training cannot"):
         trained("runs", 5, resume=True)
 
 
