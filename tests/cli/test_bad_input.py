@@ -295,7 +295,7 @@ BAD: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_one_line(
+def test_invalid_input_is_reported_in_one_line(
     name: str,
     run: Run,
     experiment: SimpleNamespace,

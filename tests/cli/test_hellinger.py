@@ -23,7 +23,7 @@ def means(path: Path) -> list[float]:
 
 
 @pytest.mark.long
-def test_table_is_tsv_where_stdout_is_no_terminal(run: Run, experiment: SimpleNamespace) -> None:
+def test_table_is_tsv_unless_stdout_is_a_terminal(run: Run, experiment: SimpleNamespace) -> None:
     found = run("hellinger", experiment.plain, experiment.dark)
     assert found.code == 0
     header = [
@@ -41,7 +41,7 @@ def test_table_is_tsv_where_stdout_is_no_terminal(run: Run, experiment: SimpleNa
 
 
 @pytest.mark.long
-def test_out_is_printed_and_holds_every_channel(
+def test_table_has_every_channel_and_its_path_is_printed(
     run: Run, experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
     out = tmp_path / "t.parquet"
@@ -55,7 +55,7 @@ def test_out_is_printed_and_holds_every_channel(
     assert set(pq.read_table(out)["bins"].to_pylist()) == {5}
 
 
-def test_json_holds_the_table(run: Run, experiment: SimpleNamespace) -> None:
+def test_json_has_the_table(run: Run, experiment: SimpleNamespace) -> None:
     found = run("hellinger", experiment.plain, experiment.dark, "--json").json
     assert found["outputs"] == []
     (table,) = found["tables"]
@@ -64,7 +64,7 @@ def test_json_holds_the_table(run: Run, experiment: SimpleNamespace) -> None:
     assert found["summary"]["paired"] == [True]
 
 
-def test_per_channel(run: Run, experiment: SimpleNamespace) -> None:
+def test_per_channel_prints_every_channel(run: Run, experiment: SimpleNamespace) -> None:
     rows = run("hellinger", experiment.plain, experiment.dark, "--per-channel").rows()
     table = pq.read_table(experiment.shift)
     assert len(rows) == table.num_rows
@@ -75,7 +75,7 @@ def test_per_channel(run: Run, experiment: SimpleNamespace) -> None:
     assert [row["channel"] for row in rows] == channels
 
 
-def test_several_others_from_stdin(run: Run, experiment: SimpleNamespace) -> None:
+def test_several_stores_from_stdin(run: Run, experiment: SimpleNamespace) -> None:
     stdin = f"{experiment.plain}\n{experiment.dark}\n{experiment.plain}\n"
     found = run("hellinger", "-", stdin=stdin)
     assert [row["other"] for row in found.rows()] == [experiment.dark.name] * 12
@@ -107,7 +107,7 @@ MORE: tuple[tuple[str, ...], ...] = (
         for place, each in enumerate(MORE)
     ],
 )
-def test_command_of_a_table_makes_it_again(
+def test_recorded_command_reproduces_the_table(
     more: tuple[str, ...], run: Run, experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
     first = tmp_path / "a b.parquet"
@@ -141,7 +141,7 @@ def test_options_reach_the_table(
 
 
 @pytest.mark.long
-def test_pairs_and_groups_are_told(run: Run, experiment: SimpleNamespace) -> None:
+def test_pairing_and_units_are_printed(run: Run, experiment: SimpleNamespace) -> None:
     both = experiment.plain, experiment.dark
     assert "paired: True" in run("hellinger", *both, "--permutations", "9").err
     assert "paired: False" in run("hellinger", *both, "--permutations", "9", "--unpaired").err
@@ -171,7 +171,7 @@ def test_pairs_and_groups_are_told(run: Run, experiment: SimpleNamespace) -> Non
     ],
     ids=lambda each: " ".join(each) if isinstance(each, tuple) else str(each),
 )
-def test_what_cannot_be_is_one_line(
+def test_invalid_arguments_are_reported_in_one_line(
     code: int,
     words: tuple[str, ...],
     said: tuple[str, ...],
@@ -217,7 +217,7 @@ def test_warnings_are_printed_and_in_json(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_the_command_takes_a_folder(run: Run, experiment: SimpleNamespace, tmp_path: Path) -> None:
+def test_hellinger_accepts_a_folder(run: Run, experiment: SimpleNamespace, tmp_path: Path) -> None:
     out = tmp_path / "t.parquet"
     found = run("hellinger", experiment.features, "-o", out, "--permutations", "0")
     assert (found.code, found.out) == (0, f"{out}\n")
@@ -236,7 +236,7 @@ def test_the_command_takes_a_folder(run: Run, experiment: SimpleNamespace, tmp_p
     assert onto.code == 2
 
 
-def test_what_was_tested_is_printed_where_it_is_not_the_value(run: Run, tmp_path: Path) -> None:
+def test_tested_value_is_printed_if_it_differs(run: Run, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for name, vectors in (("a", 9), ("b", 25), ("c", 9)):
         np.save(tmp_path / f"{name}.npy", rng.normal(size=(8, 2, vectors)).astype("f4"))

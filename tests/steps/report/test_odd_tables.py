@@ -173,7 +173,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Reader:
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
-def test_names_are_text_in_the_page(
+def test_names_are_escaped_in_the_page(
     name: str, plain: Reader, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "r.html"
@@ -192,7 +192,7 @@ def test_names_are_text_in_the_page(
 
 
 @pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
-def test_names_keep_to_their_cells_where_there_is_no_page(
+def test_names_are_escaped_in_printed_tables(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tables = both(tmp_path, name)
@@ -228,7 +228,7 @@ ODD: dict[str, dict[str, object]] = {
 
 @pytest.mark.long
 @pytest.mark.parametrize("new", ODD.values(), ids=ODD)
-def test_odd_tables_are_drawn_or_refused(
+def test_unusual_tables_are_drawn_or_refused(
     new: dict[str, object], plain: Reader, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     columns = {key: value for key, value in new.items() if key in SCHEMAS[Kind.PREDICTIONS]}
@@ -262,9 +262,7 @@ def test_features_of_an_unknown_model_are_drawn(
 
 
 @pytest.mark.long
-def test_a_class_that_is_nowhere_has_no_iou(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_absent_class_has_no_iou(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Neither in the truth nor predicted: NaN, an empty cell, null in JSON, a dash in the page."""
     rows = [dict(row) for row in predicted(PLAIN)]
     for row in rows:
@@ -291,7 +289,7 @@ def test_tables_without_rows(
 
 
 @pytest.mark.long
-def test_names_of_files_and_titles_are_text(
+def test_file_names_and_titles_are_escaped(
     plain: Reader, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = ["<img src=x onerror=alert(1)>", "\"'><script>alert(1)<", "a\x1b[2J\nb\u202ec"]
