@@ -15,8 +15,14 @@ TRAIN = ("train", "{data}", "--encoder-weights", "none", "--epochs", "1")
 PREDICT = ("predict", "{baseline}", "--data", "{data}")
 FEATURES = ("features", "{baseline}", "--data", "{data}")
 FOLDERS = (
-    *("extract", "images", "--images", "{odd}/small", "--masks", "{odd}/small"),
-    *("--mask-pattern", "{{}}-mask"),
+    "extract",
+    "images",
+    "--images",
+    "{odd}/small",
+    "--masks",
+    "{odd}/small",
+    "--mask-pattern",
+    "{{}}-mask",
 )
 DARK, PLAIN, OTHER = "{dark}", "{plain}", "{plain_pruned}"
 

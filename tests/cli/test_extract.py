@@ -64,7 +64,9 @@ def test_folders_and_options(run: Run, pictures: Path, tmp_path: Path) -> None:
     assert found.json["outputs"] == [str(out)]
     assert found.json["summary"] == {
         "samples": {"phone": 20},
-        **{"train": 20, "test": 0, "failed": 0},
+        "train": 20,
+        "test": 0,
+        "failed": 0,
     }
     store = open_dataset(out)
     assert store.classes == ("none", "cell")
@@ -632,7 +634,12 @@ def test_class_map_without_an_annotated_name_is_refused(
     assert "'ignore=Bone'" in line
     may = f"{words[-1]};ignore=Bone"
     over = run(
-        *("extract", "wsi", folder_of_extract_wsi / "slides.csv", "-o", out, "--overwrite"),
+        "extract",
+        "wsi",
+        folder_of_extract_wsi / "slides.csv",
+        "-o",
+        out,
+        "--overwrite",
         *last(*GRID, *words, "--classes", may),
     )
     assert (over.code, over.err.count("skiptool: failed: ")) == (0, 0)
@@ -650,7 +657,11 @@ def test_class_map_without_an_annotated_name_is_refused(
     assert "Void (1)" in found.err
 
     near = run(
-        *("extract", "wsi", folder_of_extract_wsi / "slides.csv", "-o", tmp_path / "f.zarr"),
+        "extract",
+        "wsi",
+        folder_of_extract_wsi / "slides.csv",
+        "-o",
+        tmp_path / "f.zarr",
         *last(*GRID, "--classes", "tumor=SSC;non-tumor=Dermis,Bone"),
     )
     assert "no slide has annotations named 'SSC'" in near.err
@@ -789,7 +800,10 @@ def test_dry_run_is_a_table(run: Run, folder_of_extract_wsi: Path, tmp_path: Pat
     assert found.code == 3
     first, second = found.rows()
     assert (first["slide"], first["vendor"], first["width"], first["levels"]) == (
-        *("s1", "generic-tiff", "600", "2"),
+        "s1",
+        "generic-tiff",
+        "600",
+        "2",
     )
     assert float(first["mpp"]) == pytest.approx(0.25, rel=1e-3)
     assert first["annotations"] == "non-tumor 2, tumor 1"
@@ -816,8 +830,15 @@ def test_corrected_pairs_can_be_extracted(
     assert f"wrote {pairs}" in found.err
     classes = (pairs / "classes.txt").read_text().strip()
     again = run(
-        *("extract", "images", pairs / "manifest.csv", "--classes", classes, "-o", back),
-        *("--folds", "2"),
+        "extract",
+        "images",
+        pairs / "manifest.csv",
+        "--classes",
+        classes,
+        "-o",
+        back,
+        "--folds",
+        "2",
     )
     assert again.code == 0
     first, second = open_dataset(out), open_dataset(back)
@@ -855,16 +876,19 @@ def test_centred_patches_of_a_database(
     out = tmp_path / "d.zarr"
     words = ("--mode", "centred", "--mask", "disc:4", "--classes", "mitosis;look-alike")
     found = run(
-        *(
-            "extract",
-            "wsi",
-            listed(folder_of_extract_wsi, rows, "points"),
-            "-o",
-            out,
-            *words,
-            "--no-pictures",
-        ),
-        *("--patch-size", "40", "--test-fraction", "0", "--folds", "2"),
+        "extract",
+        "wsi",
+        listed(folder_of_extract_wsi, rows, "points"),
+        "-o",
+        out,
+        *words,
+        "--no-pictures",
+        "--patch-size",
+        "40",
+        "--test-fraction",
+        "0",
+        "--folds",
+        "2",
     )
     assert found.code == 0, found.err
     store = open_dataset(out)
@@ -920,8 +944,20 @@ def test_training_uses_the_draws_in_turn(
     words = (*SAMPLED, "--draws", "2", "--test-fraction", "0")
     assert run("extract", "wsi", folder_of_extract_wsi / "slides.csv", "-o", out, *words).code == 0
     found = run(
-        *("train", out, "--epochs", "2", "--fold", "0", "--encoder-weights", "none"),
-        *("--precision", "32", "--device", "cpu", "-o", runs),
+        "train",
+        out,
+        "--epochs",
+        "2",
+        "--fold",
+        "0",
+        "--encoder-weights",
+        "none",
+        "--precision",
+        "32",
+        "--device",
+        "cpu",
+        "-o",
+        runs,
     )
     assert found.code == 0, found.err
     history = pq.read_table(Path(found.lines[0]) / "history.parquet").to_pydict()

@@ -248,8 +248,12 @@ def test_class_without_pixels(run: Run, tmp_path: Path) -> None:
     """The masks of fold 0 lack class 2 of 0 to 2, those of fold 1 class 1."""
     samples = [
         sample(
-            *(index, "a", (32, 32, 3)),
-            **{"split": Split.TRAIN, "fold": index % 2, "subject": f"{index}"},
+            index,
+            "a",
+            (32, 32, 3),
+            split=Split.TRAIN,
+            fold=index % 2,
+            subject=f"{index}",
             mask=np.where(np.arange(32) < 9, np.uint8(1 + index % 2), np.uint8(0))[None].repeat(
                 32, axis=0
             ),

@@ -27,9 +27,24 @@ def test_table_is_tsv_unless_stdout_is_a_terminal(run: Run, experiment: SimpleNa
     found = run("hellinger", experiment.plain, experiment.dark)
     assert found.code == 0
     header = [
-        *("reference", "other", "layer", "metric", "bins", "value", "corrected", "ci_low"),
-        *("ci_high", "null_mean", "p_value", "p_adjusted", "input_value", "transmission"),
-        *("transmission_low", "transmission_high", "value_live", "constant_channels"),
+        "reference",
+        "other",
+        "layer",
+        "metric",
+        "bins",
+        "value",
+        "corrected",
+        "ci_low",
+        "ci_high",
+        "null_mean",
+        "p_value",
+        "p_adjusted",
+        "input_value",
+        "transmission",
+        "transmission_low",
+        "transmission_high",
+        "value_live",
+        "constant_channels",
     ]
     assert found.lines[0].split("\t") == header
     rows = found.rows()

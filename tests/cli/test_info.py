@@ -33,7 +33,7 @@ def test_paths_from_stdin(run: Run, experiment: SimpleNamespace) -> None:
 
 @pytest.mark.long
 def test_check_finds_a_flipped_bit(run: Run, experiment: SimpleNamespace, tmp_path: Path) -> None:
-    whole = run("info", "--check", *(experiment.data, experiment.plain, experiment.baseline))
+    whole = run("info", "--check", experiment.data, experiment.plain, experiment.baseline)
     assert whole.code == 0
     assert whole.out.count("checksums and seals hold") == 3
     copy = tmp_path / "copy.zarr"

@@ -52,7 +52,11 @@ def test_shifts() -> None:
 def test_skips() -> None:
     assert options.parse_skips(None, None) == ((1, 2, 3, 4),)
     assert options.parse_skips([0, 1, 2, 3, 4], None) == (
-        *((1, 2, 3, 4), (2, 3, 4), (3, 4), (4,), ()),
+        (1, 2, 3, 4),
+        (2, 3, 4),
+        (3, 4),
+        (4,),
+        (),
     )
     assert options.parse_skips(None, ["3,1", "none"]) == ((1, 3), ())
     assert options.parse_skips([1], ["2,3,4", "1"]) == ((2, 3, 4), (1,))  # one network, once
@@ -176,7 +180,10 @@ def test_colours_are_refused_where_masks_hold_values() -> None:
 def test_class_with_a_comma_is_quoted() -> None:
     words = ['1="Carcinoma, invasive",2=stroma', '#ff0000="a ""b"", c"', ' 3= "x=y, 4=z" ']
     assert parse_labels(words, "--labels") == {
-        **{1: "Carcinoma, invasive", 2: "stroma", (255, 0, 0): 'a "b", c', 3: "x=y, 4=z"}
+        1: "Carcinoma, invasive",
+        2: "stroma",
+        (255, 0, 0): 'a "b", c',
+        3: "x=y, 4=z",
     }
     assert parse_values(['1="LV, apex",2=MYO'], "--labels") == {1: "LV, apex", 2: "MYO"}
     for word in ('1="",2=a', '1="a",2', '1="a,b'):

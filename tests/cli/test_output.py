@@ -153,8 +153,11 @@ def test_repeated_names_are_blank_and_long_ones_folded() -> None:
 WIDE = Table(
     "t",
     {
-        **{"metric": ["hellinger"] * 2, "other": ["b.zarr", "c.zarr"], "value": [0.5, None]},
-        **{"null_mean": [0.1, 0.2], "p_value": [None, None]},
+        "metric": ["hellinger"] * 2,
+        "other": ["b.zarr", "c.zarr"],
+        "value": [0.5, None],
+        "null_mean": [0.1, 0.2],
+        "p_value": [None, None],
     },
     uniform=("metric", "other"),
     spare=("null_mean",),
@@ -315,13 +318,18 @@ def test_digits_signs_and_missing_numbers() -> None:
 def test_repeated_first_labels_are_blank() -> None:
     columns = {
         "network": ["a", "a", "a network of many words", "a network of many words"],
-        **{"shift": ["original", "dark"] * 2, "enc1": [0.1, 0.2, 0.3, 0.4]},
+        "shift": ["original", "dark"] * 2,
+        "enc1": [0.1, 0.2, 0.3, 0.4],
     }
     lines = shown(Table("t", columns, shade=SHADE), 34).splitlines()
     assert [line.split() for line in lines[1:-1] if "─" not in line] == [
         ["network", "shift", "enc1"],
-        *(["a", "original", "0.10"], ["dark", "0.20"]),
-        *(["a", "network", "original", "0.30"], ["of", "many"], ["words"], ["dark", "0.40"]),
+        ["a", "original", "0.10"],
+        ["dark", "0.20"],
+        ["a", "network", "original", "0.30"],
+        ["of", "many"],
+        ["words"],
+        ["dark", "0.40"],
     ]
 
 

@@ -194,8 +194,16 @@ ONTO_INPUTS = {
     ),
     "figures onto tables": ("report", "report.parquet", "--figures", "."),
     "training onto its weights": (
-        *("train", "{data}", "--fold", "0", "--epochs", "1", "-o", "own"),
-        *("--encoder-weights", "own/resnet18-L0/fold0/model.safetensors"),
+        "train",
+        "{data}",
+        "--fold",
+        "0",
+        "--epochs",
+        "1",
+        "-o",
+        "own",
+        "--encoder-weights",
+        "own/resnet18-L0/fold0/model.safetensors",
     ),
 }
 

@@ -40,7 +40,9 @@ def test_numbers_are_printed_without_out(
     )
     blocks = blocks_of(run("report", experiment.predictions, experiment.shift).out)
     assert [list(block[0])[:2] for block in blocks] == [
-        *(["table", "shift"], ["table", "shift"], ["table", "layer"]),
+        ["table", "shift"],
+        ["table", "shift"],
+        ["table", "layer"],
     ]
     assert list(tmp_path.iterdir()) == []
 

@@ -74,12 +74,26 @@ def test_every_option_reaches_the_step(run: Run, asked: dict[str, Any]) -> None:
     protocol = replace(protocol, class_weights=weights, patience=4, grad_clip=2.0)
     protocol = replace(protocol, compile=True, deterministic=True)
     assert asked == {
-        **{"data": Path("s"), "out": Path("r"), "encoders": ["resnet34", "mit_b0"]},
-        **{"skips": ((2, 3, 4), ()), "fold": [1, 0], "folds": 4, "domain": "A"},
-        **{"repeats": 5, "repeat": [4, 2]},
-        **{"protocol": protocol, "device": "cpu", "workers": 2, "keep_last": False},
-        **{"devices": 2, "nodes": 3, "loggers": (LoggerName.WANDB,), "arch": "linknet"},
-        **{"overwrite": False, "resume": True, "dry_run": False},
+        "data": Path("s"),
+        "out": Path("r"),
+        "encoders": ["resnet34", "mit_b0"],
+        "skips": ((2, 3, 4), ()),
+        "fold": [1, 0],
+        "folds": 4,
+        "domain": "A",
+        "repeats": 5,
+        "repeat": [4, 2],
+        "protocol": protocol,
+        "device": "cpu",
+        "workers": 2,
+        "keep_last": False,
+        "devices": 2,
+        "nodes": 3,
+        "loggers": (LoggerName.WANDB,),
+        "arch": "linknet",
+        "overwrite": False,
+        "resume": True,
+        "dry_run": False,
     }
 
 
@@ -207,7 +221,8 @@ def test_repeats_from_training_to_report(
     assert run(*command, "--resume").lines == [str(folders[1])]
     told = run("info", "--json", *folders).json["summary"].values()
     assert [(each["model"], each["repeat"]) for each in told] == [
-        *(("resnet18-L0/fold0", 0), ("resnet18-L0/fold0-r1", 1))
+        ("resnet18-L0/fold0", 0),
+        ("resnet18-L0/fold0-r1", 1),
     ]
 
     table = tmp_path / "p.parquet"
@@ -215,7 +230,8 @@ def test_repeats_from_training_to_report(
     assert (predicted.code, "mean over folds and their repeats" in predicted.err) == (0, True)
     models = pq.read_table(table, columns=["model", "fold", "repeat"]).to_pylist()
     assert {tuple(row.values()) for row in models} == {
-        *(("resnet18-L0/fold0", 0, 0), ("resnet18-L0/fold0-r1", 0, 1)),
+        ("resnet18-L0/fold0", 0, 0),
+        ("resnet18-L0/fold0-r1", 0, 1),
         ("resnet18-L0/ensemble", -1, None),
     }
     validation = tmp_path / "validation.parquet"

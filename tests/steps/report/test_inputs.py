@@ -79,7 +79,11 @@ def test_clean_skips_only_add_exhibits(substituted: Path) -> None:
     shown = table_exhibits(inputs, 0.95, 0)
     topics = [each.topic for each in shown]
     assert topics == [
-        *("iou", "difference", *("substitution", "regained") * 2, "paired", "parameters")
+        "iou",
+        "difference",
+        *("substitution", "regained") * 2,
+        "paired",
+        "parameters",
     ]
     printed = {table.title for table in printed_tables(shown)}
     left = [each.topic for each in shown if each.table.title not in printed]

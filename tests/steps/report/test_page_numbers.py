@@ -93,8 +93,20 @@ def test_every_number_is_identified(page: Path) -> None:
 
 
 _MEASURED = {
-    *("value", "sd_folds", "se_subjects", "ci_low", "ci_high", "level", "p_value", "p_adjusted"),
-    *("se_trainings", "folds", "trainings", "subjects", "images", "points"),
+    "value",
+    "sd_folds",
+    "se_subjects",
+    "ci_low",
+    "ci_high",
+    "level",
+    "p_value",
+    "p_adjusted",
+    "se_trainings",
+    "folds",
+    "trainings",
+    "subjects",
+    "images",
+    "points",
 }
 
 
@@ -112,9 +124,7 @@ def test_the_same_inputs_and_seed_give_the_same_numbers(tmp_path: Path) -> None:
     assert same == again
     assert same != other
     changed = {a[0] for a, b in zip(found[0], found[2], strict=True) if repr(a) != repr(b)}
-    assert {name.rsplit("-", 1)[0] for name in changed} <= {
-        *("rank-correlation", "forecast-by-layer")
-    }
+    assert {name.rsplit("-", 1)[0] for name in changed} <= {"rank-correlation", "forecast-by-layer"}
 
 
 def test_the_table_is_described_and_checked(page: Path) -> None:

@@ -213,7 +213,9 @@ def test_every_figure_is_a_file(tmp_path: Path) -> None:
     folder.make(each.anchor for each in named)
     drawn, paths = draw(named, folder, inline=True, progress=SILENT)
     assert [(each.anchor, each.figure is None) for each in drawn] == [
-        *(("iou-1", False), ("iou-2", True), ("paired-1", False)),
+        ("iou-1", False),
+        ("iou-2", True),
+        ("paired-1", False),
     ]
     files = sorted(path.name for path in (tmp_path / "f").iterdir())
     assert files == ["iou-1.png", "iou-1.svg", "paired-1.png", "paired-1.svg"]

@@ -217,8 +217,9 @@ def predict_dataset(
         "ensemble": ensemble,
         "precision": precision.value,
         **substitution_parameters(clean_skips, shifted_skips, clean_domain),
-        **({} if scaling is None else {"normalise": str(scaling)}),
     }
+    if scaling is not None:
+        parameters["normalise"] = str(scaling)
     invocation = _invocation(models, runs, outputs, parameters)
     done = _check_outputs(outputs, invocation, loaded, overwrite, resume, dry_run)
     if dry_run:
