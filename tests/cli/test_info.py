@@ -134,7 +134,7 @@ def test_unknown_files_are_refused_in_one_line(run: Run, tmp_path: Path) -> None
     np.savez(tmp_path / "a.npz", np.zeros(3))
     np.save(tmp_path / "i.npy", np.zeros((3, 2), int))
     for name, fragment in {
-        "plain.zip": "none of PyTorch",
+        "plain.zip": "not of PyTorch",
         "torn.pt": "damaged archive",
         "bad.safetensors": "no safetensors file",
         "a.npz": "is an archive of arrays",
