@@ -15,8 +15,14 @@ TRAIN = ("train", "{data}", "--encoder-weights", "none", "--epochs", "1")
 PREDICT = ("predict", "{baseline}", "--data", "{data}")
 FEATURES = ("features", "{baseline}", "--data", "{data}")
 FOLDERS = (
-    *("extract", "images", "--images", "{odd}/small", "--masks", "{odd}/small"),
-    *("--mask-pattern", "{{}}-mask"),
+    "extract",
+    "images",
+    "--images",
+    "{odd}/small",
+    "--masks",
+    "{odd}/small",
+    "--mask-pattern",
+    "{{}}-mask",
 )
 DARK, PLAIN, OTHER = "{dark}", "{plain}", "{plain_pruned}"
 
@@ -30,7 +36,7 @@ BAD: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
     ),
     "option no number": (2, ("synth", "--n", "many"), ("--n", "valid integer")),
     "seed negative": (2, ("synth", "--seed", "-1"), ("--seed",)),
-    "resume and overwrite": (2, ("synth", "--resume", "--overwrite"), ("give one",)),
+    "resume and overwrite": (2, ("synth", "--resume", "--overwrite"), ("give only one",)),
     "synth none": (2, ("synth", "--n", "0"), ("--n 0",)),
     "synth no size": (2, ("synth", "--size", "0"), ("--size 0",)),
     "synth cells falling": (2, ("synth", "--cells", "9:1"), ("9:1",)),
@@ -228,7 +234,7 @@ BAD: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
     "predict model twice": (
         2,
         ("predict", "{baseline}", "{baseline}/", *PREDICT[2:]),
-        ("model is given twice",),
+        ("is the same model as",),
     ),
     "predict channels": (
         1,
@@ -242,7 +248,7 @@ BAD: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
     "predict out is masks": (
         2,
         (*PREDICT, "-o", "x", "--masks", "x"),
-        ("--masks x: is --out too",),
+        ("--masks x: is the same as --out",),
     ),
     "features layer unknown": (2, (*FEATURES, "--layers", "enk1"), ("'enk1'", "mean enc1")),
     "features dtype": (2, (*FEATURES, "--dtype", "int8"), ("--dtype int8", "float16")),
@@ -295,7 +301,7 @@ BAD: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_one_line(
+def test_invalid_input_is_reported_in_one_line(
     name: str,
     run: Run,
     experiment: SimpleNamespace,

@@ -79,19 +79,19 @@ def test_exit_codes(error: Exception, code: int) -> None:
         (KeyError("b"), "unexpected KeyError: 'b'; --debug shows where it comes from"),
     ],
 )
-def test_any_error_is_one_line(error: Exception, line: str, capsys: Captured) -> None:
+def test_every_error_is_reported_in_one_line(error: Exception, line: str, capsys: Captured) -> None:
     assert call(failing(error)) in (1, 2, 4)
     assert capsys.readouterr() == ("", f"skiptool some thing: {line}\n")
 
 
-def test_debug_adds_the_traceback(capsys: Captured) -> None:
+def test_debug_prints_a_traceback(capsys: Captured) -> None:
     assert call(failing(ExistsError("there already")), "--debug") == 4
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith("Traceback")
     assert lines[-1] == "skiptool some thing: there already"
 
 
-def test_interrupt_is_130(capsys: Captured) -> None:
+def test_interrupt_exits_with_130(capsys: Captured) -> None:
     assert call(failing(KeyboardInterrupt())) == 130
     assert capsys.readouterr() == ("", "skiptool some thing: interrupted\n")
 
@@ -106,7 +106,7 @@ def outcome(progress: Progress) -> Outcome:
     return Outcome((Path("o"),), (Path("side [1].png"),), summary, tables=(table,))
 
 
-def test_people_read_stderr_programs_stdout(capsys: Captured) -> None:
+def test_messages_go_to_stderr_and_results_to_stdout(capsys: Captured) -> None:
     assert call(outcome) == 0
     found = capsys.readouterr()
     assert found.out == "o\n"
@@ -117,7 +117,7 @@ def test_people_read_stderr_programs_stdout(capsys: Captured) -> None:
     assert "Scores" in found.err
 
 
-def test_quiet_is_silent_but_for_errors(capsys: Captured) -> None:
+def test_quiet_prints_only_errors(capsys: Captured) -> None:
     assert call(outcome, "--quiet") == 0
     assert capsys.readouterr() == ("o\n", "")
     assert call(failing(SourceError("gone")), "-q") == 1
@@ -140,7 +140,7 @@ def test_failures_are_listed_even_when_quiet(capsys: Captured) -> None:
 def test_overwrite_and_resume_exclude_each_other(run: Callable[..., Any]) -> None:
     found = run("train", "gone.zarr", "--overwrite", "--resume")
     assert found.code == 2
-    assert "give one of them" in found.line()
+    assert "give only one of them" in found.line()
 
 
 def shell(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -171,7 +171,7 @@ MANY = "skiptool hellinger {plain} {dark} --per-channel --quiet"
     ],
     ids=["reader gone", "no stdout", "no stderr", "stderr gone", "disk full"],
 )
-def test_streams_that_fail(
+def test_broken_streams_are_handled(
     line: str, codes: str, experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
     found = shell(line.format(**vars(experiment)), tmp_path)
@@ -182,13 +182,13 @@ def test_streams_that_fail(
     assert found.stderr.splitlines() == expected
 
 
-def test_sigterm_is_raised_where_the_work_is() -> None:
+def test_sigterm_raises_terminated() -> None:
     with pytest.raises(Terminated), terminable():
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
-def test_another_listener_is_left_alone() -> None:
+def test_other_signal_handlers_are_kept() -> None:
     heard: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
     try:
@@ -203,7 +203,7 @@ def test_another_listener_is_left_alone() -> None:
     ("number", "kind"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)]
 )
 @pytest.mark.parametrize("error", [ValueError("Invalid bounding box"), SystemExit(1)])
-def test_what_a_library_makes_of_it_is_an_interrupt_still(
+def test_interrupts_turned_into_other_errors_stay_interrupts(
     number: signal.Signals, kind: type[KeyboardInterrupt], error: BaseException
 ) -> None:
     def library() -> NoReturn:
@@ -220,7 +220,7 @@ def test_what_a_library_makes_of_it_is_an_interrupt_still(
         raise error
 
 
-def test_other_threads_cannot_listen() -> None:
+def test_nothing_changes_in_other_threads() -> None:
     found: list[object] = []
 
     def work() -> None:
@@ -233,7 +233,7 @@ def test_other_threads_cannot_listen() -> None:
     assert found == [signal.SIG_DFL]
 
 
-def test_it_passes_as_ctrl_c() -> None:
+def test_terminated_is_a_keyboard_interrupt() -> None:
     def interrupted() -> NoReturn:
         raise Terminated
 

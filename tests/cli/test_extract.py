@@ -32,7 +32,7 @@ from volume_cases import affine, challenge, cine, heart, image_of, row, save, wr
 Run = Callable[..., Any]
 
 
-def test_without_a_source_the_help_lists_them(run: Run) -> None:
+def test_extract_without_a_source_prints_help(run: Run) -> None:
     found = run("extract")
     assert (found.code, found.out) == (2, "")
     for word in ("wsi", "images"):
@@ -46,7 +46,7 @@ def test_unknown_sources_are_refused_in_one_line(run: Run) -> None:
 
 
 @pytest.mark.long
-def test_manifest_becomes_a_store(run: Run, pictures: Path, tmp_path: Path) -> None:
+def test_manifest_makes_a_store(run: Run, pictures: Path, tmp_path: Path) -> None:
     out = tmp_path / "d.zarr"
     found = run("extract", "images", pictures / "manifest.csv", "-o", out, "--folds", "2")
     assert (found.code, found.out) == (0, f"{out}\n")
@@ -64,7 +64,9 @@ def test_folders_and_options(run: Run, pictures: Path, tmp_path: Path) -> None:
     assert found.json["outputs"] == [str(out)]
     assert found.json["summary"] == {
         "samples": {"phone": 20},
-        **{"train": 20, "test": 0, "failed": 0},
+        "train": 20,
+        "test": 0,
+        "failed": 0,
     }
     store = open_dataset(out)
     assert store.classes == ("none", "cell")
@@ -99,7 +101,9 @@ def test_terminal_on_stdin_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.long
-def test_one_unreadable_picture_among_good_ones(run: Run, pictures: Path, tmp_path: Path) -> None:
+def test_unreadable_picture_is_listed_and_others_extracted(
+    run: Run, pictures: Path, tmp_path: Path
+) -> None:
     (pictures / "images" / "04.png").write_bytes(b"\x89PNG cut off")
     words = ("extract", "images", pictures / "manifest.csv", "--folds", "2", "--quiet")
     found = run(*words, "-o", tmp_path / "d.zarr")
@@ -138,7 +142,7 @@ def test_overwrite_and_resume(run: Run, pictures: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_command_of_the_store_makes_it_again(run: Run, pictures: Path, tmp_path: Path) -> None:
+def test_recorded_command_reproduces_the_store(run: Run, pictures: Path, tmp_path: Path) -> None:
     folders = ("--images", pictures / "images", "--masks", pictures / "masks")
     labels = ("--labels", "0=background", "--labels", "1=foreground", "--folds", "2")
     run("extract", "images", *folders, *labels, "-o", tmp_path / "a b.zarr")
@@ -150,7 +154,7 @@ def test_command_of_the_store_makes_it_again(run: Run, pictures: Path, tmp_path:
 
 
 @pytest.mark.long
-def test_every_option_shapes_the_store(run: Run, pictures: Path, tmp_path: Path) -> None:
+def test_every_option_changes_the_store(run: Run, pictures: Path, tmp_path: Path) -> None:
     folders = ("--images", pictures / "images", "--masks", pictures / "masks")
     names = ("--pattern", "{subject}.png", "--domain", "phone", "--mask-pattern", "{}.png")
     values = ("--labels", "1=cell", "--channels", "3", "--scale", "10:200")
@@ -177,7 +181,7 @@ def test_every_option_shapes_the_store(run: Run, pictures: Path, tmp_path: Path)
 
 
 @pytest.mark.long
-def test_pairs_are_taken_back_by_their_folder(run: Run, pictures: Path, tmp_path: Path) -> None:
+def test_exported_pairs_can_be_extracted(run: Run, pictures: Path, tmp_path: Path) -> None:
     pairs = tmp_path / "pairs"
     words = ("--classes", "glass,cell", "--folds", "3", "--no-pictures")
     first = ("extract", "images", pictures / "manifest.csv", *words, "--export", "png", pairs)
@@ -261,7 +265,7 @@ FAULTS: dict[str, tuple[dict[str, object], tuple[str, ...]]] = {
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", FAULTS)
-def test_one_bad_volume_does_not_end_the_night(
+def test_bad_volume_is_listed_and_others_extracted(
     run: Run, folder: Path, tmp_path: Path, name: str
 ) -> None:
     fault, words = FAULTS[name]
@@ -282,7 +286,7 @@ def test_one_bad_volume_does_not_end_the_night(
 
 
 @pytest.mark.long
-def test_stdout_is_the_store_and_stderr_the_counts(run: Run, folder: Path, tmp_path: Path) -> None:
+def test_stdout_has_the_store_and_stderr_the_counts(run: Run, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "d.zarr"
     found = run("extract", "mri", folder / "volumes.csv", "-o", out, "--folds", "2")
     assert (found.code, found.out) == (0, f"{out}\n")
@@ -353,7 +357,7 @@ def test_a_folder_without_the_column_ed(run: Run, tmp_path: Path) -> None:
     assert "given by --centre; there are A=1" in found.err
 
 
-def test_a_qform_that_disagrees_is_a_warning(run: Run, tmp_path: Path) -> None:
+def test_contradictory_qform_is_a_warning(run: Run, tmp_path: Path) -> None:
     image = nibabel.Nifti1Image(image_of(heart()), affine())
     moved = affine()
     moved[0, 3] += 25.0
@@ -380,7 +384,7 @@ def test_a_qform_that_disagrees_is_a_warning(run: Run, tmp_path: Path) -> None:
         (("--test-subjects", "16"), "--test-subjects 16: domain A has only 1 subjects for it"),
     ],
 )
-def test_a_wrong_command_line(
+def test_invalid_mri_options_are_refused(
     run: Run, folder: Path, tmp_path: Path, words: tuple[str, ...], line: str
 ) -> None:
     out = tmp_path / "d.zarr"
@@ -391,7 +395,7 @@ def test_a_wrong_command_line(
 
 
 @pytest.mark.long
-def test_one_domain_is_trained_on_and_an_axis_named(run: Run, tmp_path: Path) -> None:
+def test_train_domain_and_slice_axis(run: Run, tmp_path: Path) -> None:
     rows = []
     for number in range(6):
         cine(tmp_path, f"p{number}", seed=number)
@@ -531,7 +535,7 @@ FAULTS_EXTRACT_WSI: dict[str, tuple[dict[str, object], tuple[str, ...]]] = {
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", FAULTS_EXTRACT_WSI)
-def test_one_bad_slide_does_not_end_the_night(
+def test_bad_slide_is_listed_and_others_extracted(
     run: Run, folder_of_extract_wsi: Path, tmp_path: Path, name: str
 ) -> None:
     bad, words = FAULTS_EXTRACT_WSI[name]
@@ -553,7 +557,7 @@ def test_one_bad_slide_does_not_end_the_night(
 
 
 @pytest.mark.parametrize("name", [name for name in FAULTS_EXTRACT_WSI if name != "listed twice"])
-def test_where_nothing_is_left_nothing_is_written(
+def test_nothing_is_written_if_all_slides_fail(
     run: Run, folder_of_extract_wsi: Path, tmp_path: Path, name: str
 ) -> None:
     bad, words = FAULTS_EXTRACT_WSI[name]
@@ -570,7 +574,7 @@ def test_where_nothing_is_left_nothing_is_written(
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["bare.tiff", "odd.tiff"])
-def test_an_unknown_size_of_pixels_is_told_unless_it_is_needed(
+def test_unknown_pixel_size_is_a_warning_unless_required(
     run: Run, folder_of_extract_wsi: Path, tmp_path: Path, name: str
 ) -> None:
     bad = row_of_extract_wsi(name, annotations="areas.json")
@@ -595,7 +599,7 @@ def test_an_unknown_size_of_pixels_is_told_unless_it_is_needed(
         assert name.partition(".")[0] not in open_dataset(out).domain("A").columns["slide"]
 
 
-def test_a_dry_run_tells_why_there_is_no_patch(
+def test_dry_run_explains_missing_patches(
     run: Run, folder_of_extract_wsi: Path, tmp_path: Path
 ) -> None:
     words = ("--patch-size", "300", "--min-tissue", "0.99", "--dry-run")
@@ -614,7 +618,7 @@ def test_a_dry_run_tells_why_there_is_no_patch(
 
 
 @pytest.mark.long
-def test_a_class_map_that_misses_a_name(
+def test_class_map_without_an_annotated_name_is_refused(
     run: Run, folder_of_extract_wsi: Path, tmp_path: Path
 ) -> None:
     # Its pixels are ignored, which is a failure unless they may be; so is a slide of which nothing
@@ -630,7 +634,12 @@ def test_a_class_map_that_misses_a_name(
     assert "'ignore=Bone'" in line
     may = f"{words[-1]};ignore=Bone"
     over = run(
-        *("extract", "wsi", folder_of_extract_wsi / "slides.csv", "-o", out, "--overwrite"),
+        "extract",
+        "wsi",
+        folder_of_extract_wsi / "slides.csv",
+        "-o",
+        out,
+        "--overwrite",
         *last(*GRID, *words, "--classes", may),
     )
     assert (over.code, over.err.count("skiptool: failed: ")) == (0, 0)
@@ -648,7 +657,11 @@ def test_a_class_map_that_misses_a_name(
     assert "Void (1)" in found.err
 
     near = run(
-        *("extract", "wsi", folder_of_extract_wsi / "slides.csv", "-o", tmp_path / "f.zarr"),
+        "extract",
+        "wsi",
+        folder_of_extract_wsi / "slides.csv",
+        "-o",
+        tmp_path / "f.zarr",
         *last(*GRID, "--classes", "tumor=SSC;non-tumor=Dermis,Bone"),
     )
     assert "no slide has annotations named 'SSC'" in near.err
@@ -699,7 +712,7 @@ WRONG: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_is_wrong_is_one_line(
+def test_invalid_wsi_options_are_reported_in_one_line(
     run: Run,
     folder_of_extract_wsi: Path,
     tmp_path: Path,
@@ -721,7 +734,7 @@ def test_what_is_wrong_is_one_line(
 
 
 @pytest.mark.long
-def test_outputs_and_pictures(run: Run, folder_of_extract_wsi: Path, tmp_path: Path) -> None:
+def test_wsi_outputs_and_pictures(run: Run, folder_of_extract_wsi: Path, tmp_path: Path) -> None:
     words = [word for word in GRID if word != "--no-pictures"]
     words[1] = "128"
     out = tmp_path / "d.zarr"
@@ -787,7 +800,10 @@ def test_dry_run_is_a_table(run: Run, folder_of_extract_wsi: Path, tmp_path: Pat
     assert found.code == 3
     first, second = found.rows()
     assert (first["slide"], first["vendor"], first["width"], first["levels"]) == (
-        *("s1", "generic-tiff", "600", "2"),
+        "s1",
+        "generic-tiff",
+        "600",
+        "2",
     )
     assert float(first["mpp"]) == pytest.approx(0.25, rel=1e-3)
     assert first["annotations"] == "non-tumor 2, tumor 1"
@@ -803,7 +819,7 @@ def test_dry_run_is_a_table(run: Run, folder_of_extract_wsi: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     "words", [("--export", "png"), pytest.param(("--export",), marks=pytest.mark.slow)]
 )
-def test_pairs_come_back(
+def test_corrected_pairs_can_be_extracted(
     run: Run, folder_of_extract_wsi: Path, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
     out, pairs, back = (tmp_path / name for name in ("d.zarr", "pairs", "back.zarr"))
@@ -814,8 +830,15 @@ def test_pairs_come_back(
     assert f"wrote {pairs}" in found.err
     classes = (pairs / "classes.txt").read_text().strip()
     again = run(
-        *("extract", "images", pairs / "manifest.csv", "--classes", classes, "-o", back),
-        *("--folds", "2"),
+        "extract",
+        "images",
+        pairs / "manifest.csv",
+        "--classes",
+        classes,
+        "-o",
+        back,
+        "--folds",
+        "2",
     )
     assert again.code == 0
     first, second = open_dataset(out), open_dataset(back)
@@ -829,7 +852,7 @@ def test_pairs_come_back(
 
 
 @pytest.mark.long
-def test_the_command_of_a_store_makes_it_again(
+def test_recorded_command_reproduces_the_wsi_store(
     run: Run, folder_of_extract_wsi: Path, tmp_path: Path
 ) -> None:
     words = (*SAMPLED, "--background", "0.2", "--draws", "2", "--mpp", "0.5", "--seed", "5")
@@ -843,7 +866,7 @@ def test_the_command_of_a_store_makes_it_again(
     assert checked.code == 0
 
 
-def test_centred_on_what_a_database_marks(
+def test_centred_patches_of_a_database(
     run: Run, folder_of_extract_wsi: Path, tmp_path: Path
 ) -> None:
     write_sliderunner(
@@ -853,16 +876,19 @@ def test_centred_on_what_a_database_marks(
     out = tmp_path / "d.zarr"
     words = ("--mode", "centred", "--mask", "disc:4", "--classes", "mitosis;look-alike")
     found = run(
-        *(
-            "extract",
-            "wsi",
-            listed(folder_of_extract_wsi, rows, "points"),
-            "-o",
-            out,
-            *words,
-            "--no-pictures",
-        ),
-        *("--patch-size", "40", "--test-fraction", "0", "--folds", "2"),
+        "extract",
+        "wsi",
+        listed(folder_of_extract_wsi, rows, "points"),
+        "-o",
+        out,
+        *words,
+        "--no-pictures",
+        "--patch-size",
+        "40",
+        "--test-fraction",
+        "0",
+        "--folds",
+        "2",
     )
     assert found.code == 0, found.err
     store = open_dataset(out)
@@ -882,7 +908,7 @@ def test_centred_on_what_a_database_marks(
 
 
 @pytest.mark.long
-def test_killed_run_goes_on(
+def test_killed_run_can_be_resumed(
     run: Run, folder_of_extract_wsi: Path, tmp_path: Path, contents: Contents
 ) -> None:
     words = ["extract", "wsi", str(folder_of_extract_wsi / "slides.csv"), *GRID, "--stride", "24"]
@@ -911,15 +937,27 @@ def test_killed_run_goes_on(
 
 
 @pytest.mark.slow
-def test_training_takes_the_draws_in_turn(
+def test_training_uses_the_draws_in_turn(
     run: Run, folder_of_extract_wsi: Path, tmp_path: Path
 ) -> None:
     out, runs = tmp_path / "d.zarr", tmp_path / "runs"
     words = (*SAMPLED, "--draws", "2", "--test-fraction", "0")
     assert run("extract", "wsi", folder_of_extract_wsi / "slides.csv", "-o", out, *words).code == 0
     found = run(
-        *("train", out, "--epochs", "2", "--fold", "0", "--encoder-weights", "none"),
-        *("--precision", "32", "--device", "cpu", "-o", runs),
+        "train",
+        out,
+        "--epochs",
+        "2",
+        "--fold",
+        "0",
+        "--encoder-weights",
+        "none",
+        "--precision",
+        "32",
+        "--device",
+        "cpu",
+        "-o",
+        runs,
     )
     assert found.code == 0, found.err
     history = pq.read_table(Path(found.lines[0]) / "history.parquet").to_pydict()

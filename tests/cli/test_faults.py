@@ -89,7 +89,7 @@ IN_EPOCH: dict[str, tuple[int, Act, tuple[str, ...]]] = {
         for name in IN_EPOCH
     ],
 )
-def test_a_fault_in_the_second_epoch(
+def test_training_survives_faults_in_the_second_epoch(
     name: str,
     run: Run,
     experiment: SimpleNamespace,
@@ -156,7 +156,7 @@ def check_train(
 
 @pytest.mark.long
 @pytest.mark.parametrize("size", [pytest.param(0, marks=pytest.mark.slow), 1_000_000])
-def test_no_space_for_the_checkpoint(
+def test_full_disk_at_the_checkpoint(
     size: int,
     run: Run,
     experiment: SimpleNamespace,
@@ -173,7 +173,7 @@ def test_no_space_for_the_checkpoint(
 
 @pytest.mark.long
 @pytest.mark.parametrize("place", ["write_model", "write_table"])
-def test_no_space_for_the_model(
+def test_full_disk_at_the_model(
     place: str,
     run: Run,
     experiment: SimpleNamespace,
@@ -193,7 +193,7 @@ def test_no_space_for_the_model(
 
 
 @pytest.mark.long
-def test_data_that_fail_in_the_second_epoch(
+def test_data_damaged_in_the_second_epoch(
     run: Run,
     experiment: SimpleNamespace,
     whole: Path,
@@ -209,7 +209,7 @@ def test_data_that_fail_in_the_second_epoch(
     check_train(run, experiment, whole, tmp_path, monkeypatch, 1, words)
 
 
-def test_a_loss_that_is_no_number(
+def test_loss_that_is_not_finite(
     run: Run, experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -222,7 +222,7 @@ def test_a_loss_that_is_no_number(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_reader_that_is_killed(
+def test_killed_reader_process(
     workers: str,
     run: Run,
     experiment: SimpleNamespace,
@@ -244,12 +244,16 @@ def test_a_store_without_training_samples(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_a_class_that_no_mask_holds(run: Run, tmp_path: Path) -> None:
+def test_class_without_pixels(run: Run, tmp_path: Path) -> None:
     """The masks of fold 0 lack class 2 of 0 to 2, those of fold 1 class 1."""
     samples = [
         sample(
-            *(index, "a", (32, 32, 3)),
-            **{"split": Split.TRAIN, "fold": index % 2, "subject": f"{index}"},
+            index,
+            "a",
+            (32, 32, 3),
+            split=Split.TRAIN,
+            fold=index % 2,
+            subject=f"{index}",
             mask=np.where(np.arange(32) < 9, np.uint8(1 + index % 2), np.uint8(0))[None].repeat(
                 32, axis=0
             ),

@@ -15,7 +15,7 @@ Run = Callable[..., Any]
 Contents = Callable[[Path], dict[str, bytes]]
 
 
-def test_one_store(
+def test_features_write_one_store(
     run: Run,
     experiment: SimpleNamespace,
     tmp_path: Path,
@@ -35,7 +35,7 @@ def test_one_store(
 
 
 @pytest.mark.long
-def test_folder_of_stores(
+def test_features_fill_a_folder(
     run: Run, experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -64,7 +64,9 @@ def test_dry_run(run: Run, experiment: SimpleNamespace, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_validation_folds(run: Run, experiment: SimpleNamespace, tmp_path: Path) -> None:
+def test_features_of_validation_folds(
+    run: Run, experiment: SimpleNamespace, tmp_path: Path
+) -> None:
     """A model of another split of the data is refused in one line, as by predict."""
     bad = sibling(experiment.baseline, tmp_path / "m/bad", 1)
     edit(bad, {"split_hash": "0" * 64})
@@ -87,7 +89,7 @@ def test_validation_folds(run: Run, experiment: SimpleNamespace, tmp_path: Path)
 
 
 @pytest.mark.long
-def test_command_of_a_store_makes_it_again(
+def test_recorded_command_reproduces_the_store(
     run: Run, experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
     words = shlex.split(run("info", "--command", experiment.dark_pruned).lines[0])[1:]
@@ -98,7 +100,7 @@ def test_command_of_a_store_makes_it_again(
 
 
 @pytest.mark.long
-def test_counts_in_place_of_activations(
+def test_counts_stores_are_known_to_later_commands(
     run: Run, experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From counting to a table of distances; every later command knows what the stores are."""
@@ -131,7 +133,7 @@ def test_counts_in_place_of_activations(
 
 
 @pytest.mark.long
-def test_the_command_in_a_counts_store_makes_it_again(
+def test_recorded_command_reproduces_the_counts_store(
     run: Run,
     experiment: SimpleNamespace,
     tmp_path: Path,
@@ -148,7 +150,7 @@ def test_the_command_in_a_counts_store_makes_it_again(
 
 
 @pytest.mark.long
-def test_the_store_whose_ranges_are_taken_is_not_written_over(
+def test_store_of_ranges_is_not_overwritten(
     run: Run, experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -23,13 +23,28 @@ def means(path: Path) -> list[float]:
 
 
 @pytest.mark.long
-def test_table_is_tsv_where_stdout_is_no_terminal(run: Run, experiment: SimpleNamespace) -> None:
+def test_table_is_tsv_unless_stdout_is_a_terminal(run: Run, experiment: SimpleNamespace) -> None:
     found = run("hellinger", experiment.plain, experiment.dark)
     assert found.code == 0
     header = [
-        *("reference", "other", "layer", "metric", "bins", "value", "corrected", "ci_low"),
-        *("ci_high", "null_mean", "p_value", "p_adjusted", "input_value", "transmission"),
-        *("transmission_low", "transmission_high", "value_live", "constant_channels"),
+        "reference",
+        "other",
+        "layer",
+        "metric",
+        "bins",
+        "value",
+        "corrected",
+        "ci_low",
+        "ci_high",
+        "null_mean",
+        "p_value",
+        "p_adjusted",
+        "input_value",
+        "transmission",
+        "transmission_low",
+        "transmission_high",
+        "value_live",
+        "constant_channels",
     ]
     assert found.lines[0].split("\t") == header
     rows = found.rows()
@@ -41,7 +56,7 @@ def test_table_is_tsv_where_stdout_is_no_terminal(run: Run, experiment: SimpleNa
 
 
 @pytest.mark.long
-def test_out_is_printed_and_holds_every_channel(
+def test_table_has_every_channel_and_its_path_is_printed(
     run: Run, experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
     out = tmp_path / "t.parquet"
@@ -55,7 +70,7 @@ def test_out_is_printed_and_holds_every_channel(
     assert set(pq.read_table(out)["bins"].to_pylist()) == {5}
 
 
-def test_json_holds_the_table(run: Run, experiment: SimpleNamespace) -> None:
+def test_json_has_the_table(run: Run, experiment: SimpleNamespace) -> None:
     found = run("hellinger", experiment.plain, experiment.dark, "--json").json
     assert found["outputs"] == []
     (table,) = found["tables"]
@@ -64,7 +79,7 @@ def test_json_holds_the_table(run: Run, experiment: SimpleNamespace) -> None:
     assert found["summary"]["paired"] == [True]
 
 
-def test_per_channel(run: Run, experiment: SimpleNamespace) -> None:
+def test_per_channel_prints_every_channel(run: Run, experiment: SimpleNamespace) -> None:
     rows = run("hellinger", experiment.plain, experiment.dark, "--per-channel").rows()
     table = pq.read_table(experiment.shift)
     assert len(rows) == table.num_rows
@@ -75,11 +90,11 @@ def test_per_channel(run: Run, experiment: SimpleNamespace) -> None:
     assert [row["channel"] for row in rows] == channels
 
 
-def test_several_others_from_stdin(run: Run, experiment: SimpleNamespace) -> None:
+def test_several_stores_from_stdin(run: Run, experiment: SimpleNamespace) -> None:
     stdin = f"{experiment.plain}\n{experiment.dark}\n{experiment.plain}\n"
     found = run("hellinger", "-", stdin=stdin)
     assert [row["other"] for row in found.rows()] == [experiment.dark.name] * 12
-    assert f"{experiment.plain}: is given twice and counts once" in found.err
+    assert f"{experiment.plain}: is given twice; the second is ignored" in found.err
     one = run("hellinger", "-", stdin=f"{experiment.plain}\n")
     assert (one.code, "one feature store" in one.line()) == (2, True)
 
@@ -107,7 +122,7 @@ MORE: tuple[tuple[str, ...], ...] = (
         for place, each in enumerate(MORE)
     ],
 )
-def test_command_of_a_table_makes_it_again(
+def test_recorded_command_reproduces_the_table(
     more: tuple[str, ...], run: Run, experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
     first = tmp_path / "a b.parquet"
@@ -141,7 +156,7 @@ def test_options_reach_the_table(
 
 
 @pytest.mark.long
-def test_pairs_and_groups_are_told(run: Run, experiment: SimpleNamespace) -> None:
+def test_pairing_and_units_are_printed(run: Run, experiment: SimpleNamespace) -> None:
     both = experiment.plain, experiment.dark
     assert "paired: True" in run("hellinger", *both, "--permutations", "9").err
     assert "paired: False" in run("hellinger", *both, "--permutations", "9", "--unpaired").err
@@ -152,13 +167,17 @@ def test_pairs_and_groups_are_told(run: Run, experiment: SimpleNamespace) -> Non
     [
         (2, ("--bins", "many"), ("--bins 'many'", "quantile:50")),
         (2, ("--bins", "4097"), ("--bins 4097", "1 to 4096")),
-        (2, ("--bins", "quantile:50", "--range", "p0.1"), ("--bins quantile", "stands alone")),
+        (
+            2,
+            ("--bins", "quantile:50", "--range", "p0.1"),
+            ("--bins quantile", "cannot be combined"),
+        ),
         (2, ("--sweep-bins", "110..10"), ("--sweep-bins '110..10'", "10..110")),
         (2, ("--sweep-bins", "10..30", "--bins", "7"), ("--bins, --sweep-bins", "one of them")),
         (2, ("--sweep-bins", "997,991,983"), ("least common multiple", "fewer")),
         (2, ("--metric", "helinger"), ("--metric 'helinger'", "hellinger")),
         (2, ("--literal-eq5", "--metric", "kl"), ("--literal-eq5", "drop --metric")),
-        (2, ("--literal-eq5", "--range", "p0.1"), ("--literal-eq5", "stands alone")),
+        (2, ("--literal-eq5", "--range", "p0.1"), ("--literal-eq5", "cannot be combined")),
         (2, ("--range", "max"), ("--range 'max'", "p0.1")),
         (2, ("--permutations", "-1"), ("--permutations -1",)),
         (2, ("--memory", "100"), ("--memory 100", "250")),
@@ -167,7 +186,7 @@ def test_pairs_and_groups_are_told(run: Run, experiment: SimpleNamespace) -> Non
     ],
     ids=lambda each: " ".join(each) if isinstance(each, tuple) else str(each),
 )
-def test_what_cannot_be_is_one_line(
+def test_invalid_arguments_are_reported_in_one_line(
     code: int,
     words: tuple[str, ...],
     said: tuple[str, ...],
@@ -213,7 +232,7 @@ def test_warnings_are_printed_and_in_json(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_the_command_takes_a_folder(run: Run, experiment: SimpleNamespace, tmp_path: Path) -> None:
+def test_hellinger_accepts_a_folder(run: Run, experiment: SimpleNamespace, tmp_path: Path) -> None:
     out = tmp_path / "t.parquet"
     found = run("hellinger", experiment.features, "-o", out, "--permutations", "0")
     assert (found.code, found.out) == (0, f"{out}\n")
@@ -232,7 +251,7 @@ def test_the_command_takes_a_folder(run: Run, experiment: SimpleNamespace, tmp_p
     assert onto.code == 2
 
 
-def test_what_was_tested_is_printed_where_it_is_not_the_value(run: Run, tmp_path: Path) -> None:
+def test_tested_value_is_printed_if_it_differs(run: Run, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for name, vectors in (("a", 9), ("b", 25), ("c", 9)):
         np.save(tmp_path / f"{name}.npy", rng.normal(size=(8, 2, vectors)).astype("f4"))

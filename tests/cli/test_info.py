@@ -33,7 +33,7 @@ def test_paths_from_stdin(run: Run, experiment: SimpleNamespace) -> None:
 
 @pytest.mark.long
 def test_check_finds_a_flipped_bit(run: Run, experiment: SimpleNamespace, tmp_path: Path) -> None:
-    whole = run("info", "--check", *(experiment.data, experiment.plain, experiment.baseline))
+    whole = run("info", "--check", experiment.data, experiment.plain, experiment.baseline)
     assert whole.code == 0
     assert whole.out.count("checksums and seals hold") == 3
     copy = tmp_path / "copy.zarr"
@@ -52,7 +52,7 @@ def test_check_finds_a_flipped_bit(run: Run, experiment: SimpleNamespace, tmp_pa
     assert both.err.count("\n") == 1
 
 
-def test_some_paths_are_nothing(run: Run, experiment: SimpleNamespace) -> None:
+def test_unreadable_paths_are_listed(run: Run, experiment: SimpleNamespace) -> None:
     found = run("info", "gone", experiment.data, "--json")
     assert found.code == 3
     assert found.json["failures"] == ["gone: no such file or folder; check the path"]
@@ -63,7 +63,7 @@ def test_some_paths_are_nothing(run: Run, experiment: SimpleNamespace) -> None:
 
 
 @pytest.mark.long
-def test_folders_stand_for_what_is_in_them(
+def test_folders_stand_for_their_artifacts(
     run: Run, experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
     runs = experiment.baseline.parents[1]
@@ -88,7 +88,7 @@ def test_folders_stand_for_what_is_in_them(
     assert mixed.out.startswith(str(folder / "b" / "plain.zarr"))
 
 
-def test_files_of_others_are_described(run: Run, tmp_path: Path) -> None:
+def test_foreign_files_are_described(run: Run, tmp_path: Path) -> None:
     import warnings
 
     import numpy as np
@@ -122,7 +122,7 @@ def test_files_of_others_are_described(run: Run, tmp_path: Path) -> None:
         assert entry["lineage"] is None
 
 
-def test_odd_files_are_one_line(run: Run, tmp_path: Path) -> None:
+def test_unknown_files_are_refused_in_one_line(run: Run, tmp_path: Path) -> None:
     import zipfile
 
     import numpy as np
@@ -134,7 +134,7 @@ def test_odd_files_are_one_line(run: Run, tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", np.zeros(3))
     np.save(tmp_path / "i.npy", np.zeros((3, 2), int))
     for name, fragment in {
-        "plain.zip": "none of PyTorch",
+        "plain.zip": "not of PyTorch",
         "torn.pt": "damaged archive",
         "bad.safetensors": "no safetensors file",
         "a.npz": "is an archive of arrays",

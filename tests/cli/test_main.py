@@ -33,7 +33,7 @@ def test_help_names_every_subcommand(run: Run) -> None:
 
 
 @pytest.mark.parametrize("words", [[], ["extract"]])
-def test_nothing_asked_for(words: list[str], run: Run) -> None:
+def test_missing_subcommand_prints_help(words: list[str], run: Run) -> None:
     found = run(*words)
     assert found.code == 2
     assert found.out == ""
@@ -46,7 +46,7 @@ def test_version(run: Run) -> None:
     assert run("--version").out == "skiptool 0.1.0\n"
 
 
-def test_module_is_the_command() -> None:
+def test_module_runs_the_command_line() -> None:
     found = subprocess.run(
         [sys.executable, "-m", "skiptool", "sinth"], capture_output=True, text=True, timeout=60
     )
@@ -67,7 +67,7 @@ def test_warnings_of_libraries_are_not_shown(run: Run, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("stage", ["argument", "work"])
-def test_unexpected_errors_are_one_line(
+def test_unexpected_errors_are_reported_in_one_line(
     stage: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -81,7 +81,7 @@ def test_unexpected_errors_are_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_interrupt_says_how_to_go_on(
+def test_interrupt_explains_how_to_resume(
     run: Run,
     tmp_path: Path,
     experiment: SimpleNamespace,
@@ -111,7 +111,7 @@ def test_interrupt_says_how_to_go_on(
 
 
 @pytest.mark.long
-def test_killed_run_goes_on(run: Run, tmp_path: Path, contents: Contents) -> None:
+def test_killed_run_can_be_resumed(run: Run, tmp_path: Path, contents: Contents) -> None:
     words = ["synth", "--n", "150", *SMALL, "--workers", "1"]
     out, whole = tmp_path / "s.zarr", tmp_path / "whole.zarr"
     process = subprocess.Popen(
@@ -182,18 +182,18 @@ ONE_VALUE = {
 
 
 @pytest.mark.parametrize("words", ONE_VALUE, ids=" ".join)
-def test_an_option_of_one_value_is_given_once(
+def test_repeated_option_of_one_value_is_refused(
     words: tuple[str, ...], run: Run, experiment: SimpleNamespace
 ) -> None:
     """Of two values the last would win without a word."""
     filled = [word.format(**vars(experiment)) for word in (*words, *ONE_VALUE[words] * 2)]
     found = run(*filled)
     assert found.code == 2
-    assert "is given 2 times, it takes one value" in found.line()
+    assert "is given 2 times, but takes one value" in found.line()
 
 
 @pytest.mark.long
-def test_flags_and_options_of_several_values_are_repeated_at_will(
+def test_flags_and_list_options_may_be_repeated(
     run: Run, experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
     words = ("--data", experiment.data, "--shift", "original", "--shift", "contrast=2", "-q", "-q")
@@ -203,7 +203,7 @@ def test_flags_and_options_of_several_values_are_repeated_at_will(
 
 
 @pytest.mark.parametrize("words", [*ONE_VALUE, ("info", "{data}")], ids=" ".join)
-def test_every_command_takes_workers_and_a_seed(words: tuple[str, ...], run: Run) -> None:
+def test_every_command_accepts_workers_and_seed(words: tuple[str, ...], run: Run) -> None:
     name = words[:2] if words[0] == "extract" else words[:1]
     told = run(*name, "--help").out
     assert "--workers" in told
@@ -211,7 +211,7 @@ def test_every_command_takes_workers_and_a_seed(words: tuple[str, ...], run: Run
 
 
 @pytest.mark.long
-def test_workers_and_seed_change_no_prediction(
+def test_workers_and_seed_do_not_change_predictions(
     run: Run, experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
     given = ("--workers", "2", "--seed", "5")

@@ -32,7 +32,7 @@ def blocked(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 
 @pytest.mark.long
-def test_nothing_is_asked_for(
+def test_commands_do_not_use_the_network(
     run: Run, experiment: SimpleNamespace, tmp_path: Path, blocked: list[object]
 ) -> None:
     weights = str(experiment.baseline / "model.safetensors")
@@ -47,7 +47,7 @@ def test_nothing_is_asked_for(
     assert not blocked
 
 
-def test_weights_from_the_hub_say_how_to_bring_them(
+def test_missing_weights_of_the_hub_are_explained(
     run: Run,
     experiment: SimpleNamespace,
     tmp_path: Path,

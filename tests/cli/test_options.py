@@ -27,17 +27,17 @@ from small_stores import refused
 @pytest.mark.parametrize(
     ("text", "expected"), [("1:100", (1, 100)), ("0:0", (0, 0)), ("7", (7, 7)), (" 1 : 2 ", (1, 2))]
 )
-def test_span(text: str, expected: tuple[int, int]) -> None:
+def test_range(text: str, expected: tuple[int, int]) -> None:
     assert options.parse_range(text, "--cells") == expected
 
 
 @pytest.mark.parametrize("text", ["", ":", "a:b", "1:2:3", "1.5:2"])
-def test_span_of_another_form(text: str) -> None:
+def test_malformed_range(text: str) -> None:
     with pytest.raises(ArgumentError, match="expected LOW:HIGH"):
         options.parse_range(text, "--cells")
 
 
-def test_listed() -> None:
+def test_list() -> None:
     assert options.parse_list(None) == ()
     assert options.parse_list(["a, b", "c,,", ""]) == ("a", "b", "c")
 
@@ -52,7 +52,11 @@ def test_shifts() -> None:
 def test_skips() -> None:
     assert options.parse_skips(None, None) == ((1, 2, 3, 4),)
     assert options.parse_skips([0, 1, 2, 3, 4], None) == (
-        *((1, 2, 3, 4), (2, 3, 4), (3, 4), (4,), ()),
+        (1, 2, 3, 4),
+        (2, 3, 4),
+        (3, 4),
+        (4,),
+        (),
     )
     assert options.parse_skips(None, ["3,1", "none"]) == ((1, 3), ())
     assert options.parse_skips([1], ["2,3,4", "1"]) == ((2, 3, 4), (1,))  # one network, once
@@ -65,26 +69,20 @@ def test_prune_out_of_range(count: int) -> None:
 
 
 @pytest.mark.parametrize("word", ["", "0", "5", "1+3", "1,", "all"])
-def test_skips_of_another_form(word: str) -> None:
+def test_malformed_skips(word: str) -> None:
     with pytest.raises(ArgumentError, match="expected levels out of 1,2,3,4"):
         options.parse_skips(None, [word])
 
 
-def test_export_form() -> None:
-    assert options.export_form(None) is None
-    for form in ExportFormat:
-        assert options.export_form((form.value, Path("d"))) == (form, Path("d"))
+def test_export_format_and_folder() -> None:
+    formats = list(ExportFormat)
+    assert options.parse_export(None, formats) is None
+    for form in formats:
+        assert options.parse_export((form.value, Path("d")), formats) == (form, Path("d"))
     with pytest.raises(ArgumentError, match=r"--export coco: .*png DIR or --export nnunet DIR"):
-        options.export_form(("coco", Path("d")))
+        options.parse_export(("coco", Path("d")), formats)
     with pytest.raises(ArgumentError, match="--export nnunet: unknown format; write --export png"):
-        options.export_folder(("nnunet", Path("d")))
-
-
-def test_export_folder() -> None:
-    assert options.export_folder(None) is None
-    assert options.export_folder(("png", Path("d"))) == Path("d")
-    with pytest.raises(ArgumentError, match="--export tiff: unknown format"):
-        options.export_folder(("tiff", Path("d")))
+        options.parse_export(("nnunet", Path("d")), [ExportFormat.PNG])
 
 
 def test_choices() -> None:
@@ -96,36 +94,36 @@ def test_choices() -> None:
 
 
 @pytest.mark.parametrize("word", ["", "1,2,3", "1,2,3,x", "5,2,5,9", "1,9,5,9", "-1,2,3,4"])
-def test_boxes_that_are_none(word: str) -> None:
+def test_malformed_boxes(word: str) -> None:
     with pytest.raises(ArgumentError, match="expected TOP,LEFT,BOTTOM,RIGHT"):
         options.parse_boxes([word], "--artifact-box")
 
 
 @pytest.mark.parametrize("text", ["", "8", "8x", "x8", "0x8", "8x8x8", "-1x2", "a x b"])
-def test_grid_of_another_form(text: str) -> None:
+def test_malformed_grid(text: str) -> None:
     with pytest.raises(ArgumentError, match="expected ROWSxCOLUMNS"):
         options.parse_grid(text)
 
 
-def test_one_value_for_all_and_others_by_name() -> None:
+def test_values_for_all_domains_and_by_domain() -> None:
     assert parse_numbers(["192", "B=320,C=256"], "--size") == {"": 192, "B": 320, "C": 256}
     assert parse_numbers(None, "--size") == {}
     assert parse_words(["A=1", "a=b=2b"], "--centre") == {"A": "1", "a=b": "2b"}
 
 
 @pytest.mark.parametrize("given", ["A=", "x", "1.5", "A=-3", "A=1x"])
-def test_what_is_no_number(given: str) -> None:
+def test_malformed_number(given: str) -> None:
     with pytest.raises(ArgumentError, match="--size"):
         parse_numbers([given], "--size")
 
 
 @pytest.mark.parametrize("given", [["192", "256"], ["A=1", "A=1"]])
-def test_two_values_for_one_domain(given: list[str]) -> None:
-    with pytest.raises(ArgumentError, match="a second value for the same"):
+def test_second_value_for_a_domain(given: list[str]) -> None:
+    with pytest.raises(ArgumentError, match="a second value for the same domain"):
         parse_words(given, "--size")
 
 
-def test_pairs() -> None:
+def test_interval() -> None:
     assert parse_interval(None, "--percentiles") is None
     assert parse_interval("0.5, 99", "--percentiles") == (0.5, 99.0)
     for text in ("1", "1;99", "a,b", ""):
@@ -133,7 +131,7 @@ def test_pairs() -> None:
             parse_interval(text, "--percentiles")
 
 
-def test_values() -> None:
+def test_label_values() -> None:
     assert parse_labels(None, "--labels") == {}
     found = parse_labels(["0=background,1=cell", "65535=cell"], "--labels")
     assert found == {0: "background", 1: "cell", 65535: "cell"}
@@ -141,17 +139,17 @@ def test_values() -> None:
 
 
 @pytest.mark.parametrize("word", ["=a", "1", "1=", "x=a", "-1=a", "1.0=a", "65536=a", "²=a"])
-def test_values_of_another_form(word: str) -> None:
+def test_malformed_label_values(word: str) -> None:
     with pytest.raises(ArgumentError, match="--labels"):
         parse_labels([word], "--labels")
 
 
-def test_values_given_twice() -> None:
+def test_repeated_label_value() -> None:
     with pytest.raises(ArgumentError, match="value 1 is given a class twice"):
         parse_labels(["1=a", "1=b"], "--labels")
 
 
-def test_colours() -> None:
+def test_label_colours() -> None:
     red = {(255, 0, 0): "tumour"}
     for word in ("#ff0000=tumour", "#FF0000=tumour", "255,0,0=tumour", " 255, 0, 0 =tumour"):
         assert parse_labels([word], "--labels") == red
@@ -163,12 +161,12 @@ def test_colours() -> None:
 @pytest.mark.parametrize(
     "word", ["#ff00=a", "#gg0000=a", "256,0,0=a", "1,2=a", "1,2,3,4=a", "red=a", "#ff0000", "1= "]
 )
-def test_colours_of_another_form(word: str) -> None:
+def test_malformed_label_colours(word: str) -> None:
     with pytest.raises(ArgumentError, match="expected VALUE=CLASS or COLOUR=CLASS"):
         parse_labels([word], "--labels")
 
 
-def test_a_colour_given_twice() -> None:
+def test_repeated_label_colour() -> None:
     with pytest.raises(ArgumentError, match="the value 255,0,0 is given a class twice"):
         parse_labels(["#ff0000=a,255,0,0=b"], "--labels")
 
@@ -179,10 +177,13 @@ def test_colours_are_refused_where_masks_hold_values() -> None:
         parse_values(["1=LV", "#ff0000=RV"], "--labels")
 
 
-def test_a_class_with_a_comma_stands_in_quotes() -> None:
+def test_class_with_a_comma_is_quoted() -> None:
     words = ['1="Carcinoma, invasive",2=stroma', '#ff0000="a ""b"", c"', ' 3= "x=y, 4=z" ']
     assert parse_labels(words, "--labels") == {
-        **{1: "Carcinoma, invasive", 2: "stroma", (255, 0, 0): 'a "b", c', 3: "x=y, 4=z"}
+        1: "Carcinoma, invasive",
+        2: "stroma",
+        (255, 0, 0): 'a "b", c',
+        3: "x=y, 4=z",
     }
     assert parse_values(['1="LV, apex",2=MYO'], "--labels") == {1: "LV, apex", 2: "MYO"}
     for word in ('1="",2=a', '1="a",2', '1="a,b'):
@@ -191,12 +192,24 @@ def test_a_class_with_a_comma_stands_in_quotes() -> None:
 
 
 def read(**words: Any) -> Settings:  # noqa: ANN401
-    given = {"metric": None, "bins": "100", "sweep": None, "range_rule": "minmax"} | words
-    literal = given.pop("literal", False)
-    return comparison_settings((*given.values(), literal), workers=1)  # type: ignore[arg-type]
+    """Parse the options of a comparison, by default those of the command line."""
+    defaults = {
+        "metric": None,
+        "bins": "100",
+        "sweep_bins": None,
+        "range_rule": "minmax",
+        "literal_eq5": False,
+        "permutations": 199,
+        "group": None,
+        "paired": None,
+        "seed": 0,
+        "memory": 512,
+        "workers": 1,
+    }
+    return comparison_settings(**(defaults | words))  # type: ignore[arg-type]
 
 
-def test_without_words_it_is_the_default() -> None:
+def test_default_settings() -> None:
     assert read() == Settings()
 
 
@@ -206,14 +219,14 @@ def test_without_words_it_is_the_default() -> None:
         ({"bins": "7"}, {"bins": (7,)}),
         ({"bins": "quantile"}, {"bins": (100,), "range_rule": RangeRule.QUANTILE}),
         ({"bins": "quantile:50"}, {"bins": (50,), "range_rule": RangeRule.QUANTILE}),
-        ({"sweep": "10..30"}, {"bins": (10, 20, 30)}),
-        ({"sweep": "8,64,8"}, {"bins": (8, 64)}),
+        ({"sweep_bins": "10..30"}, {"bins": (10, 20, 30)}),
+        ({"sweep_bins": "8,64,8"}, {"bins": (8, 64)}),
         ({"range_rule": "p0.1"}, {"range_rule": RangeRule.PERCENTILES}),
         (
-            {"range_rule": "reference", "sweep": "5..20:5"},
+            {"range_rule": "reference", "sweep_bins": "5..20:5"},
             {"range_rule": RangeRule.REFERENCE, "bins": (5, 10, 15, 20)},
         ),
-        ({"literal": True, "bins": "9"}, {"range_rule": RangeRule.LITERAL, "bins": (9,)}),
+        ({"literal_eq5": True, "bins": "9"}, {"range_rule": RangeRule.LITERAL, "bins": (9,)}),
         ({"metric": ["kl"]}, {"metrics": (Metric.KL,)}),
         (
             {"metric": ["wasserstein-exact", "kl,hellinger", "kl"]},
@@ -221,16 +234,15 @@ def test_without_words_it_is_the_default() -> None:
         ),
     ],
 )
-def test_words_become_settings(words: dict[str, Any], settings: dict[str, Any]) -> None:
+def test_settings_from_options(words: dict[str, Any], settings: dict[str, Any]) -> None:
     assert read(**words) == Settings(**settings)
 
 
-def test_workers_are_the_cores_unless_said() -> None:
-    words = (None, "100", None, "minmax", False)
-    assert comparison_settings(words, workers=None).workers == available_cores()
-    assert comparison_settings(words, workers=3).workers == 3
-    assert comparison_settings(words, workers=0).workers == 1
-    assert comparison_settings(words, workers=1, seed=4, group="subject").group == "subject"
+def test_workers_default_to_the_usable_cores() -> None:
+    assert read(workers=None).workers == available_cores()
+    assert read(workers=3).workers == 3
+    assert read(workers=0).workers == 1
+    assert read(seed=4, group="subject").group == "subject"
 
 
 @pytest.mark.parametrize(
@@ -245,13 +257,13 @@ def test_workers_are_the_cores_unless_said() -> None:
         ({"bins": "quantile:x"}, ("--bins 'quantile:x'",)),
         ({"bins": "quantile:0"}, ("--bins 0",)),
         ({"bins": "quantil"}, ("--bins 'quantil'", "quantile:50")),
-        ({"bins": "quantile", "range_rule": "p0.1"}, ("--bins quantile", "alone")),
-        ({"bins": "quantile", "sweep": "10..20"}, ("--bins quantile", "alone")),
-        ({"bins": "quantile", "literal": True}, ("--bins quantile", "alone")),
-        ({"literal": True, "range_rule": "reference"}, ("--literal-eq5", "alone")),
-        ({"literal": True, "sweep": "10..20"}, ("--literal-eq5", "alone")),
-        ({"literal": True, "metric": ["kl"]}, ("--literal-eq5", "--metric")),
-        ({"sweep": "10..20", "bins": "50"}, ("give one of them",)),
+        ({"bins": "quantile", "range_rule": "p0.1"}, ("--bins quantile", "cannot be combined")),
+        ({"bins": "quantile", "sweep_bins": "10..20"}, ("--bins quantile", "cannot be combined")),
+        ({"bins": "quantile", "literal_eq5": True}, ("--bins quantile", "cannot be combined")),
+        ({"literal_eq5": True, "range_rule": "reference"}, ("--literal-eq5", "cannot be combined")),
+        ({"literal_eq5": True, "sweep_bins": "10..20"}, ("--literal-eq5", "cannot be combined")),
+        ({"literal_eq5": True, "metric": ["kl"]}, ("--literal-eq5", "--metric")),
+        ({"sweep_bins": "10..20", "bins": "50"}, ("give only one of them",)),
         ({"range_rule": "quantile"}, ("--range 'quantile'", "minmax, p0.1, reference")),
         ({"range_rule": "literal-eq5"}, ("--range 'literal-eq5'",)),
         ({"range_rule": "minmax,p0.1"}, ("--range 'minmax,p0.1'",)),
@@ -259,7 +271,7 @@ def test_workers_are_the_cores_unless_said() -> None:
         ({"metric": ["kl", "x"]}, ("--metric 'kl,x'", "hellinger")),
     ],
 )
-def test_words_that_make_no_sense(words: dict[str, Any], said: tuple[str, ...]) -> None:
+def test_invalid_settings(words: dict[str, Any], said: tuple[str, ...]) -> None:
     with refused(ArgumentError, *said):
         read(**words)
 
@@ -269,6 +281,6 @@ def test_words_that_make_no_sense(words: dict[str, Any], said: tuple[str, ...]) 
     ["", "x", "10..", "..10", "30..10", "0..20", "0", "-5", "10..20..30", "10..20:0",
      "10..20:-5", "10..20:x", "10,,20", "10,50:3", "1.5"],
 )  # fmt: skip
-def test_sweeps_that_are_none(text: str) -> None:
+def test_malformed_sweep(text: str) -> None:
     with refused(ArgumentError, f"--sweep-bins {text!r}", "10..110"):
         parse_sweep(text)

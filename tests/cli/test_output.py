@@ -25,10 +25,10 @@ from skiptool.cli.output import (
     cell_style,
     error_text,
     escape_controls,
-    grid,
-    matrices,
+    matrix_blocks,
     print_error,
     print_result,
+    rich_table,
 )
 from skiptool.cli.output import Terminal as Progress
 from skiptool.errors import LeftoverError, OutOfMemoryError, SourceError, WorkerError
@@ -60,22 +60,22 @@ TABLE = Table("A title", {"layer": ["enc1", None], "value": [0.123456789012345, 
         ("x", None, "x"),
     ],
 )
-def test_paths_are_spelled_as_given(path: str, out: str | None, expected: str) -> None:
+def test_paths_are_printed_as_typed(path: str, out: str | None, expected: str) -> None:
     assert as_given(Path(path), out) == expected
 
 
-def test_paths_one_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_paths_are_printed_one_per_line(capsys: pytest.CaptureFixture[str]) -> None:
     outcome = Outcome((Path("r/a"), Path("r/b")), (Path("side"),), {"n": 3}, tables=(TABLE,))
     print_result("train", outcome, "./r", as_json=False, seconds=1.0)
     assert capsys.readouterr() == ("./r/a\n./r/b\n", "")
 
 
-def test_text_stands_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_text_is_printed_verbatim(capsys: pytest.CaptureFixture[str]) -> None:
     print_result("info", Outcome(text="a\n  b: 1"), None, as_json=False, seconds=1.0)
     assert capsys.readouterr().out == "a\n  b: 1\n"
 
 
-def test_nothing_is_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_outcome_without_outputs_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     print_result("train", Outcome(summary={"models": 2}), "runs", as_json=False, seconds=1.0)
     assert capsys.readouterr().out == ""
 
@@ -85,7 +85,7 @@ def test_tsv_is_exact(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "layer\tvalue\nenc1\t0.123456789012345\n\t\n"
 
 
-def test_several_tables_say_which_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+def test_several_tables_have_a_title_column(capsys: pytest.CaptureFixture[str]) -> None:
     other = Table("B", {"x": [1]})
     print_result("report", Outcome(tables=(TABLE, other)), None, as_json=False, seconds=1.0)
     first, second = capsys.readouterr().out.split("\n\n")
@@ -93,13 +93,13 @@ def test_several_tables_say_which_they_are(capsys: pytest.CaptureFixture[str]) -
     assert second == "table\tx\nB\t1\n"
 
 
-def test_cells_cannot_break_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+def test_cells_are_escaped_in_tsv(capsys: pytest.CaptureFixture[str]) -> None:
     table = Table("", {"a\tb": ["c\nd\te\x1b[2J"]})
     print_result("report", Outcome(tables=(table,)), None, as_json=False, seconds=1.0)
     assert capsys.readouterr().out == "a\\tb\nc\\nd\\te\\x1b[2J\n"
 
 
-def test_terminal_gets_a_drawn_table(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_table_is_drawn_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = TerminalResults()
     monkeypatch.setattr(sys, "stdout", screen)
     table = Table("[bold]A title", {"value": [0.123456789, None], "n": [3, 4]})
@@ -110,7 +110,7 @@ def test_terminal_gets_a_drawn_table(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\t" not in shown
 
 
-def test_json_is_one_object_with_all_keys(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     outcome = Outcome(
         (Path("r/a"),),
         (Path("side.png"),),
@@ -137,11 +137,11 @@ def test_json_is_one_object_with_all_keys(capsys: pytest.CaptureFixture[str]) ->
     }
 
 
-def test_names_are_written_once_and_never_cut_off() -> None:
+def test_repeated_names_are_blank_and_long_ones_folded() -> None:
     name = "a-rather-long-name-of-a-feature-store.zarr"
     table = Table("t", {"other": [name, name, "b"], "layer": ["enc1", "enc2", "enc1"]})
     terminal = Console(width=30, record=True, file=io.StringIO())
-    terminal.print(grid(table))
+    terminal.print(rich_table(table))
     lines = [
         line.split("│")[1].strip() for line in terminal.export_text().splitlines() if "│" in line
     ]
@@ -152,8 +152,11 @@ def test_names_are_written_once_and_never_cut_off() -> None:
 WIDE = Table(
     "t",
     {
-        **{"metric": ["hellinger"] * 2, "other": ["b.zarr", "c.zarr"], "value": [0.5, None]},
-        **{"null_mean": [0.1, 0.2], "p_value": [None, None]},
+        "metric": ["hellinger"] * 2,
+        "other": ["b.zarr", "c.zarr"],
+        "value": [0.5, None],
+        "null_mean": [0.1, 0.2],
+        "p_value": [None, None],
     },
     uniform=("metric", "other"),
     spare=("null_mean",),
@@ -171,10 +174,8 @@ WIDE = Table(
         (5, ["other", "value"]),
     ],
 )
-def test_a_narrow_terminal_leaves_out_what_can_be_spared(
-    width: int | None, expected: list[str]
-) -> None:
-    found = grid(WIDE, width)
+def test_narrow_terminal_omits_spare_columns(width: int | None, expected: list[str]) -> None:
+    found = rich_table(WIDE, width)
     assert [column.header for column in found.columns] == expected
     terminal = Console(width=width or 80, record=True, file=io.StringIO())
     terminal.print(found)
@@ -198,7 +199,7 @@ MATRIX = Table("IoU", {"shift": ["original"], "a": [0.5]}, shade=Shade(0.0, 1.0)
     ],
 )
 @pytest.mark.parametrize("table", [MATRIX, TABLE], ids=["matrix", "table"])
-def test_escape_codes_only_where_they_are_wanted(
+def test_escape_codes_follow_the_terminal(
     monkeypatch: pytest.MonkeyPatch,
     environment: dict[str, str],
     escapes: bool,
@@ -222,12 +223,12 @@ def test_escape_codes_only_where_they_are_wanted(
     assert ("\x1b" in screen.getvalue()) == escapes
 
 
-def test_a_matrix_is_piped_like_any_table(capsys: pytest.CaptureFixture[str]) -> None:
+def test_piped_matrix_is_tsv(capsys: pytest.CaptureFixture[str]) -> None:
     print_result("report", Outcome(tables=(MATRIX,)), None, as_json=False, seconds=1.0)
     assert capsys.readouterr().out == "shift\ta\noriginal\t0.5\n"
 
 
-def test_text_cannot_move_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+def test_text_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     print_result("info", Outcome(text="a\x1b[2J\nb\u202e"), None, False, 0.0)
     assert capsys.readouterr().out == "a\\x1b[2J\nb\\u202e\n"
 
@@ -250,7 +251,7 @@ def study(groups: Sequence[str] = ("resnet18", "resnet34"), **new: object) -> Ta
 
 def shown(table: Table, width: int, coloured: bool = False, system: str | None = None) -> str:
     screen = Console(width=width, file=io.StringIO(), force_terminal=True, color_system=system)  # type: ignore[arg-type]
-    for block in matrices(table, table.shade or SHADE, width, coloured):
+    for block in matrix_blocks(table, table.shade or SHADE, width, coloured):
         screen.print(block)
     assert isinstance(screen.file, io.StringIO)
     return screen.file.getvalue()
@@ -260,7 +261,7 @@ def rows(text: str) -> list[list[str]]:
     return [line.split() for line in text.splitlines() if line.startswith("brightness ")]
 
 
-def test_all_stands_side_by_side_where_there_is_room() -> None:
+def test_matrix_is_one_block_if_it_fits() -> None:
     text = shown(study(), 140)
     assert text.count("IoU") == 1
     assert rows(text)[0] == ["brightness", "0", *(f"{n / 20:.2f}" for n in range(5))] + [
@@ -271,7 +272,7 @@ def test_all_stands_side_by_side_where_there_is_room() -> None:
     assert heads[1].split() == ["shift", *PRUNINGS, *PRUNINGS]
 
 
-def test_a_paper_s_matrix_takes_80_columns_an_encoder() -> None:
+def test_matrix_is_divided_by_encoder_at_80_columns() -> None:
     text = shown(study(), 80)
     assert [line for line in text.splitlines() if "IoU" in line] == [
         "IoU, resnet18",
@@ -284,7 +285,7 @@ def test_a_paper_s_matrix_takes_80_columns_an_encoder() -> None:
     assert all(len(row) == 7 for row in rows(text))
 
 
-def test_longer_groups_are_told_from_shorter_ones() -> None:
+def test_longest_group_name_wins() -> None:
     text = shown(study(("resnet18", "linknet resnet18", "linknet")), 80)
     titles = [line for line in text.splitlines() if "IoU" in line]
     assert titles == ["IoU, resnet18", "IoU, linknet resnet18", "IoU, linknet"]
@@ -292,7 +293,7 @@ def test_longer_groups_are_told_from_shorter_ones() -> None:
 
 @pytest.mark.long
 @given(width=st.integers(30, 200), groups=st.integers(0, 4))
-def test_no_number_is_folded_lost_or_doubled(width: int, groups: int) -> None:
+def test_every_number_is_printed_once(width: int, groups: int) -> None:
     columns = dict(study([f"encoder{number}" for number in range(groups)]).columns)
     columns["shift"] = [f"a name of {number}" for number in range(15)]
     text = shown(Table("IoU", columns, shade=SHADE), width)
@@ -302,7 +303,7 @@ def test_no_number_is_folded_lost_or_doubled(width: int, groups: int) -> None:
     assert found == sorted(expected)
 
 
-def test_digits_signs_and_what_is_not_there() -> None:
+def test_digits_signs_and_missing_numbers() -> None:
     values = [0.12345, -0.0001, float("nan"), None, -0.2, float("inf")]
     table = Table("d", {"x": list("abcdef"), "y": values})
     for shade, expected in (
@@ -313,20 +314,25 @@ def test_digits_signs_and_what_is_not_there() -> None:
         assert [line.split()[1] for line in text.splitlines()[3:9]] == expected
 
 
-def test_rows_may_have_two_labels_of_which_shared_ones_are_written_once() -> None:
+def test_repeated_first_labels_are_blank() -> None:
     columns = {
         "network": ["a", "a", "a network of many words", "a network of many words"],
-        **{"shift": ["original", "dark"] * 2, "enc1": [0.1, 0.2, 0.3, 0.4]},
+        "shift": ["original", "dark"] * 2,
+        "enc1": [0.1, 0.2, 0.3, 0.4],
     }
     lines = shown(Table("t", columns, shade=SHADE), 34).splitlines()
     assert [line.split() for line in lines[1:-1] if "─" not in line] == [
         ["network", "shift", "enc1"],
-        *(["a", "original", "0.10"], ["dark", "0.20"]),
-        *(["a", "network", "original", "0.30"], ["of", "many"], ["words"], ["dark", "0.40"]),
+        ["a", "original", "0.10"],
+        ["dark", "0.20"],
+        ["a", "network", "original", "0.30"],
+        ["of", "many"],
+        ["words"],
+        ["dark", "0.40"],
     ]
 
 
-def test_no_title_of_a_column_hangs_above_its_place() -> None:
+def test_headers_are_aligned_at_the_bottom() -> None:
     table = Table("t", {"x": ["r"], "one two": [0.1], "three": [0.2]}, shade=SHADE)
     assert [line.split() for line in shown(table, 80).splitlines()[1:3]] == [
         ["one"],
@@ -335,7 +341,7 @@ def test_no_title_of_a_column_hangs_above_its_place() -> None:
 
 
 @pytest.mark.parametrize("system", ["256", "truecolor"])
-def test_shading_changes_nothing_but_colours(system: str) -> None:
+def test_shading_only_adds_colours(system: str) -> None:
     shaded, plain = shown(study(), 80, True, system), shown(study(), 80)
     assert "\x1b[" not in plain
     assert CODES.sub("", shaded) == plain
@@ -343,7 +349,7 @@ def test_shading_changes_nothing_but_colours(system: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["n" * 200, "[bold]x[/bold]", "a\x1b[2Jb\nc\td", "名前" * 40, ""])
-def test_odd_names_are_spelled_out_within_the_terminal(name: str) -> None:
+def test_unusual_names_are_escaped_and_fit(name: str) -> None:
     table = Table(name, {name: [name, "b"], f"{name} y": [0.5, None]}, shade=SHADE, groups=(name,))
     text = shown(table, 60)
     assert not re.search(r"[\x00-\x09\x0b-\x1f]", text)
@@ -352,7 +358,7 @@ def test_odd_names_are_spelled_out_within_the_terminal(name: str) -> None:
     assert "[bold]" in text or "[bold]" not in name
 
 
-def test_a_matrix_without_rows_or_numbers_is_its_header() -> None:
+def test_matrix_without_rows_or_numbers() -> None:
     assert "shift" in shown(Table("t", {"shift": [], "a": []}, shade=SHADE), 80)
     assert "shift" in shown(Table("t", {"shift": ["x"]}, shade=SHADE), 80)
 
@@ -369,7 +375,7 @@ def rgb(colour: Color | None) -> ColorTriplet:
 @pytest.mark.parametrize("shade", [WHOLE, EITHER])
 @pytest.mark.parametrize("system", [ColorSystem.TRUECOLOR, ColorSystem.EIGHT_BIT])
 @given(share=st.floats(0.0, 1.0))
-def test_letters_are_legible_on_every_ground(
+def test_text_is_legible_on_every_background(
     shade: Shade, system: ColorSystem, share: float
 ) -> None:
     """Also where a terminal has 256 colours, of which rich takes the nearest."""
@@ -380,7 +386,7 @@ def test_letters_are_legible_on_every_ground(
     assert (light + 0.05) / (dark + 0.05) >= (4.5 if system is ColorSystem.TRUECOLOR else 3.6)
 
 
-def test_scales_begin_and_end_where_they_should() -> None:
+def test_ends_and_middle_of_the_colour_scales() -> None:
     found = [rgb(cell_style(value, WHOLE).bgcolor).hex for value in (-1.0, 0.0, 0.5, 1.0, 2.0)]
     assert found == ["#440154", "#440154", "#21918c", "#fde725", "#fde725"]
     found = [rgb(cell_style(value, EITHER).bgcolor).hex for value in (-0.5, 0.0, 0.5)]
@@ -388,7 +394,7 @@ def test_scales_begin_and_end_where_they_should() -> None:
 
 
 @given(low=st.floats(0.0, 1.0), high=st.floats(0.0, 1.0))
-def test_a_sequential_scale_gets_lighter(low: float, high: float) -> None:
+def test_sequential_scale_gets_lighter(low: float, high: float) -> None:
     dark, light = (
         luminance(*rgb(cell_style(v, WHOLE).bgcolor).normalized) for v in sorted((low, high))
     )
@@ -396,7 +402,7 @@ def test_a_sequential_scale_gets_lighter(low: float, high: float) -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_what_is_no_number_has_no_colour(value: float) -> None:
+def test_numbers_that_are_not_finite_have_no_colour(value: float) -> None:
     assert not cell_style(value, WHOLE)
 
 
@@ -430,7 +436,7 @@ GOES_ON = "; give --resume"
         ),
         (
             MemoryError(),
-            "out of memory (no size known); take fewer or smaller inputs at once; give --resume",
+            "out of memory (size unknown); take fewer or smaller inputs at once; give --resume",
         ),
         (
             UnicodeEncodeError("ascii", "M\xfcller", 1, 2, "no"),
@@ -441,11 +447,11 @@ GOES_ON = "; give --resume"
         (KeyError("b"), "unexpected KeyError: 'b'; --debug shows where it comes from"),
     ],
 )
-def test_lines(error: Exception, line: str) -> None:
+def test_error_lines(error: Exception, line: str) -> None:
     assert error_text(error, GOES_ON) == line
 
 
-def test_a_working_directory_that_was_deleted_is_named(
+def test_deleted_working_directory_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "gone").mkdir()
@@ -455,13 +461,13 @@ def test_a_working_directory_that_was_deleted_is_named(
     assert line == "the current working directory no longer exists; change to another one"
 
 
-def test_a_command_that_cannot_go_on_does_not_offer_to() -> None:
+def test_commands_without_resume_do_not_suggest_it() -> None:
     assert (
         error_text(LeftoverError("x: is left; give --overwrite")) == "x: is left; give --overwrite"
     )
 
 
-def test_control_characters_are_spelled_out() -> None:
+def test_control_characters_are_escaped() -> None:
     assert escape_controls("ä b\x1b]0;\x07\u202e") == "ä b\\x1b]0;\\x07\\u202e"
 
 
@@ -478,7 +484,7 @@ def test_long_lines_are_not_broken(capsys: Captured) -> None:
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_log_gets_a_line_now_and_then(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_logged_at_intervals(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
     with Terminal(quiet=False).task("train", 100) as task:
@@ -492,7 +498,7 @@ def test_log_gets_a_line_now_and_then(capsys: Captured, monkeypatch: pytest.Monk
     ]
 
 
-def test_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Screen()
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setenv("TERM", "xterm")
@@ -509,12 +515,12 @@ def test_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "train" not in screen.getvalue()
 
 
-def test_complaint_without_a_name(capsys: Captured) -> None:
+def test_error_without_a_command(capsys: Captured) -> None:
     print_error("", "a : b")
     assert capsys.readouterr().err == "skiptool: a : b\n"
 
 
-def test_a_task_in_a_task_is_on_the_same_display(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nested_tasks_share_a_display(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Screen()
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setenv("TERM", "xterm")
@@ -531,9 +537,7 @@ def test_a_task_in_a_task_is_on_the_same_display(monkeypatch: pytest.MonkeyPatch
     assert "later" in screen.getvalue()
 
 
-def test_what_a_resumed_run_had_done_does_not_shorten_the_time_left(
-    capsys: Captured, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_time_left_ignores_resumed_work(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
     with Terminal(quiet=False).task("train", 100) as task:

@@ -26,19 +26,19 @@ class Terminal(io.StringIO):
         raise AssertionError("must not wait for a terminal")
 
 
-def test_words_are_paths() -> None:
+def test_input_paths_are_parsed() -> None:
     assert input_paths(["a", "b/", "c d"]) == [Path("a"), Path("b"), Path("c d")]
     with pytest.raises(ArgumentError, match="empty path"):
         input_paths(["a", ""])
 
 
-def test_dash_stands_for_the_lines_of_stdin(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dash_reads_paths_from_stdin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("a b\n\n  \nruns/ä\r\nlast "))
     expected = [Path("first"), Path("a b"), Path("runs/ä"), Path("last "), Path("z")]
     assert input_paths(["first", "-", "z"]) == expected
 
 
-def test_places_may_be_urls(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inputs_may_be_urls(monkeypatch: pytest.MonkeyPatch) -> None:
     url = "s3://bucket/f.zarr"
     assert input_paths(["a b", url]) == [Path("a b"), url]
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"{url}/\r\nb.npy\n"))
@@ -55,7 +55,7 @@ def test_places_may_be_urls(monkeypatch: pytest.MonkeyPatch) -> None:
         ("https:/me:secret@host", "https:/.../host: a URL has two slashes"),
     ],
 )
-def test_urls_that_have_lost_a_slash_are_told_without_secrets(
+def test_broken_urls_are_reported_without_secrets(
     word: str, shown: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ArgumentError) as caught:
@@ -67,7 +67,7 @@ def test_urls_that_have_lost_a_slash_are_told_without_secrets(
         input_path("-", "dataset store")
 
 
-def test_files_may_be_urls_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_urls_are_local_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = [tmp_path / "a.zarr"]
     for start in ("file://", "file://localhost", "file:"):
         assert input_paths([f"{start}{tmp_path}/a.zarr"]) == expected
@@ -79,7 +79,7 @@ def test_files_may_be_urls_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     ]  # it is there, whatever it looks like
 
 
-def test_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_single_input_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("s.zarr\n"))
     assert input_path("-", "dataset store") == Path("s.zarr")
     monkeypatch.setattr(sys, "stdin", io.StringIO("a\nb\n"))
@@ -99,7 +99,7 @@ def test_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=["terminal", "closed", "empty", "blank", "binary", "no UTF-8"],
 )
-def test_stdin_that_names_nothing(
+def test_unusable_stdin_is_refused(
     stdin: io.TextIOBase | None, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdin", stdin)
@@ -107,7 +107,7 @@ def test_stdin_that_names_nothing(
         input_paths(["-"])
 
 
-def test_text_is_read_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stdin_text_is_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("a,b\n1,2\n"))
     assert stdin_text("the manifest") == "a,b\n1,2\n"
 
@@ -194,15 +194,23 @@ ONTO_INPUTS = {
     ),
     "figures onto tables": ("report", "report.parquet", "--figures", "."),
     "training onto its weights": (
-        *("train", "{data}", "--fold", "0", "--epochs", "1", "-o", "own"),
-        *("--encoder-weights", "own/resnet18-L0/fold0/model.safetensors"),
+        "train",
+        "{data}",
+        "--fold",
+        "0",
+        "--epochs",
+        "1",
+        "-o",
+        "own",
+        "--encoder-weights",
+        "own/resnet18-L0/fold0/model.safetensors",
     ),
 }
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("case", ONTO_INPUTS)
-def test_no_input_is_written_over(
+def test_inputs_are_not_overwritten(
     case: str,
     inputs: Path,
     run: Run,
@@ -223,7 +231,9 @@ def test_no_input_is_written_over(
     assert "input of this command" in found.line()
 
 
-def test_stdin_names_inputs_too(inputs: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inputs_from_stdin_are_not_overwritten(
+    inputs: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(inputs)
     shutil.copy("shift.parquet", "shift-numbers.parquet")
     before = tree(inputs)
@@ -234,7 +244,7 @@ def test_stdin_names_inputs_too(inputs: Path, run: Run, monkeypatch: pytest.Monk
 
 
 @pytest.mark.long
-def test_a_page_leaves_the_table_of_its_name(
+def test_page_does_not_overwrite_a_table_of_its_name(
     inputs: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(inputs)
@@ -285,20 +295,20 @@ def test_suffixes_of_other_formats_are_refused(
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["shift-0.5", "shift", "shift.PARQUET", "shift.v2"])
-def test_other_names_are_taken(
+def test_other_suffixes_are_accepted(
     name: str, inputs: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(inputs)
     assert run(*STORES, "-o", name).code == 0
 
 
-def test_every_command_that_writes_says_where(run: Run) -> None:
+def test_outputs_of_every_command_are_listed(run: Run) -> None:
     assert {name.partition(" ")[0] for name in WRITTEN} == {*ORDER} - {"info"}
 
 
-def test_options_that_are_written_are_not_read() -> None:
+def test_outputs_are_not_inputs() -> None:
     given = {"models": ["a", "-"], "data": Path("d.zarr"), "masks": Path("m.zarr"), "out": "o"}
-    assert typed_inputs("predict", given) == ["d.zarr", "a"]
+    assert typed_inputs("predict", given) == ["a", "d.zarr"]
     assert typed_inputs("extract images", {"images": Path("i"), "masks": Path("m")}) == ["i", "m"]
     assert typed_inputs("extract wsi", {"manifest": "m.csv", "mask": "model:runs"}) == [
         "m.csv",

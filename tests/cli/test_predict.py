@@ -20,7 +20,7 @@ Run = Callable[..., Any]
 
 
 @pytest.mark.long
-def test_stdout_is_the_table_stderr_the_iou(
+def test_stdout_has_the_table_and_stderr_the_iou(
     run: Run, experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -116,7 +116,7 @@ def test_a_folder_of_runs_ensemble_and_overlays(
 
 
 @pytest.mark.long
-def test_a_damaged_model_is_listed_and_the_others_go_on(
+def test_damaged_model_is_listed_and_others_are_used(
     run: Run, experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
     bad, out = Path(shutil.copytree(experiment.pruned, tmp_path / "bad")), tmp_path / "p.parquet"
@@ -131,7 +131,7 @@ def test_a_damaged_model_is_listed_and_the_others_go_on(
     assert (alone.code, "cannot be read" in alone.line()) == (1, True)
 
 
-def test_a_device_without_memory_is_one_line(
+def test_device_out_of_memory_is_reported_in_one_line(
     run: Run, experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def greedy(*_: Any, **__: Any) -> Any:  # noqa: ANN401 - stands for another function

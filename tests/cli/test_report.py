@@ -40,7 +40,9 @@ def test_numbers_are_printed_without_out(
     )
     blocks = blocks_of(run("report", experiment.predictions, experiment.shift).out)
     assert [list(block[0])[:2] for block in blocks] == [
-        *(["table", "shift"], ["table", "shift"], ["table", "layer"]),
+        ["table", "shift"],
+        ["table", "shift"],
+        ["table", "layer"],
     ]
     assert list(tmp_path.iterdir()) == []
 
@@ -71,7 +73,7 @@ def test_page_and_figures(run: Run, experiment: SimpleNamespace, tmp_path: Path)
 
 
 @pytest.mark.long
-def test_end_of_a_pipe_leaves_the_page(
+def test_end_of_a_pipe_writes_the_page(
     run: Run, experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -99,7 +101,7 @@ def test_empty_stdin(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.slow
-def test_forecast_is_made_where_it_is_asked_for(
+def test_forecast_on_request(
     run: Run, study: list[Path], experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
     out = tmp_path / "r.html"

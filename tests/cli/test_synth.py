@@ -18,7 +18,7 @@ FEW = ("--n", "4", "--size", "8", "--canvas", "200", "--cells", "0:2", "--folds"
 
 
 @pytest.mark.parametrize("out", ["./s.zarr", "s.zarr/", "with space/ä.zarr", "{tmp}/s.zarr"])
-def test_stdout_is_the_path_as_given(
+def test_stdout_has_the_path_as_typed(
     out: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "with space").mkdir()
@@ -60,7 +60,7 @@ def test_same_bytes_as_the_function(
     assert contents(tmp_path / "s.zarr") == contents(experiment.data)
 
 
-def test_command_of_the_store_makes_it_again(
+def test_recorded_command_reproduces_the_store(
     run: Run, tmp_path: Path, experiment: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     printed = run("info", "--command", experiment.data).lines
@@ -73,7 +73,9 @@ def test_command_of_the_store_makes_it_again(
     assert again.lineage.id == first.lineage.id
 
 
-def test_resume_of_another_shows_the_difference(run: Run, experiment: SimpleNamespace) -> None:
+def test_resume_with_other_options_shows_the_difference(
+    run: Run, experiment: SimpleNamespace
+) -> None:
     found = run("synth", *SMALL, "--seed", "5", "-o", experiment.data, "--resume")
     assert found.code == 4
     assert "seed was 0, now 5" in found.line()
@@ -81,7 +83,7 @@ def test_resume_of_another_shows_the_difference(run: Run, experiment: SimpleName
     assert (same.code, same.out) == (0, f"{experiment.data}\n")
 
 
-def test_full_export_folder_stops_before_the_work(run: Run, tmp_path: Path) -> None:
+def test_full_export_folder_is_refused_first(run: Run, tmp_path: Path) -> None:
     (tmp_path / "pairs").mkdir()
     (tmp_path / "pairs" / "mine.txt").write_text("kept")
     found = run("synth", *FEW, "-o", tmp_path / "s.zarr", "--export", "png", tmp_path / "pairs")

@@ -56,7 +56,7 @@ def test_defaults_are_the_protocol_of_the_paper(run: Run, asked: dict[str, Any])
     assert (asked["keep_last"], asked["arch"]) == (True, "unet")
 
 
-def test_every_option_arrives(run: Run, asked: dict[str, Any]) -> None:
+def test_every_option_reaches_the_step(run: Run, asked: dict[str, Any]) -> None:
     several = ("--encoder", "resnet34", "--encoder", "mit_b0", "--fold", "1", "--fold", "0")
     places = ("--domain", "A", "--folds", "4", "--device", "cpu", "--workers", "2", "--seed", "7")
     places += ("--devices", "2", "--nodes", "3", "--compile", "--deterministic")
@@ -74,12 +74,26 @@ def test_every_option_arrives(run: Run, asked: dict[str, Any]) -> None:
     protocol = replace(protocol, class_weights=weights, patience=4, grad_clip=2.0)
     protocol = replace(protocol, compile=True, deterministic=True)
     assert asked == {
-        **{"data": Path("s"), "out": Path("r"), "encoders": ["resnet34", "mit_b0"]},
-        **{"skips": ((2, 3, 4), ()), "fold": [1, 0], "folds": 4, "domain": "A"},
-        **{"repeats": 5, "repeat": [4, 2]},
-        **{"protocol": protocol, "device": "cpu", "workers": 2, "keep_last": False},
-        **{"devices": 2, "nodes": 3, "loggers": (LoggerName.WANDB,), "arch": "linknet"},
-        **{"overwrite": False, "resume": True, "dry_run": False},
+        "data": Path("s"),
+        "out": Path("r"),
+        "encoders": ["resnet34", "mit_b0"],
+        "skips": ((2, 3, 4), ()),
+        "fold": [1, 0],
+        "folds": 4,
+        "domain": "A",
+        "repeats": 5,
+        "repeat": [4, 2],
+        "protocol": protocol,
+        "device": "cpu",
+        "workers": 2,
+        "keep_last": False,
+        "devices": 2,
+        "nodes": 3,
+        "loggers": (LoggerName.WANDB,),
+        "arch": "linknet",
+        "overwrite": False,
+        "resume": True,
+        "dry_run": False,
     }
 
 
@@ -115,7 +129,7 @@ def test_terminal_on_stdin_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.long
 @pytest.mark.parametrize("slash", ["", "/"])
-def test_whole_runs_are_printed_as_given(
+def test_model_folders_are_printed_as_typed(
     slash: str, run: Run, experiment: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(experiment.folder)
@@ -129,9 +143,7 @@ def test_whole_runs_are_printed_as_given(
     assert (other.code, "lr was 0.0001, now 0.1" in other.line()) == (4, True)
 
 
-def test_command_of_a_model_is_of_the_same_parameters(
-    run: Run, experiment: SimpleNamespace
-) -> None:
+def test_recorded_command_has_the_same_parameters(run: Run, experiment: SimpleNamespace) -> None:
     words = shlex.split(run("info", "--command", experiment.pruned).lines[0])[1:]
     # --resume compares every parameter with those of the model that is there.
     assert run(*words, "--resume").lines == [str(experiment.pruned)]
@@ -149,7 +161,7 @@ def test_command_of_a_model_is_of_the_same_parameters(
         (("--encoder", "mit_b0", "--prune", "2"), "has no feature map at level 1: "),
     ],
 )
-def test_what_cannot_be_built_is_one_line(
+def test_networks_that_cannot_be_built_are_refused_in_one_line(
     words: tuple[str, ...], expected: str, run: Run, experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
     found = run("train", experiment.data, *SHORT, *words, "-o", tmp_path / "runs")
@@ -209,7 +221,8 @@ def test_repeats_from_training_to_report(
     assert run(*command, "--resume").lines == [str(folders[1])]
     told = run("info", "--json", *folders).json["summary"].values()
     assert [(each["model"], each["repeat"]) for each in told] == [
-        *(("resnet18-L0/fold0", 0), ("resnet18-L0/fold0-r1", 1))
+        ("resnet18-L0/fold0", 0),
+        ("resnet18-L0/fold0-r1", 1),
     ]
 
     table = tmp_path / "p.parquet"
@@ -217,7 +230,8 @@ def test_repeats_from_training_to_report(
     assert (predicted.code, "mean over folds and their repeats" in predicted.err) == (0, True)
     models = pq.read_table(table, columns=["model", "fold", "repeat"]).to_pylist()
     assert {tuple(row.values()) for row in models} == {
-        *(("resnet18-L0/fold0", 0, 0), ("resnet18-L0/fold0-r1", 0, 1)),
+        ("resnet18-L0/fold0", 0, 0),
+        ("resnet18-L0/fold0-r1", 0, 1),
         ("resnet18-L0/ensemble", -1, None),
     }
     validation = tmp_path / "validation.parquet"
@@ -254,7 +268,7 @@ def test_repeats_from_training_to_report(
 
 
 @pytest.mark.long
-def test_the_first_repeat_is_what_is_trained_without_repeats(
+def test_first_repeat_equals_a_single_training(
     run: Run, experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
     """Repeat 0 is bit for bit the model of the shared experiment; repeat 1 starts elsewhere."""
@@ -276,7 +290,7 @@ def test_the_first_repeat_is_what_is_trained_without_repeats(
         (("--repeats", "2", "--repeat", "2"), "--repeat 2: expected 0 to 1, below --repeats"),
     ],
 )
-def test_repeats_that_there_are_not(
+def test_missing_repeats_are_refused(
     words: tuple[str, ...], expected: str, run: Run, experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
     found = run("train", experiment.data, *SHORT, *words, "-o", tmp_path / "runs")
@@ -288,7 +302,7 @@ def test_repeats_that_there_are_not(
 @pytest.mark.slow
 @pytest.mark.parametrize("arch", ["unetplusplus", "manet"])
 @pytest.mark.parametrize("skips", ["1,2,3,4", "1,3", "none"])
-def test_every_architecture_trains_predicts_and_is_resumed_by_its_folder(
+def test_every_architecture_trains_predicts_and_resumes(
     arch: str, skips: str, run: Run, experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
     words = ("--arch", arch, "--skips", skips, "--fold", "0", "-o", tmp_path / "runs")
@@ -310,7 +324,7 @@ def test_dry_run(run: Run, experiment: SimpleNamespace, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_unreachable_hub_says_how_to_get_the_file(
+def test_unreachable_hub_is_explained(
     run: Run, experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unreachable(*_: object, **__: object) -> None:
@@ -329,7 +343,7 @@ def test_unreachable_hub_says_how_to_get_the_file(
 
 
 @pytest.mark.long
-def test_interrupt_keeps_what_is_whole(
+def test_interrupt_keeps_finished_models(
     run: Run, experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: object, **__: object) -> None:
@@ -347,7 +361,7 @@ def test_interrupt_keeps_what_is_whole(
 
 @pytest.mark.long
 @pytest.mark.parametrize("level", ["1", "2"])
-def test_python_without_assertions_or_docstrings_is_named(tmp_path: Path, level: str) -> None:
+def test_optimised_python_is_refused(tmp_path: Path, level: str) -> None:
     """Zarr changes what it has read in assertions; others add to docstrings as they are loaded."""
     found = subprocess.run(
         [sys.executable, "-m", "skiptool", "train", "none.zarr"],

@@ -77,7 +77,7 @@ CHEAP = ("--device", "cpu", "--precision", "32")
 
 
 @pytest.mark.long
-def test_a_page_from_tables_elsewhere(run: Run, web: SimpleNamespace, tmp_path: Path) -> None:
+def test_page_of_remote_tables(run: Run, web: SimpleNamespace, tmp_path: Path) -> None:
     names = ("predictions", "shift", "history")
     out, here = tmp_path / "r.html", tmp_path / "here.html"
     found = run("report", *(f"{web.host}/{name}.parquet" for name in names), "-o", out)
@@ -93,7 +93,7 @@ def test_a_page_from_tables_elsewhere(run: Run, web: SimpleNamespace, tmp_path: 
 
 
 @pytest.mark.long
-def test_arrays_elsewhere_are_those_here(run: Run, web: SimpleNamespace) -> None:
+def test_remote_arrays_equal_local_ones(run: Run, web: SimpleNamespace) -> None:
     here = run("hellinger", web.folder / "a.npy", web.folder / "b.npy").rows()
     there = run("hellinger", f"{web.host}/a.npy?token=x", f"{web.host}/b.npy").rows()
     assert there == here
@@ -102,7 +102,7 @@ def test_arrays_elsewhere_are_those_here(run: Run, web: SimpleNamespace) -> None
 
 
 @pytest.mark.long
-def test_data_and_models_elsewhere(
+def test_remote_data_and_models(
     run: Run, web: SimpleNamespace, experiment: SimpleNamespace, tmp_path: Path, temporary: Path
 ) -> None:
     """The same numbers, ids and names as on this machine; only the host gets the password."""
@@ -134,7 +134,7 @@ def test_data_and_models_elsewhere(
 
 
 @pytest.mark.long
-def test_training_copies_its_data_first(
+def test_training_copies_remote_data(
     run: Run, web: SimpleNamespace, experiment: SimpleNamespace, tmp_path: Path, temporary: Path
 ) -> None:
     words = ("--encoder-weights", "none", "--epochs", "1", "--fold", "0", "--prune", "1", *CHEAP)
@@ -159,7 +159,7 @@ def test_training_copies_its_data_first(
 
 
 @pytest.mark.long
-def test_outputs_elsewhere(run: Run, memory: AbstractFileSystem, temporary: Path) -> None:
+def test_remote_outputs(run: Run, memory: AbstractFileSystem, temporary: Path) -> None:
     """Everything behind URLs, from one command to the next."""
     there = "memory://out"
     given = ("--data", "memory://in/s.zarr", "--device", "cpu")
@@ -212,7 +212,7 @@ def test_outputs_elsewhere(run: Run, memory: AbstractFileSystem, temporary: Path
 
 
 @pytest.mark.long
-def test_counts_elsewhere(run: Run, memory: AbstractFileSystem, temporary: Path) -> None:
+def test_remote_counts_stores(run: Run, memory: AbstractFileSystem, temporary: Path) -> None:
     """Ranges are read where stores join them."""
     given = ("features", "memory://in/runs", "--data", "memory://in/s.zarr", "--device", "cpu")
     asked = (*given, "--layers", "enc1", "--counts", "-o", "memory://c")
@@ -227,7 +227,7 @@ def test_counts_elsewhere(run: Run, memory: AbstractFileSystem, temporary: Path)
 
 
 @pytest.mark.long
-def test_datasets_are_made_elsewhere(run: Run, memory: AbstractFileSystem, pictures: Path) -> None:
+def test_remote_datasets_are_written(run: Run, memory: AbstractFileSystem, pictures: Path) -> None:
     asked = ("extract", "images", pictures / "manifest.csv", "--folds", "2", "-o")
     dry = run(*asked, "memory://d/x.zarr", "--dry-run")
     assert (dry.code, [path for path in memory.store if path.startswith("/d/")]) == (0, [])
@@ -244,7 +244,7 @@ def test_datasets_are_made_elsewhere(run: Run, memory: AbstractFileSystem, pictu
 
 
 @pytest.mark.long
-def test_info_of_what_lies_elsewhere(run: Run, web: SimpleNamespace) -> None:
+def test_info_of_remote_artifacts(run: Run, web: SimpleNamespace) -> None:
     names = ("shift.parquet", "plain.zarr", "data.zarr", "masks.zarr", "a.npy")
     for name in (*names, "runs/resnet18-L0/fold0"):
         there = run("info", f"{web.host}/{name}", "--json").json["summary"]
@@ -258,7 +258,7 @@ def test_info_of_what_lies_elsewhere(run: Run, web: SimpleNamespace) -> None:
     assert [entry["kind"] for entry in local.values()] == ["dataset"]
 
 
-def test_one_host_that_is_not_there(run: Run, web: SimpleNamespace) -> None:
+def test_unreachable_host(run: Run, web: SimpleNamespace) -> None:
     found = run("info", "http://127.0.0.1:9/runs", f"{web.host}/shift.parquet", "--json")
     assert found.code == 3
     assert [*found.json["summary"]] == [f"{web.host}/shift.parquet"]
@@ -266,7 +266,7 @@ def test_one_host_that_is_not_there(run: Run, web: SimpleNamespace) -> None:
     assert line.startswith("http://127.0.0.1:9/runs/zarr.json: cannot be fetched")
 
 
-def test_damage_elsewhere_is_found(run: Run, web: SimpleNamespace, temporary: Path) -> None:
+def test_remote_damage_is_found(run: Run, web: SimpleNamespace, temporary: Path) -> None:
     whole = run("info", f"{web.host}/data.zarr", "--check")
     assert whole.code == 0
     assert "every byte read, checksums and seals hold" in whole.out
@@ -282,7 +282,7 @@ def test_damage_elsewhere_is_found(run: Run, web: SimpleNamespace, temporary: Pa
 
 
 @pytest.mark.long
-def test_a_host_that_goes_away(run: Run, web: SimpleNamespace, tmp_path: Path) -> None:
+def test_host_that_disconnects(run: Run, web: SimpleNamespace, tmp_path: Path) -> None:
     web.answers["/masks/c/"] = fail(503)
     out = tmp_path / "p.parquet"
     model = web.folder / "runs/resnet18-L1/fold0"
@@ -352,7 +352,7 @@ def test_a_host_that_goes_away(run: Run, web: SimpleNamespace, tmp_path: Path) -
         ),
     ],
 )
-def test_what_cannot_be_is_one_line(
+def test_invalid_arguments_are_reported_in_one_line(
     words: tuple[str, ...],
     code: int,
     fragment: str,

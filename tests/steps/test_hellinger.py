@@ -135,9 +135,7 @@ def test_table_has_a_row_for_each_channel_and_layer(experiment: SimpleNamespace)
 
 
 @pytest.mark.long
-def test_the_table_says_of_which_split_the_images_are(
-    experiment: SimpleNamespace, tmp_path: Path
-) -> None:
+def test_table_has_the_split_of_the_images(experiment: SimpleNamespace, tmp_path: Path) -> None:
     how: dict[str, Any] = {"layers": ["head"], "shifts": [ORIGINAL, Shift.parse("brightness=0.5")]}
     fold, test = (
         extract_features(
@@ -169,7 +167,7 @@ def test_statistics_are_filled_in_every_row(experiment: SimpleNamespace) -> None
     assert {every["value_live"][place] for place in channels} == {None}
 
 
-def test_outcome_has_one_row_a_layer(experiment: SimpleNamespace) -> None:
+def test_outcome_has_one_row_per_layer(experiment: SimpleNamespace) -> None:
     found = measure_shift(experiment.plain, [experiment.dark])
     assert found.outputs == ()
     (table,) = found.tables
@@ -211,9 +209,7 @@ def test_distance_is_symmetric_and_0_to_itself(experiment: SimpleNamespace) -> N
 
 
 @pytest.mark.long
-def test_several_others_stand_one_behind_the_other(
-    experiment: SimpleNamespace, tmp_path: Path
-) -> None:
+def test_several_stores_follow_each_other(experiment: SimpleNamespace, tmp_path: Path) -> None:
     out, others = tmp_path / "t.parquet", [experiment.dark, experiment.plain]
     (table,) = measure_shift(experiment.plain, others, out).tables
     assert list(table.columns["other"]) == [path.name for path in others for _ in LAYERS]
@@ -242,7 +238,7 @@ def layers_of(path: Path, **chosen: object) -> dict[str, list[Any]]:
 
 
 @pytest.mark.parametrize(("asked", "told"), [(None, True), (True, True), (False, False)])
-def test_pairs_are_found_or_declined(
+def test_pairing_is_detected_or_declined(
     asked: bool | None, told: bool, stores: SimpleNamespace
 ) -> None:
     how = replace(QUICK, paired=asked)
@@ -257,7 +253,7 @@ def test_other_images_are_not_paired(stores: SimpleNamespace) -> None:
     assert set(columns(stores.out, other="z.zarr")["n_other"]) == {7}
 
 
-def test_pairs_of_another_order_are_found(stores: SimpleNamespace, tmp_path: Path) -> None:
+def test_pairs_in_another_order_are_found(stores: SimpleNamespace, tmp_path: Path) -> None:
     y, order = activations(12, 1, 0.4), [5, 3, 0, 1, 2, 4, 11, 10, 9, 8, 7, 6]
     moved = {name: array[order] for name, array in y.items()}
     ids = [f"im{number:03d}" for number in order]
@@ -269,7 +265,7 @@ def test_pairs_of_another_order_are_found(stores: SimpleNamespace, tmp_path: Pat
 
 
 @pytest.mark.long
-def test_subjects_are_units(stores: SimpleNamespace) -> None:
+def test_subjects_are_statistical_units(stores: SimpleNamespace) -> None:
     how = replace(QUICK, group="subject")
     measure_shift(stores.x, [stores.y, stores.z], stores.out, settings=how)
     paired, free = (layers_of(stores.out, other=name) for name in ("y.zarr", "z.zarr"))
@@ -305,7 +301,7 @@ def test_sweep_has_rows_for_each_number_of_bins(stores: SimpleNamespace) -> None
             assert list(alone.tables[0].columns[name]) == found[name]
 
 
-def test_every_metric_stands_with_its_bins(stores: SimpleNamespace) -> None:
+def test_every_metric_has_its_bins(stores: SimpleNamespace) -> None:
     how = replace(QUICK, metrics=tuple(reversed(Metric)))
     without_null = (Metric.WASSERSTEIN_EXACT, Metric.PAIRED_DIFFERENCE)
     shown = measure_shift(stores.x, [stores.y], stores.out, settings=how).tables[0].columns
@@ -320,7 +316,7 @@ def test_every_metric_stands_with_its_bins(stores: SimpleNamespace) -> None:
 
 
 @pytest.mark.parametrize("rule", [RangeRule.QUANTILE, RangeRule.PERCENTILES, RangeRule.REFERENCE])
-def test_range_rules_stand_with_every_value(rule: RangeRule, stores: SimpleNamespace) -> None:
+def test_every_value_has_its_range_rule(rule: RangeRule, stores: SimpleNamespace) -> None:
     how = replace(QUICK, range_rule=rule, bins=(50,))
     measure_shift(stores.x, [stores.y], stores.out, settings=how)
     found = columns(stores.out)
@@ -354,7 +350,7 @@ def test_types_and_numbers_of_images_may_differ(stores: SimpleNamespace, tmp_pat
     np.testing.assert_allclose(found.tables[0].columns["value"], alone, rtol=1e-12)
 
 
-def test_constant_channels_by_hand(tmp_path: Path) -> None:
+def test_constant_channels_explicit(tmp_path: Path) -> None:
     # Dead in both; equal but for the maximum; two different constants.
     x = np.array([[[0, 0, 0, 0], [0, 1, 2, 4], [5, 5, 5, 5]]])
     y = np.array([[[0, 0, 0, 0], [0, 1, 4, 4], [6, 6, 6, 6]]])
@@ -424,7 +420,7 @@ def warnings_of(reference: Path, other: Path, out: Path, how: Settings) -> list[
 
 
 @pytest.mark.long
-def test_outliers_that_squeeze_the_range_are_told(tmp_path: Path) -> None:
+def test_outliers_that_stretch_the_range_are_a_warning(tmp_path: Path) -> None:
     x, out = activations(300), tmp_path / "t.parquet"
     x["enc1"][7, 2, 1] = 1000.0
     squeezed = written(tmp_path / "squeezed.zarr", x)
@@ -464,7 +460,7 @@ def test_slices_of_two_subjects_have_no_p_value(tmp_path: Path) -> None:
     assert None not in found["null_mean"]
 
 
-def test_images_asked_for_have_a_p_value_and_a_warning(tmp_path: Path) -> None:
+def test_images_as_units_have_a_p_value_and_a_warning(tmp_path: Path) -> None:
     x, y = (slices(tmp_path / f"{n}.zarr", 2, 20, s) for s, n in enumerate("xy"))
     out = tmp_path / "t.parquet"
     lines = warnings_of(x, y, out, replace(QUICK, group="image"))
@@ -522,7 +518,7 @@ def test_larger_images_are_tested_on_windows_of_the_smaller_grid(tmp_path: Path)
     assert set(columns(out)["n_other"]) == {9}
 
 
-def test_channels_of_too_few_units_are_told(stores: SimpleNamespace) -> None:
+def test_channels_of_too_few_units_are_a_warning(stores: SimpleNamespace) -> None:
     lines = warnings_of(stores.x, stores.y, stores.out, QUICK_BY_SUBJECT)
     assert any("channels vary in too few subjects" in line for line in lines)
     assert any("4 and 4 pairs" in line for line in lines)
@@ -530,7 +526,7 @@ def test_channels_of_too_few_units_are_told(stores: SimpleNamespace) -> None:
 
 
 @pytest.mark.long
-def test_command_of_the_table_makes_it_again(stores: SimpleNamespace) -> None:
+def test_recorded_command_reproduces_the_table(stores: SimpleNamespace) -> None:
     from skiptool.cli import main
 
     how = replace(
@@ -554,7 +550,7 @@ def test_command_of_the_table_makes_it_again(stores: SimpleNamespace) -> None:
 
 
 @pytest.mark.long
-def test_an_id_follows_what_shapes_the_table(stores: SimpleNamespace) -> None:
+def test_id_depends_on_everything_that_changes_the_table(stores: SimpleNamespace) -> None:
     def made(how: Settings) -> str:
         measure_shift(stores.x, [stores.y], stores.out, settings=how, overwrite=True)
         return open_table(stores.out, Kind.SHIFT).lineage.id
@@ -573,7 +569,7 @@ def rows_of_compare(table: Any, **chosen: object) -> list[dict[str, Any]]:  # no
     return [row for row in table.to_pylist() if all(row[k] == v for k, v in chosen.items())]
 
 
-def test_it_is_part_of_the_face() -> None:
+def test_compare_features_is_exported() -> None:
     assert skiptool.compare_features is compare_features
 
 
@@ -621,7 +617,7 @@ def test_every_column_follows_from_the_definitions(metric: str, paired: bool) ->
     assert table["p_adjusted"][0].as_py() == table["p_value"][0].as_py()
 
 
-def test_all_that_can_be_asked_for() -> None:
+def test_every_option_of_compare_features() -> None:
     table = compare_features(
         activations(6), activations(5, 1), metrics=METRICS, bins=[10, 20], permutations=9
     )
@@ -649,7 +645,7 @@ def test_bins_may_be_any_integers(bins: Any) -> None:  # noqa: ANN401
     assert set(compare_features(x, x, bins=bins, permutations=0)["bins"].to_pylist()) == {7}
 
 
-def test_groups_are_units_and_pairs_go_by_name() -> None:
+def test_groups_are_units_paired_by_name() -> None:
     x, y = activations(6)["enc1"], activations(6, 1)["enc1"]
     groups = (["a", "b", "a", "b", "c", "c"], ["c", "b", "a", "b", "c", "a"])
     free = compare_features(x, y, groups=groups, permutations=9).to_pylist()[0]
@@ -661,7 +657,7 @@ def test_groups_are_units_and_pairs_go_by_name() -> None:
     assert again.to_pylist()[0] == paired
 
 
-def test_two_axes_are_one_vector_an_image() -> None:
+def test_two_axes_are_one_vector_per_image() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(2, 30, 5))
     flat = compare_features(x, y, bins=5, permutations=9)
@@ -670,7 +666,7 @@ def test_two_axes_are_one_vector_an_image() -> None:
 
 
 @pytest.mark.long
-def test_a_call_leaves_its_arrays_alone() -> None:
+def test_arrays_are_not_modified() -> None:
     x, y = activations(5)["enc1"], activations(5, 1)["enc1"]
     kept = x.copy(), y.copy()
     for array in (x, y):
@@ -705,7 +701,7 @@ X = activations(5)["enc1"]
         (FormatError, {"other": np.where(X.max() == X, np.nan, X)}, ("other: layer features",)),
     ],
 )
-def test_what_does_not_fit_is_one_line(
+def test_mismatched_arrays_are_reported_in_one_line(
     kind: type[Exception], how: dict[str, Any], words: tuple[str, ...]
 ) -> None:
     with refused(kind, *words):
@@ -790,7 +786,7 @@ EXPECTED = {
 
 
 @pytest.mark.long
-def test_a_folder_is_one_table_of_all_its_models(two_models: Path, tmp_path: Path) -> None:
+def test_folder_makes_one_table_of_all_models(two_models: Path, tmp_path: Path) -> None:
     out, heard = tmp_path / "t.parquet", Heard()
     found = measure_shifts([two_models], out, settings=QUICK_HELLINGER_MODELS, progress=heard)
     assert compared(out) == EXPECTED
@@ -812,7 +808,7 @@ def test_a_folder_is_one_table_of_all_its_models(two_models: Path, tmp_path: Pat
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(4))
-def test_the_order_does_not_choose_the_reference(
+def test_reference_does_not_depend_on_the_order(
     seed: int, two_models: Path, tmp_path: Path
 ) -> None:
     places = sorted(two_models.iterdir())
@@ -823,9 +819,7 @@ def test_the_order_does_not_choose_the_reference(
 
 
 @pytest.mark.long
-def test_a_glob_of_one_model_takes_the_original_and_says_so(
-    two_models: Path, tmp_path: Path
-) -> None:
+def test_original_store_is_the_reference_with_a_warning(two_models: Path, tmp_path: Path) -> None:
     places = sorted(two_models.glob("m_*"))
     assert places[0].name == "m_A_brightness-0.5.zarr"
     out, heard = tmp_path / "t.parquet", Heard()
@@ -833,11 +827,11 @@ def test_a_glob_of_one_model_takes_the_original_and_says_so(
     assert compared(out) == {pair for pair in EXPECTED if pair[0] == "m"}
     (line,) = heard.lines
     assert "m_A_original.zarr is the reference" in line
-    assert "--reference names another" in line
+    assert "to choose another, give --reference" in line
 
 
 @pytest.mark.long
-def test_two_stores_by_hand_are_reference_and_other(two_models: Path, tmp_path: Path) -> None:
+def test_two_explicit_stores_are_reference_and_other(two_models: Path, tmp_path: Path) -> None:
     out, heard = tmp_path / "t.parquet", Heard()
     places = [two_models / "m_B_original.zarr", two_models / "m_A_original.zarr"]
     measure_shifts(places, out, settings=QUICK_HELLINGER_MODELS, progress=heard)
@@ -858,7 +852,7 @@ def test_mixtures_of_folders_and_stores_count_each_once(two_models: Path, tmp_pa
 
 
 @pytest.mark.long
-def test_references_can_be_named(two_models: Path, tmp_path: Path) -> None:
+def test_references_can_be_chosen(two_models: Path, tmp_path: Path) -> None:
     out = tmp_path / "t.parquet"
     how = {"references": [two_models / "m_B_original.zarr"], "settings": QUICK_HELLINGER_MODELS}
     measure_shifts([two_models], out, **how)
@@ -883,7 +877,7 @@ def test_references_of_other_models_are_refused(two_models: Path, tmp_path: Path
 
 
 @pytest.mark.long
-def test_splits_have_references_of_their_own(tmp_path: Path) -> None:
+def test_each_split_has_a_reference(tmp_path: Path) -> None:
     for split in ("test", "validation"):
         for shift in ("original", "brightness=0.5"):
             name = f"{split}-{shift}.zarr"
@@ -898,7 +892,7 @@ def test_splits_have_references_of_their_own(tmp_path: Path) -> None:
     }
 
 
-def test_a_split_without_reference_takes_that_of_another_and_says_so(tmp_path: Path) -> None:
+def test_split_without_reference_uses_another_with_a_warning(tmp_path: Path) -> None:
     store(tmp_path, "m")
     store(tmp_path, "m", "B", name="whole.zarr", facts={"split": "all"})
     store(tmp_path, "m", shift="contrast=2")
@@ -911,7 +905,7 @@ def test_a_split_without_reference_takes_that_of_another_and_says_so(tmp_path: P
 OLD = {"training_domain": None, "training_dataset": None}
 
 
-def test_stores_of_before_are_told_by_their_one_domain(tmp_path: Path) -> None:
+def test_older_stores_are_recognised_by_their_only_domain(tmp_path: Path) -> None:
     for shift in ("original", "brightness=0.5"):
         store(tmp_path, "m", shift=shift, facts=OLD)
     out = tmp_path / "t.parquet"
@@ -923,7 +917,9 @@ def test_stores_of_before_are_told_by_their_one_domain(tmp_path: Path) -> None:
     ("domains", "shift", "why"),
     [("AB", "original", "several of 3"), ("A", "contrast=2", "none of 2")],
 )
-def test_nothing_is_guessed_of_a_folder(domains: str, shift: str, why: str, tmp_path: Path) -> None:
+def test_reference_in_a_folder_is_never_guessed(
+    domains: str, shift: str, why: str, tmp_path: Path
+) -> None:
     for domain in domains:
         store(tmp_path, "m", domain, shift, facts=OLD)
     store(tmp_path, "m", shift="brightness=0.5", facts=OLD)
@@ -941,7 +937,7 @@ def test_nothing_is_guessed_of_a_folder(domains: str, shift: str, why: str, tmp_
 
 
 @pytest.mark.long
-def test_what_else_lies_in_a_folder_is_counted(
+def test_other_files_in_a_folder_are_listed(
     two_models: Path, tmp_path: Path, experiment: SimpleNamespace
 ) -> None:
     shutil.copytree(experiment.data, two_models / "s.zarr")
@@ -966,7 +962,7 @@ def test_what_else_lies_in_a_folder_is_counted(
 
 
 @pytest.mark.long
-def test_copies_of_one_store_are_told(two_models: Path, tmp_path: Path) -> None:
+def test_copies_of_a_store_are_a_warning(two_models: Path, tmp_path: Path) -> None:
     shutil.copytree(two_models / "m_A_original.zarr", two_models / "m_copy.zarr")
     out, heard = tmp_path / "t.parquet", Heard()
     measure_shifts([two_models], out, settings=QUICK_HELLINGER_MODELS, progress=heard)
@@ -998,7 +994,7 @@ def test_all_pairs_are_those_of_each_model(two_models: Path) -> None:
 
 
 @pytest.mark.long
-def test_common_layers_do_and_the_others_are_told(tmp_path: Path) -> None:
+def test_common_layers_are_compared_and_others_are_a_warning(tmp_path: Path) -> None:
     layers = activations(8)
     rng = np.random.default_rng(1)
     more = activations(8, 1) | {"dec0.from_skip": rng.normal(size=(8, 2, 3)).astype(np.float16)}
@@ -1022,7 +1018,7 @@ def test_common_layers_do_and_the_others_are_told(tmp_path: Path) -> None:
         measure_shift(tmp_path / "m_A_original.zarr", [strange], settings=QUICK_HELLINGER_MODELS)
 
 
-def test_numbers_of_common_layers_are_those_without_the_others(tmp_path: Path) -> None:
+def test_other_layers_do_not_change_the_results(tmp_path: Path) -> None:
     layers, other = activations(8), activations(8, 1)
     x = store(tmp_path, "m", layers=layers, name="x.zarr")
     more = other | {"dec0.from_skip": other["enc1"]}
@@ -1039,14 +1035,14 @@ def test_numbers_of_common_layers_are_those_without_the_others(tmp_path: Path) -
     assert tables[0].equals(tables[1])
 
 
-def test_features_know_the_domain_of_the_training(experiment: SimpleNamespace) -> None:
+def test_features_record_the_training_domain(experiment: SimpleNamespace) -> None:
     facts = describe([experiment.plain]).summary[str(experiment.plain)]
     assert facts["training_domain"] == "synthetic"
     data = describe([experiment.data]).summary[str(experiment.data)]
     assert facts["training_dataset"] == data["lineage"]["id"]
 
 
-def test_a_distance_without_statistics_says_so(tmp_path: Path) -> None:
+def test_distance_without_statistics_is_a_warning(tmp_path: Path) -> None:
     x, y = store(tmp_path, "m"), store(tmp_path, "m", shift="contrast=2")
     out, heard = tmp_path / "t.parquet", Heard()
     metrics = (Metric.WASSERSTEIN_EXACT, Metric.HELLINGER)
@@ -1059,11 +1055,11 @@ def test_a_distance_without_statistics_says_so(tmp_path: Path) -> None:
         assert not exact or row["corrected"] is row["p_value"] is row["ci_low"] is None
 
 
-def test_a_store_that_is_compared_with_itself_is_told(tmp_path: Path) -> None:
+def test_store_compared_with_itself_is_a_warning(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.random.default_rng(0).normal(size=(9, 2, 3)))
     (tmp_path / "b.npy").symlink_to("a.npy")
     heard = Heard()
     measure_shifts(
         [tmp_path / "a.npy", tmp_path / "b.npy"], settings=QUICK_HELLINGER_MODELS, progress=heard
     )
-    assert f"{tmp_path / 'a.npy'}: is compared with itself: all distances are 0" in heard.lines
+    assert f"{tmp_path / 'a.npy'}: is compared with itself, so all distances are 0" in heard.lines

@@ -77,7 +77,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("case", "dtype"), [("unpaired", "float32"), *((case, "float16") for case in CASES)]
 )
-def test_every_number_is_that_of_feature_stores(tmp_path: Path, case: str, dtype: str) -> None:
+def test_counts_give_the_results_of_feature_stores(tmp_path: Path, case: str, dtype: str) -> None:
     first, second, how = CASES[case]
     common = {"metrics": METRICS, "bins": (BINS,), "permutations": 39}
     settings = Settings(**(common | how), range_rule=RangeRule.REFERENCE)
@@ -105,7 +105,7 @@ def test_every_number_is_that_of_feature_stores(tmp_path: Path, case: str, dtype
     assert shares == ({False} if "subjects" in case else {False, True})  # 16 units or more
 
 
-def test_the_range_of_counts_is_told_and_recorded(tmp_path: Path) -> None:
+def test_range_of_counts_is_printed_and_recorded(tmp_path: Path) -> None:
     x = layers(20, 0)
     stores = [
         counted(tmp_path / "x.zarr", x),
@@ -122,7 +122,7 @@ def test_the_range_of_counts_is_told_and_recorded(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_a_folder_holds_either_kind(tmp_path: Path) -> None:
+def test_folder_may_hold_both_kinds_of_store(tmp_path: Path) -> None:
     """The reference is the original of the training domain, whatever it is kept as."""
     folder, x = tmp_path / "stores", layers(20, 0)
     folder.mkdir()
@@ -137,7 +137,7 @@ def test_a_folder_holds_either_kind(tmp_path: Path) -> None:
     assert found.failures == ()
 
 
-def test_nothing_is_computed_where_anything_is_wrong(tmp_path: Path) -> None:
+def test_invalid_counts_are_refused_before_any_work(tmp_path: Path) -> None:
     x = counted(tmp_path / "x.zarr", layers(6, 0))
     y = counted(tmp_path / "y.zarr", layers(6, 1))
     out, plain = tmp_path / "t.parquet", {"bins": (BINS,), "permutations": 0}
@@ -182,7 +182,7 @@ def test_blocks_of_images_are_the_units_and_images_are_what_is_counted(tmp_path:
     assert row["corrected"] == pytest.approx(single["corrected"], abs=0.05)
 
 
-def test_a_counts_store_behind_a_url_is_compared(tmp_path: Path) -> None:
+def test_remote_counts_store_is_compared(tmp_path: Path) -> None:
     x = layers(20, 0)
     paths = [
         counted(tmp_path / "x.zarr", x),

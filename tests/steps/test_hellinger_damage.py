@@ -74,7 +74,7 @@ def test_one_value_that_is_not_finite(
 @pytest.mark.parametrize(
     "metric", [Metric.WASSERSTEIN_EXACT, Metric.REPRESENTATION_SHIFT, *LAYERWISE]
 )
-def test_metrics_without_bins_see_it_too(metric: Metric, stores: SimpleNamespace) -> None:
+def test_metrics_without_bins_detect_it(metric: Metric, stores: SimpleNamespace) -> None:
     put(stores.y, np.nan)
     how = Settings(permutations=9, metrics=(metric,))
     fails(stores, FormatError, "layer enc1, image im017, channel 2", settings=how)
@@ -154,14 +154,14 @@ def test_a_store_that_is_being_written(stores: SimpleNamespace) -> None:
     fails(stores, FormatError, "y.zarr", "is not finished", "--resume")
 
 
-def test_pairs_that_are_none(stores: SimpleNamespace) -> None:
+def test_stores_that_cannot_be_paired(stores: SimpleNamespace) -> None:
     shutil.rmtree(stores.y)
     written(stores.y, activations(9, 1))
     how = Settings(permutations=9, paired=True)
     fails(stores, MismatchError, "--paired was requested, but 11 of 20", settings=how)
 
 
-def test_no_such_column(stores: SimpleNamespace) -> None:
+def test_unknown_group_column(stores: SimpleNamespace) -> None:
     how = Settings(permutations=9, group="subject")
     fails(stores, ArgumentError, "x.zarr: has no column 'subject'", "it has id", settings=how)
 
@@ -175,7 +175,7 @@ def test_a_full_temporary_disk(stores: SimpleNamespace, monkeypatch: pytest.Monk
     fails(stores, SourceError, "No space left", "TMPDIR")
 
 
-def test_an_output_that_exists_is_kept(stores: SimpleNamespace) -> None:
+def test_existing_output_is_kept(stores: SimpleNamespace) -> None:
     stores.out.write_text("mine")
     with refused(ExistsError, "t.parquet"):
         measure_shift(stores.x, [stores.y], stores.out)

@@ -47,7 +47,7 @@ def test_every_kind_is_described_and_sound(name: str, experiment: SimpleNamespac
     assert f"  id: {entry['lineage']['id']}" in found.text.splitlines()
 
 
-def test_what_is_inside(experiment: SimpleNamespace) -> None:
+def test_contents_are_described(experiment: SimpleNamespace) -> None:
     def entry(path: Path) -> dict[str, Any]:
         found: dict[str, Any] = describe([path]).summary[str(path)]
         return found
@@ -68,7 +68,7 @@ def test_what_is_inside(experiment: SimpleNamespace) -> None:
     assert [found["images"] for found in entry(experiment.masks)["entries"]] == [5] * 4
 
 
-def test_failures_of_the_making_are_shown(experiment: SimpleNamespace, tmp_path: Path) -> None:
+def test_recorded_failures_are_shown(experiment: SimpleNamespace, tmp_path: Path) -> None:
     copy = tmp_path / "s.zarr"
     shutil.copytree(experiment.data, copy)
     record_failures(copy, ["b.png: cut off"])
@@ -77,7 +77,7 @@ def test_failures_of_the_making_are_shown(experiment: SimpleNamespace, tmp_path:
     assert "failures" not in describe([experiment.data]).text
 
 
-def test_command_alone(experiment: SimpleNamespace) -> None:
+def test_only_the_command(experiment: SimpleNamespace) -> None:
     found = describe([experiment.data, experiment.baseline], command=True)
     first, second = found.text.split("\n\n")
     assert first.startswith("skiptool synth --n 24 --size 64 --canvas 300 --cells 1:4")
@@ -141,7 +141,7 @@ def test_flipped_page_of_a_table_is_found(experiment: SimpleNamespace, tmp_path:
         describe([copy], check=True)
 
 
-def test_pixels_that_were_replaced_are_found(experiment: SimpleNamespace, tmp_path: Path) -> None:
+def test_replaced_pixels_are_found(experiment: SimpleNamespace, tmp_path: Path) -> None:
     copy = tmp_path / "s.zarr"
     shutil.copytree(experiment.data, copy)
     group: Any = zarr.open_group(copy, mode="r+")
@@ -151,7 +151,7 @@ def test_pixels_that_were_replaced_are_found(experiment: SimpleNamespace, tmp_pa
     assert describe([copy]).failures == ()
 
 
-def test_values_beyond_their_range_are_found(experiment: SimpleNamespace, tmp_path: Path) -> None:
+def test_values_out_of_range_are_found(experiment: SimpleNamespace, tmp_path: Path) -> None:
     copy = tmp_path / "f.zarr"
     shutil.copytree(experiment.plain, copy)
     group: Any = zarr.open_group(copy, mode="r+")
@@ -212,13 +212,13 @@ def test_folder_saved_by_smp_is_a_model(tmp_path: Path) -> None:
         assert (ours(images) == theirs(images)).all()
 
 
-def test_no_model_there(tmp_path: Path) -> None:
+def test_missing_model(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="no model folder"):
         skiptool.load_model(tmp_path / "gone")
 
 
 @pytest.mark.long
-def test_a_model_elsewhere(experiment: SimpleNamespace) -> None:
+def test_remote_model(experiment: SimpleNamespace) -> None:
     pytest.importorskip("fsspec", reason="remote models need fsspec (extra remote)")
     with in_memory() as files:
         for name in ("config.json", "model.safetensors"):

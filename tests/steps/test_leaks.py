@@ -212,7 +212,7 @@ def test_no_subject_is_on_both_sides(source: str, seed: int, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("two", ["test", "fold", "domain"])
-def test_a_leak_would_be_seen(two: str, tmp_path: Path) -> None:
+def test_leak_would_be_detected(two: str, tmp_path: Path) -> None:
     """The measure of the tests above, on stores that do leak."""
     train: dict[str, Any] = {"split": Split.TRAIN, "fold": 0}
     other: dict[str, Any] = {"split": Split.TEST, "fold": -1}
@@ -265,7 +265,7 @@ def test_manifests_that_put_a_subject_on_both_sides(tmp_path: Path) -> None:
     st.floats(0.05, 0.95),
     st.integers(1, 4),
 )
-def test_slides_of_a_subject_go_one_way(
+def test_slides_of_a_subject_are_in_one_split(
     scans: list[tuple[int, str]], seed: int, fraction: float, folds: int
 ) -> None:
     slides = [

@@ -133,7 +133,7 @@ def test_two_domains_from_training_to_the_page(
 
 
 @pytest.mark.long
-def test_a_single_domain_is_shifted_and_models_can_be_given(
+def test_single_domain_is_shifted_and_models_can_be_given(
     data: Path, tmp_path: Path, called: list[list[str]]
 ) -> None:
     single = tmp_path / "one.zarr"
@@ -163,7 +163,7 @@ def test_a_dry_run_shows_the_commands_and_writes_nothing(
     assert [words[1] for words in commands] == steps
 
 
-def test_networks_of_others_are_used_with_their_normalisation(
+def test_foreign_networks_are_used_with_their_normalisation(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     called: list[list[str]] = []
@@ -183,7 +183,7 @@ def test_networks_of_others_are_used_with_their_normalisation(
         ask(data, tmp_path / "t", options=options)
 
 
-def test_other_places_or_another_scale_are_not_substituted(tmp_path: Path) -> None:
+def test_unaligned_domains_are_not_substituted(tmp_path: Path) -> None:
     path = tmp_path / "d.zarr"
     coarse = [replace(p, columns={"mpp": 0.75}) for p in pictures("c", 4, Split.TEST)]
     others = pictures("b", 3, Split.TEST)
@@ -192,28 +192,28 @@ def test_other_places_or_another_scale_are_not_substituted(tmp_path: Path) -> No
         [*pictures("a", 8, Split.TRAIN), *pictures("a", 4, Split.TEST), *others, *coarse],
     )
     heard = Heard()
-    planned = study._planned(path, tmp_path / "s", None, None, Options(), heard)
+    planned = study._plan(path, tmp_path / "s", None, None, Options(), heard)
     assert (planned.others, planned.aligned) == (("b", "c"), ())
     assert any("mpp of sample test0 is 0.75 and 0.5 in a" in line for line in heard.lines)
     assert any("b, c: skip connections are not substituted there" in line for line in heard.lines)
     assert any("b: 3 subjects to test on" in line for line in heard.lines)
 
 
-def test_domains_that_are_not_tested_are_told(data: Path, tmp_path: Path) -> None:
+def test_untested_domains_are_a_warning(data: Path, tmp_path: Path) -> None:
     path, heard = tmp_path / "d.zarr", Heard()
     own = [*pictures("a", 8, Split.TRAIN), *pictures("a", 4, Split.TEST)]
     write_dataset(path, [*own, *pictures("b", 4, Split.TRAIN)])
-    planned = study._planned(path, tmp_path / "s", "a", None, Options(), heard)
+    planned = study._plan(path, tmp_path / "s", "a", None, Options(), heard)
     assert planned.others == ()
     assert any("domain b has no test samples" in line for line in heard.lines)
     alone = tmp_path / "b.zarr"
     write_dataset(alone, pictures("b", 4, Split.TEST))
-    with pytest.raises(MismatchError, match="has no domain 'a', which the others"):
+    with pytest.raises(MismatchError, match="has no domain 'a', with which the others"):
         ask(data, tmp_path / "t", test=alone)
 
 
 @pytest.mark.slow
-def test_one_domain_of_two_shows_the_same_places(tmp_path: Path, called: list[list[str]]) -> None:
+def test_one_of_two_domains_is_aligned(tmp_path: Path, called: list[list[str]]) -> None:
     path = tmp_path / "d.zarr"
     strangers = [replace(p, subject=f"c{p.subject}") for p in pictures("c", 4, Split.TEST)]
     tested = [p for d in "ab" for p in pictures(d, 4, Split.TEST)]
@@ -230,7 +230,7 @@ def test_another_study_in_the_folder_is_refused(data: Path, tmp_path: Path) -> N
     out = tmp_path / "s"
     out.mkdir()
     (out / "thesis.txt").write_text("mine")
-    with pytest.raises(ExistsError, match="holds no study"):
+    with pytest.raises(ExistsError, match="is no study"):
         ask(data, out)
     (out / "thesis.txt").unlink()
     (out / "study.json").write_text(json.dumps({"seed": 3}))
@@ -238,13 +238,13 @@ def test_another_study_in_the_folder_is_refused(data: Path, tmp_path: Path) -> N
         ask(data, out)
 
 
-def test_a_step_that_fails_ends_the_study(data: Path, tmp_path: Path, called: Any) -> None:  # noqa: ANN401
+def test_failing_step_ends_the_study(data: Path, tmp_path: Path, called: Any) -> None:  # noqa: ANN401
     with pytest.raises(SkiptoolError, match="'skiptool train' ended with exit code 2"):
         ask(data, tmp_path / "s", options={"train": {**TRAIN, "encoder": "resnet19"}})
     assert len(called) == 1
 
 
-def test_the_domain_to_train_on_must_be_clear(data: Path, tmp_path: Path) -> None:
+def test_unclear_training_domain_is_refused(data: Path, tmp_path: Path) -> None:
     path = tmp_path / "d.zarr"
     write_dataset(path, [p for d in "ab" for p in pictures(d, 4, Split.TRAIN)])
     with pytest.raises(ArgumentError, match=r"a, b have training samples.*--train-domain"):
@@ -256,7 +256,7 @@ def test_the_domain_to_train_on_must_be_clear(data: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_as_processes_from_the_command_line(
+def test_steps_run_as_processes(
     data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     words = ["study", str(data), "-o", str(tmp_path / "s"), "--prune", "1", "--fold", "0"]
@@ -267,7 +267,7 @@ def test_as_processes_from_the_command_line(
     assert "$ skiptool train" in err
 
 
-def test_a_step_of_each_network_is_told_in_short(
+def test_steps_of_each_network_are_summarised(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One line a comparison; warnings that differ only in the network once, other lines always."""
@@ -306,14 +306,14 @@ def test_a_step_of_each_network_is_told_in_short(
 
 
 @pytest.mark.long
-def test_lines_of_stderr_are_handed_over() -> None:
+def test_lines_of_stderr_are_passed_on() -> None:
     lines: list[str] = []
     code, printed = study._call(("hellinger", "gone.zarr"), lines.append)
     assert (code, printed) == (1, "")
     assert "gone.zarr" in lines[-1]
 
 
-def test_models_elsewhere(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_remote_models(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every step reads them from there; tables are named after run and fold."""
     pytest.importorskip("aiohttp", reason="http:// needs aiohttp (extra remote)")
     lines: list[str] = []
@@ -330,7 +330,7 @@ def test_models_elsewhere(data: Path, tmp_path: Path, monkeypatch: pytest.Monkey
         assert str(tmp_path / "s/features-runs-fold0") in lines[-1]
 
 
-def test_data_elsewhere(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_remote_data(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps read them from there, with the password, which is nowhere to be read."""
     pytest.importorskip("aiohttp", reason="http:// needs aiohttp (extra remote)")
     words: list[str] = []

@@ -31,7 +31,7 @@ SMALL: dict[str, Any] = {"n": 24, "size": 64, "canvas": 300, "cells": (1, 4), "f
 """What the shared experiment's dataset was made with."""
 
 
-def test_samples_are_the_scenes_of_the_paper(experiment: SimpleNamespace) -> None:
+def test_samples_are_composed_as_in_the_paper(experiment: SimpleNamespace) -> None:
     store = open_dataset(experiment.data)
     settings = SceneSettings(canvas=300, cells=(1, 4))
     stage = prepare(load_templates(), settings)
@@ -62,7 +62,7 @@ def test_split_and_folds_are_even_and_balanced(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_workers_change_no_byte(
+def test_workers_do_not_change_the_data(
     workers: int, tmp_path: Path, experiment: SimpleNamespace, contents: Contents
 ) -> None:
     synthesise_dataset(tmp_path / "s.zarr", **SMALL, workers=workers)
@@ -75,7 +75,7 @@ def test_seed_changes_the_data(tmp_path: Path, experiment: SimpleNamespace) -> N
 
 
 @pytest.mark.long
-def test_interrupted_run_goes_on(
+def test_interrupted_run_can_be_resumed(
     tmp_path: Path,
     experiment: SimpleNamespace,
     contents: Contents,
@@ -111,7 +111,7 @@ def test_interrupted_run_goes_on(
     assert [path.name for path in tmp_path.iterdir()] == ["s.zarr"]
 
 
-def test_resume_of_what_is_whole_makes_nothing(
+def test_resume_of_a_finished_store_does_nothing(
     experiment: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(synth._Renderer, "render", None)
@@ -134,7 +134,7 @@ def test_overwrite_replaces(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_export_and_templates_are_the_same_pixels(
+def test_export_and_templates_have_the_same_pixels(
     tmp_path: Path, experiment: SimpleNamespace, contents: Contents
 ) -> None:
     out, pairs, cut = tmp_path / "s.zarr", tmp_path / "pairs", tmp_path / "cut"
@@ -155,7 +155,7 @@ def test_export_and_templates_are_the_same_pixels(
     assert (pairs / "images" / "00003.png").is_file()
 
 
-def test_used_folders_are_refused_before_any_work(tmp_path: Path) -> None:
+def test_filled_folders_are_refused_before_any_work(tmp_path: Path) -> None:
     used = tmp_path / "used"
     used.mkdir()
     (used / "mine.txt").write_text("kept")
@@ -205,6 +205,6 @@ def test_artifacts_are_cut_where_boxes_say(shared_data: Path, tmp_path: Path) ->
     assert len(list((tmp_path / "cut").glob("artifact*.png"))) == 1
 
 
-def test_boxes_of_artifacts_need_a_source(tmp_path: Path) -> None:
-    with pytest.raises(ArgumentError, match="--artifact-box names a place in --source"):
+def test_artifact_boxes_require_a_source(tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="--artifact-box requires --source"):
         synthesise_dataset(tmp_path / "s.zarr", n=2, artifact_boxes=[(1, 2, 30, 40)])

@@ -55,12 +55,12 @@ def test_paths_may_be_text(name: str, experiment: SimpleNamespace, tmp_path: Pat
     assert all(path.exists() for path in found.outputs)
 
 
-def test_a_model_by_text(experiment: SimpleNamespace) -> None:
+def test_model_path_may_be_text(experiment: SimpleNamespace) -> None:
     network = skiptool.load_model(str(experiment.baseline))
     assert isinstance(network, torch.nn.Module)
 
 
-def test_pictures_by_text(tmp_path: Path) -> None:
+def test_picture_paths_may_be_text(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     rows = ["image,mask,domain,subject"]
     for number in range(6):
@@ -91,7 +91,7 @@ def test_pictures_by_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["extract_images", "extract_mri", "extract_slides"])
-def test_text_that_is_no_table_is_a_path(name: str, tmp_path: Path) -> None:
+def test_text_without_a_table_is_a_path(name: str, tmp_path: Path) -> None:
     gone, out = f"{tmp_path}/gone.csv", f"{tmp_path}/d.zarr"
     with refused(SourceError, gone):
         if name == "extract_images":
@@ -100,7 +100,7 @@ def test_text_that_is_no_table_is_a_path(name: str, tmp_path: Path) -> None:
             getattr(skiptool, name)(gone, out)
 
 
-def test_every_path_of_the_interface_says_so() -> None:
+def test_every_path_argument_accepts_text() -> None:
     """No parameter of a public function is of paths alone."""
     for name in skiptool.__all__:
         for key, parameter in inspect.signature(getattr(skiptool, name)).parameters.items():

@@ -33,10 +33,10 @@ from skiptool.steps.train import (
     grid_progress,
     plan_job,
     plan_run,
+    plan_trainings,
     summary_tables,
     train_fold,
     train_models,
-    trainings,
     write_trained,
 )
 from skiptool.stores.dataset import StoredSamples, open_dataset
@@ -56,7 +56,7 @@ def refuse(*_: object, **__: object) -> Any:  # noqa: ANN401 - stands for a func
     raise AssertionError("must not train")
 
 
-def test_model_folder_holds_what_it_promises(experiment: SimpleNamespace) -> None:
+def test_contents_of_a_model_folder(experiment: SimpleNamespace) -> None:
     folder = experiment.pruned
     assert folder == experiment.folder / "runs" / "resnet18-L1" / "fold0"
     names = {"model.safetensors", "config.json", "history.parquet", LAST}
@@ -97,7 +97,7 @@ def test_dry_run_counts_and_writes_nothing(experiment: SimpleNamespace, tmp_path
 
 
 @pytest.mark.long
-def test_resume_trains_only_what_is_missing(
+def test_resume_trains_only_missing_models(
     experiment: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(train, "fit", refuse)
@@ -117,7 +117,7 @@ MOBILE: dict[str, Any] = {"encoders": ["tu-mobilenetv3_small_050"], "fold": [0]}
 
 
 @pytest.mark.long
-def test_a_finished_training_can_be_prolonged(
+def test_finished_training_can_be_continued(
     experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It ends at the weights of the longer training, though interrupted on the way there."""
@@ -164,12 +164,12 @@ def test_a_finished_training_can_be_prolonged(
     with pytest.raises(ExistsError, match="epochs was 3, now 1"):
         trained("runs", 1, resume=True)
     (folder / LAST).unlink()
-    with pytest.raises(ExistsError, match=r"its last\.ckpt was not kept, so it cannot go on to 5"):
+    with pytest.raises(ExistsError, match=r"last\.ckpt was not kept, so its training cannot"):
         trained("runs", 5, resume=True)
 
 
 @pytest.mark.long
-def test_another_number_of_threads_is_told(
+def test_different_number_of_threads_is_a_warning(
     experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines: list[str] = []
@@ -190,7 +190,7 @@ def test_another_number_of_threads_is_told(
     assert "fold0: was begun with --threads 1, now 3; the weights may differ" in line
 
 
-def test_sizes_that_an_architecture_does_not_take_are_refused_at_once(
+def test_unsuitable_image_sizes_are_refused_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(train, "fit", refuse)
@@ -205,7 +205,7 @@ def test_sizes_that_an_architecture_does_not_take_are_refused_at_once(
 
 @pytest.mark.long
 @pytest.mark.parametrize("place", ["training", "writing"])
-def test_interrupted_run_goes_on(
+def test_interrupted_run_can_be_resumed(
     place: str, experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: object, **__: object) -> None:
@@ -241,7 +241,7 @@ def test_interrupted_run_goes_on(
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_a_run_from_before_the_augmentation_was_recorded_is_not_gone_on_with(
+def test_run_without_recorded_augmentation_is_not_resumed(
     whole: bool, experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither an interrupted model nor a folder of whole ones: both augmentations would mix."""
@@ -284,7 +284,7 @@ def test_failed_training_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_weights_are_asked_for_before_anything_is_trained(
+def test_weights_are_loaded_before_any_training(
     experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(train, "fit", refuse)
@@ -314,7 +314,7 @@ def test_overwrite_trains_another_fold(experiment: SimpleNamespace, tmp_path: Pa
     assert np.abs(other[name] - first[name]).max() > 0
 
 
-def test_folder_of_runs_may_be_there(experiment: SimpleNamespace, tmp_path: Path) -> None:
+def test_folder_of_runs_may_exist(experiment: SimpleNamespace, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("kept")
     dry = {"protocol": PROTOCOL, "dry_run": True}
     assert train_models(experiment.data, tmp_path, overwrite=True, **dry).summary["models"] == 3
@@ -346,7 +346,7 @@ def tensors_of(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.long
-def test_one_draw_trains_as_none(tmp_path: Path) -> None:
+def test_one_draw_trains_as_without_draws(tmp_path: Path) -> None:
     trained = []
     for name, draw in (("none", None), ("one", 3)):
         data = draws_of(tmp_path / f"{name}.zarr", [draw] * 3)
@@ -358,7 +358,7 @@ def test_one_draw_trains_as_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_epochs_take_turns_with_the_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_epochs_use_the_draws_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw 0 is samples 0 to 3, draw 1 is 4 to 9; the odd ones are of fold 1, to validate on."""
     data = draws_of(tmp_path / "d.zarr", [0, 0, 1, 1, 1])
     protocol = replace(PROTOCOL, epochs=3)
@@ -387,7 +387,9 @@ def test_epochs_take_turns_with_the_draws(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.long
-def test_draws_go_on_after_an_interruption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_draws_continue_after_an_interruption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = draws_of(tmp_path / "d.zarr", [0, 0, 1, 1, 1])
     how: dict[str, Any] = {"fold": [1], "protocol": replace(PROTOCOL, epochs=4)}
     whole = train_models(data, tmp_path / "whole", **how).outputs[0]
@@ -424,7 +426,7 @@ def test_one_fold_from_python(experiment: SimpleNamespace) -> None:
     assert pruned == experiment.pruned
 
 
-def test_a_model_that_another_task_has_made_meanwhile(
+def test_model_finished_by_another_task_is_kept(
     experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two tasks of an array were given the same fold, and this one is the later."""
@@ -469,7 +471,7 @@ def job_of(plan: TrainingFolds, out: Path, protocol: Training = PROTOCOL_JOBS) -
     return plan_job(plan, out, L1, 7, protocol, None)
 
 
-def test_what_determines_a_model(plan: TrainingFolds, tmp_path: Path) -> None:
+def test_determinants_of_a_model(plan: TrainingFolds, tmp_path: Path) -> None:
     job = job_of(plan, tmp_path)
     assert job.folder == tmp_path / "resnet18-L1" / "fold1"
     assert job.invocation.parameters["skips"] == "2,3,4"
@@ -488,12 +490,12 @@ def test_what_determines_a_model(plan: TrainingFolds, tmp_path: Path) -> None:
 
 
 def test_all_repeats_of_a_fold_come_before_the_next_fold() -> None:
-    found = trainings(PROTOCOL_JOBS, [0, 2], chosen_repeats(2, ()))
+    found = plan_trainings(PROTOCOL_JOBS, [0, 2], chosen_repeats(2, ()))
     assert [(each.fold, each.repeat) for each in found] == [(0, 0), (0, 1), (2, 0), (2, 1)]
     assert {replace(each, fold=1, repeat=0) for each in found} == {PROTOCOL_JOBS}
 
 
-def test_a_training_travels_into_another_process(plan: TrainingFolds, tmp_path: Path) -> None:
+def test_training_run_can_be_pickled(plan: TrainingFolds, tmp_path: Path) -> None:
     one = plan_run(plan, job_of(plan, tmp_path), "cpu", 0, resume=False)
     found = pickle.loads(pickle.dumps(one))
     assert found.job.folder == one.job.folder
@@ -502,7 +504,7 @@ def test_a_training_travels_into_another_process(plan: TrainingFolds, tmp_path: 
     assert (len(found.train), len(found.validation)) == (len(train), len(validation))
 
 
-def test_folders_are_looked_at_before_any_work(plan: TrainingFolds, tmp_path: Path) -> None:
+def test_folders_are_checked_before_any_work(plan: TrainingFolds, tmp_path: Path) -> None:
     job = job_of(plan, tmp_path / "runs")
     check_folders([job], tmp_path / "runs", overwrite=False, resume=False)
     with pytest.raises(ArgumentError, match="given twice"):
@@ -512,9 +514,7 @@ def test_folders_are_looked_at_before_any_work(plan: TrainingFolds, tmp_path: Pa
         check_folders([job], tmp_path / "runs", overwrite=False, resume=False)
 
 
-def test_batches_that_cannot_be_dealt_out_are_told_at_once(
-    plan: TrainingFolds, tmp_path: Path
-) -> None:
+def test_indivisible_batches_are_refused_at_once(plan: TrainingFolds, tmp_path: Path) -> None:
     job = job_of(plan, tmp_path, replace(PROTOCOL_JOBS, batch_size=1, devices=2))
     with pytest.raises(ArgumentError, match="--batch-size 1: cannot be split among 2 processes"):
         plan_run(plan, job, "cpu", 0, resume=False)
@@ -544,7 +544,7 @@ class Display:
         self.lines.append(line)
 
 
-def test_all_models_and_each() -> None:
+def test_progress_of_all_models_and_of_each() -> None:
     display = Display()
     with grid_progress(display, [4, 6]) as shown:
         with shown.task("first", 4) as task:
@@ -576,7 +576,7 @@ def trained(skips: tuple[int, ...], fold: int, repeat: int = 0) -> Any:  # noqa:
     )
 
 
-def test_a_line_for_each_model_trained_now() -> None:
+def test_summary_has_a_row_per_trained_model() -> None:
     (table,) = summary_tables([trained((1, 2, 3, 4), 0), trained((), 2)])
     assert table.columns == {
         "encoder": ["resnet18", "resnet18"],
@@ -587,7 +587,7 @@ def test_a_line_for_each_model_trained_now() -> None:
     assert summary_tables([]) == ()
 
 
-def test_repeats_are_named_where_there_are_any() -> None:
+def test_repeats_are_listed_if_there_are_any() -> None:
     (table,) = summary_tables([trained((), 1), trained((), 1, repeat=1)])
     assert (table.columns["fold"], table.columns["repeat"]) == ([1, 1], [0, 1])
 
@@ -604,7 +604,7 @@ def planned(folder: Path) -> Any:  # noqa: ANN401 - stands for a plan
     )
 
 
-def test_nothing_is_kept_of_data_that_were_replaced_meanwhile(tmp_path: Path) -> None:
+def test_checkpoint_of_replaced_data_is_removed(tmp_path: Path) -> None:
     plan, job, fitted = planned(tmp_path), cast("Any", None), cast("Any", None)
     (tmp_path / LAST).touch()
     shutil.rmtree(tmp_path / "d.zarr")
@@ -614,7 +614,7 @@ def test_nothing_is_kept_of_data_that_were_replaced_meanwhile(tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir()] == ["d.zarr"]
 
 
-def test_a_history_says_what_it_is_of_beside_its_model_and_alone(tmp_path: Path) -> None:
+def test_history_describes_its_model(tmp_path: Path) -> None:
     plan = planned(tmp_path)
     architecture = Architecture("resnet18", (1, 3), ("background", "cell"))
     job = plan_job(plan, tmp_path, architecture, 7, Training(fold=2, repeat=1), folds=5)

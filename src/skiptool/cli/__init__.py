@@ -1,4 +1,14 @@
-"""The command line: one file per subcommand, a thin shell over the steps."""
+"""The command line: one module per subcommand, each a thin shell over a step.
+
+Subcommands: ``synth``, ``extract`` (``images``, ``mri``, ``wsi``), ``train``, ``predict``,
+``features``, ``hellinger``, ``report``, ``study``, ``info``.
+
+- ``options``: shared options, and parsers of option values; ``bins``: those of ``hellinger``.
+- ``paths``: paths and URLs as typed, and checks of outputs.
+- ``console``: common behaviour of subcommands; ``output``: everything that is printed.
+
+May import every other package; imports steps inside functions so that ``--help`` is fast.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +45,7 @@ ORDER = ("synth", "extract", "train", "predict", "features", "hellinger", "repor
 
 
 class _InOrder(TyperGroup):
-    """List the subcommands in the order of work; typer puts groups behind the others."""
+    """List the subcommands in the order of use; typer would list groups last."""
 
     def list_commands(self, ctx: object) -> list[str]:
         return sorted(self.commands, key=ORDER.index)
@@ -48,14 +58,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="How far a domain shift reaches into a U-net, which skip connection carries it to the "
-    "decoder, and whether the network segments better without it.",
-    epilog="Guides, a page per command: examples/guide in the source folder.",
+    help="Measure how far a domain shift reaches into a U-net, find the skip connections that "
+    "carry it to the decoder, and test whether the network segments better without them.",
+    epilog="Guides, one page per command: examples/guide in the source folder.",
 )
 
 
-def _show_version(asked: bool) -> None:
-    if asked:
+def _show_version(requested: bool) -> None:
+    if requested:
         print(f"skiptool {version('skiptool')}")
         raise typer.Exit
 
@@ -85,21 +95,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     arguments : sequence of str, optional
-        Words behind ``skiptool``; those of the process by default.
+        Words after ``skiptool``, by default those of the process.
 
     Returns
     -------
     int
-        0 done, 1 failed, 2 wrong command line, 3 some inputs failed, 4 output exists, 130 Ctrl-C,
-        143 SIGTERM.
+        0 success, 1 failure, 2 wrong command line, 3 some inputs failed, 4 output exists,
+        130 Ctrl-C, 143 SIGTERM.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     open_streams()
     if COMPLETION in os.environ:
-        # typer's own --show-completion prints bash for every shell; this protocol is right.
+        # typer's own --show-completion prints bash for every shell; this protocol does not.
         completion_init()
     if "--debug" not in words:
-        # Libraries warn about themselves; a user reads lines she can act on.
+        # Warnings of libraries are nothing that a user can act on.
         warnings.simplefilter("ignore")
         if not logging.root.handlers:
             logging.root.addHandler(logging.NullHandler())

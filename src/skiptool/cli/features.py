@@ -32,12 +32,12 @@ def features(
         bool,
         typer.Option(
             "--transmission",
-            help="Also what skips and what the layers below contribute to each decoder block.",
+            help="Also extract the inputs of each decoder block, from its skip and from below.",
         ),
     ] = False,
     grid: Annotated[
         str | None,
-        typer.Option(metavar="8x8", help="Pool to this grid [default: 1/32 of the image]."),
+        typer.Option(metavar="8x8", help="Pool to this grid [default: 1/32 of the image size]."),
     ] = None,
     out: Annotated[
         str,
@@ -45,14 +45,14 @@ def features(
             "--out",
             "-o",
             metavar="PATH",
-            help="One store (*.zarr), or a folder for several; a path or URL.",
+            help="Store (*.zarr), or folder of several stores; a path or URL.",
         ),
     ] = "feats.zarr",
     dtype: Annotated[str, typer.Option(help="float16 or float32.")] = "float16",
     counts: Annotated[
         bool,
         typer.Option(
-            "--counts", help="Keep how many activations are in each bin, not the activations."
+            "--counts", help="Keep histograms of the activations instead of the activations."
         ),
     ] = False,
     bins: Annotated[
@@ -62,20 +62,20 @@ def features(
         str | None,
         typer.Option(
             metavar="DOMAIN",
-            help="Domain whose unshifted images set the ranges of --counts [training domain].",
+            help="Domain whose unshifted images define the bins of --counts [training domain].",
         ),
     ] = None,
     ranges: Annotated[
         str | None,
         typer.Option(
             metavar="STORE_OR_FOLDER",
-            help="Take the ranges of --counts from stores made before, to add to them.",
+            help="Use the bins of these stores for --counts, to add to them.",
         ),
     ] = None,
     pool_images: Annotated[
         int | None,
         typer.Option(
-            metavar="N", help="Images counted together [default: 1, above 1,000 images more]."
+            metavar="N", help="Images per histogram [default: 1, more above 1,000 images]."
         ),
     ] = None,
     normalise: options.Normalise = None,
@@ -88,25 +88,24 @@ def features(
     *,
     progress: Progress,
 ) -> Outcome:
-    """Extract pooled activations of named layers, for analysis without a GPU later.
+    """Extract pooled activations of named layers, for later analysis without a GPU.
 
-    With --counts only their distributions are kept, which take a small part of the room.
+    With --counts only their histograms are kept, which take a fraction of the space.
 
     Example: skiptool features runs/resnet18-L0/fold0 --data synth.zarr --shift original
     --shift brightness=0.75 -o feats
     """
-    found = paths.input_paths(models)
-    source = None if ranges is None else paths.input_path(ranges, "store or folder")
-    shifts = options.parse_shifts(shift)
+    model_paths = paths.input_paths(models)
+    range_source = None if ranges is None else paths.input_path(ranges, "store or folder")
     from skiptool.model.device import use_threads
     from skiptool.steps.features.features import extract_features
 
     with use_threads(threads, device, progress):
         return extract_features(
-            found,
-            [paths.parse_path(each) for each in data],
+            model_paths,
+            [paths.parse_path(store) for store in data],
             out,
-            shifts=shifts,
+            shifts=options.parse_shifts(shift),
             sweep=sweep,
             domains=domain or (),
             split=split,
@@ -116,7 +115,7 @@ def features(
             dtype=dtype,
             counts=counts,
             bins=bins,
-            ranges=source,
+            ranges=range_source,
             reference_domain=reference_domain,
             pool_images=pool_images,
             normalise=normalise,

@@ -24,16 +24,16 @@ def hellinger(
         list[str],
         typer.Argument(
             metavar="STORE_OR_FOLDER...",
-            help="Feature stores (Zarr, .npy), counts stores, and folders of them, paths or URLs, "
-            "of any number of models; of two stores the first is the reference. Or - for paths "
-            "on stdin.",
+            help="Feature stores (Zarr, .npy), counts stores and folders of them, of one or more "
+            "models; paths, URLs, or - for paths on stdin. The first of two stores is the "
+            "reference.",
         ),
     ],
     reference: Annotated[
         list[str] | None,
         typer.Option(
             metavar="STORE",
-            help="Reference, at most one a model, repeatable [original, training domain].",
+            help="Reference of a model, repeatable [original images of the training domain].",
         ),
     ] = None,
     out: Annotated[
@@ -45,48 +45,51 @@ def hellinger(
         typer.Option(
             metavar="NAME",
             help=f"{options.alternatives(_OF_CHANNELS)}; of whole layers: "
-            f"{options.alternatives(LAYERWISE)}. May be repeated.",
+            f"{options.alternatives(LAYERWISE)}. Repeatable.",
             autocompletion=options.complete_with(*Metric),
         ),
     ] = None,
     bins: Annotated[
         str,
         typer.Option(
-            metavar="B|quantile", help="Bins of equal width; or of equal shares, quantile:50."
+            metavar="B|quantile", help="Number of bins of equal width; quantile:50: equal counts."
         ),
     ] = "100",
     sweep_bins: Annotated[
         str | None,
-        typer.Option(metavar="10..110", help="Several numbers of bins (steps of 10), or 10,50."),
+        typer.Option(metavar="10..110", help="Several numbers of bins, in steps of 10; or 10,50."),
     ] = None,
     range_rule: Annotated[
         str,
-        typer.Option("--range", help="minmax, p0.1 (outer 0.1 % in the end bins) or reference."),
+        typer.Option("--range", help="minmax, p0.1 (outer 0.1 % in the outer bins) or reference."),
     ] = "minmax",
     permutations: Annotated[
-        int, typer.Option(help="Relabellings behind the null; 0 leaves it out.")
+        int, typer.Option(help="Permutations of the null distribution; 0 leaves it out.")
     ] = 199,
     group: Annotated[
         str | None,
         typer.Option(
             metavar="COLUMN",
-            help="Unit of statistics: subject, image or another column [subject where it repeats].",
+            help="Statistical unit: subject, image or another column [subject if subjects repeat].",
         ),
     ] = None,
     paired: Annotated[
         bool | None,
         typer.Option(
-            "--paired/--unpaired", help="Relabel within pairs of one id [same images: paired]."
+            "--paired/--unpaired", help="Permute within pairs of equal id [if images are the same]."
         ),
     ] = None,
-    all_pairs: Annotated[bool, typer.Option("--all-pairs", help="Compare all with all.")] = False,
-    per_channel: Annotated[bool, typer.Option(help="Print every channel too.")] = False,
+    all_pairs: Annotated[
+        bool, typer.Option("--all-pairs", help="Compare all pairs of stores.")
+    ] = False,
+    per_channel: Annotated[bool, typer.Option(help="Also print every channel.")] = False,
     literal_eq5: Annotated[
-        bool, typer.Option("--literal-eq5", help="Eq. (5) as printed, for audit only.")
+        bool, typer.Option("--literal-eq5", help="Eq. (5) as printed; for audits only.")
     ] = False,
     seed: options.Seed = 0,
     memory: Annotated[
-        int, typer.Option(help="Megabytes to stay below; then counts go to a temporary file.")
+        int,
+        typer.Option(help="Memory limit in megabytes; beyond it, counts go to a temporary file."),
     ] = 512,
     workers: options.Workers = None,
     dask: Annotated[
@@ -96,22 +99,26 @@ def hellinger(
     *,
     progress: Progress,
 ) -> Outcome:
-    """Measure how far two sets of activations are apart, layer by layer (no GPU, no model).
+    """Measure the distance between two sets of activations, layer by layer (no GPU, no model).
 
     Each store is compared with the reference of its model.
 
     Example: skiptool hellinger features -o shift.parquet
     """
-    found = paths.input_paths(stores)
+    places = paths.input_paths(stores)
     from skiptool.cli.bins import comparison_settings
     from skiptool.steps.hellinger import measure_shifts
 
     return measure_shifts(
-        found,
+        places,
         out,
         references=paths.input_paths(reference or ()),
         settings=comparison_settings(
-            (metric, bins, sweep_bins, range_rule, literal_eq5),
+            metric=metric,
+            bins=bins,
+            sweep_bins=sweep_bins,
+            range_rule=range_rule,
+            literal_eq5=literal_eq5,
             permutations=permutations,
             group=group,
             paired=paired,

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from skiptool.cli import paths as inputs
 from skiptool.cli.console import command as subcommand
+from skiptool.cli.paths import input_paths
 from skiptool.records import Outcome, Progress
 
 
@@ -15,20 +15,22 @@ from skiptool.records import Outcome, Progress
 def info(
     paths: Annotated[
         list[str],
-        typer.Argument(help="Stores, tables, models, .npy files, folders of them, URLs; or -."),
+        typer.Argument(
+            help="Stores, tables, models, .npy files, folders of them, URLs; or - for stdin."
+        ),
     ],
     command: Annotated[
-        bool, typer.Option("--command", help="Print only the command that makes it again.")
+        bool, typer.Option("--command", help="Print only the commands that made them.")
     ] = False,
     check: Annotated[bool, typer.Option("--check", help="Read and verify every byte.")] = False,
     *,
     progress: Progress,
 ) -> Outcome:
-    """Say what an artifact is, what made it and what is inside.
+    """Describe artifacts: contents, lineage, and the commands that made them.
 
     Example: skiptool info synth.zarr runs/resnet18-L1/fold0
     """
-    found = inputs.input_paths(paths)
+    places = input_paths(paths)
     from skiptool.steps.info import describe
 
-    return describe(found, command=command, check=check, progress=progress)
+    return describe(places, command=command, check=check, progress=progress)

@@ -1,4 +1,4 @@
-"""Options that several subcommands share: one definition each."""
+"""Options shared by several subcommands, and parsers of option values."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Choice = TypeVar("Choice", bound=StrEnum)
 
 
 def complete_with(*names: str) -> Callable[[str], list[str]]:
-    """Return the completion of an option that takes one of these names."""
+    """Return a completion function for an option that takes one of these names."""
 
     def complete(incomplete: str) -> list[str]:
         return [name for name in names if name.startswith(incomplete)]
@@ -65,23 +65,29 @@ ArchOption = Annotated[
         autocompletion=complete_with(*Arch),
     ),
 ]
+DatasetOut = Annotated[
+    str, typer.Option("--out", "-o", metavar="PATH", help="Dataset store, a path or URL.")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on where an interrupted run of the same stopped.")
+    bool, typer.Option("--resume", help="Continue an interrupted run of the same command.")
 ]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Open every input, say what would be made, write nothing.")
+    bool,
+    typer.Option("--dry-run", help="Open all inputs, print what would be made, write nothing."),
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Same seed, same result.")]
+Seed = Annotated[
+    int, typer.Option("--seed", min=0, help="Random seed; equal seeds give equal results.")
+]
 Workers = Annotated[
     int | None,
-    typer.Option("--workers", min=0, help="Threads or processes [default: all usable cores]."),
+    typer.Option("--workers", min=0, help="Threads or processes [default: one per usable core]."),
 ]
 TrainDomain = Annotated[
     str | None,
     typer.Option(
         "--train-domain",
-        help="Train on this domain (but for its share of test subjects), test on all others.",
+        help="Train on this domain, except for its test subjects, and test on all others.",
     ),
 ]
 Threads = Annotated[
@@ -89,12 +95,12 @@ Threads = Annotated[
     typer.Option(
         "--threads",
         min=1,
-        help="Threads that compute on a processor [default: as many as usable cores are idle].",
+        help="Threads that compute on the CPU [default: one per idle usable core].",
     ),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
 PrecisionOption = Annotated[
-    Precision, typer.Option("--precision", help="auto: bf16 where the hardware has it, else 32.")
+    Precision, typer.Option("--precision", help="auto: bf16 if the hardware supports it, else 32.")
 ]
 Models = Annotated[
     list[str], typer.Argument(help="Model folders (paths or URLs), or - for paths on stdin.")
@@ -108,7 +114,7 @@ Normalise = Annotated[
     typer.Option(
         "--normalise",
         metavar="imagenet|none|MEAN/STD",
-        help="How images are scaled for a network that skiptool did not train.",
+        help="Input scaling of a network that skiptool did not train.",
     ),
 ]
 Domains = Annotated[
@@ -119,7 +125,7 @@ Shifts = Annotated[
     typer.Option(
         "--shift",
         metavar="KIND=FACTOR",
-        help=f"Shift of the images, repeatable: {', '.join(_SHIFTED_KINDS)}; or original.",
+        help=f"Shift of the images: {', '.join(_SHIFTED_KINDS)}; or original. Repeatable.",
         autocompletion=complete_with(*_shift_words()),
     ),
 ]
@@ -127,7 +133,7 @@ Sweep = Annotated[
     str | None,
     typer.Option(
         "--sweep",
-        help="A set of shifts by name: paper (Fig. 7).",
+        help="Named set of shifts: paper (Fig. 7).",
         autocompletion=complete_with("paper"),
     ),
 ]
@@ -139,10 +145,11 @@ SplitOption = Annotated[
 ]
 
 
-def parse_list(words: Sequence[str] | None) -> tuple[str, ...]:
-    """Split repeated and comma-separated values into one flat tuple.
+# Lists and numbers
 
-    What holds a comma stands in double quotes.
+
+def parse_list(words: Sequence[str] | None) -> tuple[str, ...]:
+    """Split repeated and comma-separated values; a value with a comma is in double quotes.
 
     Examples
     --------
@@ -154,12 +161,7 @@ def parse_list(words: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def parse_range(text: str, option: str) -> tuple[int, int]:
-    """Read ``LOW:HIGH``, or one number for both.
-
-    Raises
-    ------
-    ArgumentError
-        If it is not of that form.
+    """Parse ``LOW:HIGH``, or one number for both.
 
     Examples
     --------
@@ -173,209 +175,8 @@ def parse_range(text: str, option: str) -> tuple[int, int]:
         raise ArgumentError(f"{option} {text!r}: expected LOW:HIGH, such as 1:100") from None
 
 
-def parse_grid(text: str) -> tuple[int, int]:
-    """Read ``ROWSxCOLUMNS``.
-
-    Raises
-    ------
-    ArgumentError
-        If it is not of that form, or a side is 0.
-
-    Examples
-    --------
-    >>> parse_grid("8x6")
-    (8, 6)
-    """
-    rows, _, columns = text.partition("x")
-    if not (rows.isdecimal() and columns.isdecimal() and int(rows) and int(columns)):
-        raise ArgumentError(f"--grid {text!r}: expected ROWSxCOLUMNS, such as 8x8")
-    return int(rows), int(columns)
-
-
-def parse_boxes(words: Sequence[str] | None, option: str) -> tuple[tuple[int, int, int, int], ...]:
-    """Read repeated ``TOP,LEFT,BOTTOM,RIGHT``, pixels.
-
-    Raises
-    ------
-    ArgumentError
-        If one is not of that form, or empty.
-
-    Examples
-    --------
-    >>> parse_boxes(["10,20,60,90"], "--artifact-box")
-    ((10, 20, 60, 90),)
-    """
-    found = []
-    for word in words or ():
-        numbers = [int(part) if part.strip().isdecimal() else -1 for part in word.split(",")]
-        if len(numbers) != 4 or min(numbers) < 0 or numbers[0] >= numbers[2]:
-            numbers = []
-        if not numbers or numbers[1] >= numbers[3]:
-            raise ArgumentError(
-                f"{option} {word!r}: expected TOP,LEFT,BOTTOM,RIGHT in pixels, such as 10,20,60,90"
-            )
-        found.append((numbers[0], numbers[1], numbers[2], numbers[3]))
-    return tuple(found)
-
-
-def export_folder(given: tuple[str, Path] | None) -> Path | None:
-    """Return the folder of ``--export png DIR``.
-
-    Raises
-    ------
-    ArgumentError
-        If the format is not png.
-    """
-    found = export_form(given, (ExportFormat.PNG,))
-    return None if found is None else found[1]
-
-
-def export_form(
-    given: tuple[str, Path] | None, known: Sequence[ExportFormat] = tuple(ExportFormat)
-) -> tuple[ExportFormat, Path] | None:
-    """Return form and folder of ``--export FORM DIR``.
-
-    Raises
-    ------
-    ArgumentError
-        If the form is unknown.
-    """
-    if given is None:
-        return None
-    if given[0] not in known:
-        usage = " or ".join(f"--export {form} DIR" for form in known)
-        raise ArgumentError(f"--export {given[0]}: unknown format; write {usage}")
-    return ExportFormat(given[0]), given[1]
-
-
-def parse_weights(words: Sequence[str] | None, option: str) -> tuple[tuple[str, float], ...]:
-    """Read repeated ``CLASS=WEIGHT``.
-
-    Raises
-    ------
-    ArgumentError
-        If one is not of that form.
-    """
-    found = []
-    for word in parse_list(words):
-        name, _, number = word.rpartition("=")
-        try:
-            found.append((unquote_name(name), float(number)))
-        except ValueError:
-            name = ""
-        if not name:
-            raise ArgumentError(f"{option} {word!r}: expected CLASS=WEIGHT, such as cell=2.5")
-    return tuple(found)
-
-
-def parse_shifts(words: Sequence[str] | None) -> tuple[Shift, ...]:
-    """Return the shifts of ``--shift``.
-
-    Raises
-    ------
-    ArgumentError
-        If one is unknown.
-    """
-    return tuple(Shift.parse(word) for word in parse_list(words))
-
-
-def parse_skips(
-    prune: Sequence[int] | None, kept: Sequence[str] | None
-) -> tuple[tuple[int, ...], ...]:
-    """Return the subsets of skip levels that ``--prune`` and ``--skips`` name.
-
-    Raises
-    ------
-    ArgumentError
-        If a level or a number of levels does not exist.
-
-    Examples
-    --------
-    >>> parse_skips([0, 1], ["1,3", "none"])
-    ((1, 2, 3, 4), (2, 3, 4), (1, 3), ())
-    """
-    found: list[tuple[int, ...]] = []
-    for count in prune or (() if kept else (0,)):
-        if not 0 <= count <= len(SKIP_LEVELS):
-            raise ArgumentError(
-                f"--prune {count}: expected 0 (baseline) to {len(SKIP_LEVELS)} (all removed)"
-            )
-        found.append(SKIP_LEVELS[count:])
-    for word in kept or ():
-        levels = () if word == "none" else word.split(",")
-        if not all(level in map(str, SKIP_LEVELS) for level in levels):
-            raise ArgumentError(f"--skips {word}: expected levels out of 1,2,3,4, or none")
-        found.append(tuple(sorted({int(level) for level in levels})))
-    return tuple(dict.fromkeys(found))
-
-
-def parse_choices(text: str, known: type[Choice], option: str) -> tuple[Choice, ...]:
-    """Read a comma-separated list of the values of an enumeration.
-
-    Raises
-    ------
-    ArgumentError
-        If one is unknown.
-    """
-    found = parse_list([text])
-    unknown = [word for word in found if word not in list(known)]
-    if unknown or not found:
-        raise ArgumentError(f"{option} {text!r}: expected some of {', '.join(known)}")
-    return tuple(known(word) for word in dict.fromkeys(found))
-
-
-# -------------------------------------------------------------------------------------------------
-# Options whose value may differ from domain to domain: ``192`` or ``A=192``.
-
-
-def parse_words(given: Sequence[str] | None, option: str) -> dict[str, str]:
-    """Read repeated ``VALUE`` or ``DOMAIN=VALUE``; the key of a value for all is empty.
-
-    Raises
-    ------
-    ArgumentError
-        If a value is missing, or there are two for one domain.
-
-    Examples
-    --------
-    >>> parse_words(["192", "B=320"], "--size")
-    {'': '192', 'B': '320'}
-    """
-    found: dict[str, str] = {}
-    for word in parse_list(given):
-        domain, _, value = word.rpartition("=")
-        if not value or domain in found:
-            reason = "has no value" if not value else "a second value for the same"
-            raise ArgumentError(f"{option} {word!r}: {reason}; write VALUE or DOMAIN=VALUE")
-        found[domain.strip()] = value.strip()
-    return found
-
-
-def parse_numbers(given: Sequence[str] | None, option: str) -> dict[str, int]:
-    """Read repeated ``N`` or ``DOMAIN=N``, whole numbers.
-
-    Raises
-    ------
-    ArgumentError
-        As :func:`parse_words`, or if a value is no whole number.
-    """
-    found: dict[str, int] = {}
-    for domain, value in parse_words(given, option).items():
-        if not value.isdecimal():
-            raise ArgumentError(
-                f"{option} {value!r}: expected a whole number, such as 16, or DOMAIN=16"
-            )
-        found[domain] = int(value)
-    return found
-
-
 def parse_interval(text: str | None, option: str) -> tuple[float, float] | None:
-    """Read ``LOW,HIGH``.
-
-    Raises
-    ------
-    ArgumentError
-        If it is not of that form.
+    """Parse ``LOW,HIGH``.
 
     Examples
     --------
@@ -391,75 +192,196 @@ def parse_interval(text: str | None, option: str) -> tuple[float, float] | None:
         raise ArgumentError(f"{option} {text!r}: expected LOW,HIGH, such as 1,99") from None
 
 
-# -------------------------------------------------------------------------------------------------
-# ``--labels``: which pixel value, or which colour, of a mask is which class.
+def parse_grid(text: str) -> tuple[int, int]:
+    """Parse ``ROWSxCOLUMNS``, both at least 1.
+
+    Examples
+    --------
+    >>> parse_grid("8x6")
+    (8, 6)
+    """
+    rows, _, columns = text.partition("x")
+    if not (rows.isdecimal() and columns.isdecimal() and int(rows) and int(columns)):
+        raise ArgumentError(f"--grid {text!r}: expected ROWSxCOLUMNS, such as 8x8")
+    return int(rows), int(columns)
+
+
+def parse_boxes(words: Sequence[str] | None, option: str) -> tuple[tuple[int, int, int, int], ...]:
+    """Parse repeated ``TOP,LEFT,BOTTOM,RIGHT`` in pixels, none of which is empty.
+
+    Examples
+    --------
+    >>> parse_boxes(["10,20,60,90"], "--artifact-box")
+    ((10, 20, 60, 90),)
+    """
+    boxes = []
+    for word in words or ():
+        try:
+            top, left, bottom, right = map(int, word.split(","))
+        except ValueError:
+            top, left, bottom, right = 0, 0, 0, 0
+        if not (0 <= top < bottom and 0 <= left < right):
+            raise ArgumentError(
+                f"{option} {word!r}: expected TOP,LEFT,BOTTOM,RIGHT in pixels, such as 10,20,60,90"
+            )
+        boxes.append((top, left, bottom, right))
+    return tuple(boxes)
+
+
+# Names
+
+
+def parse_choices(text: str, choices: type[Choice], option: str) -> tuple[Choice, ...]:
+    """Parse a comma-separated list of the values of an enumeration, without repetitions."""
+    words = parse_list([text])
+    if not words or not set(words) <= set(choices):
+        raise ArgumentError(f"{option} {text!r}: expected some of {', '.join(choices)}")
+    return tuple(choices(word) for word in dict.fromkeys(words))
+
+
+def parse_shifts(words: Sequence[str] | None) -> tuple[Shift, ...]:
+    """Parse the shifts of ``--shift``."""
+    return tuple(Shift.parse(word) for word in parse_list(words))
+
+
+def parse_skips(
+    prune: Sequence[int] | None, skips: Sequence[str] | None
+) -> tuple[tuple[int, ...], ...]:
+    """Return the sets of skip levels that remain after ``--prune``, and those of ``--skips``.
+
+    Examples
+    --------
+    >>> parse_skips([0, 1], ["1,3", "none"])
+    ((1, 2, 3, 4), (2, 3, 4), (1, 3), ())
+    """
+    subsets: list[tuple[int, ...]] = []
+    if not prune and not skips:
+        prune = [0]
+    for count in prune or ():
+        if not 0 <= count <= len(SKIP_LEVELS):
+            raise ArgumentError(
+                f"--prune {count}: expected 0 (baseline) to {len(SKIP_LEVELS)} (all removed)"
+            )
+        subsets.append(SKIP_LEVELS[count:])
+    for word in skips or ():
+        levels = () if word == "none" else word.split(",")
+        if not all(level in map(str, SKIP_LEVELS) for level in levels):
+            raise ArgumentError(f"--skips {word}: expected levels out of 1,2,3,4, or none")
+        subsets.append(tuple(sorted({int(level) for level in levels})))
+    return tuple(dict.fromkeys(subsets))
+
+
+def parse_export(
+    value: tuple[str, Path] | None, formats: Sequence[ExportFormat]
+) -> tuple[ExportFormat, Path] | None:
+    """Return format and folder of ``--export FORMAT DIR``."""
+    if value is None:
+        return None
+    name, folder = value
+    if name not in formats:
+        usage = " or ".join(f"--export {form} DIR" for form in formats)
+        raise ArgumentError(f"--export {name}: unknown format; write {usage}")
+    return ExportFormat(name), folder
+
+
+# Values by class or domain
+
+
+def parse_weights(words: Sequence[str] | None, option: str) -> tuple[tuple[str, float], ...]:
+    """Parse repeated ``CLASS=WEIGHT``."""
+    weights = []
+    for word in parse_list(words):
+        name, _, number = word.rpartition("=")
+        try:
+            weight = float(number)
+        except ValueError:
+            name, weight = "", 0.0
+        if not name:
+            raise ArgumentError(f"{option} {word!r}: expected CLASS=WEIGHT, such as cell=2.5")
+        weights.append((unquote_name(name), weight))
+    return tuple(weights)
+
+
+def parse_words(words: Sequence[str] | None, option: str) -> dict[str, str]:
+    """Parse repeated ``VALUE`` or ``DOMAIN=VALUE``; the key of a value for all domains is empty.
+
+    Examples
+    --------
+    >>> parse_words(["192", "B=320"], "--size")
+    {'': '192', 'B': '320'}
+    """
+    values: dict[str, str] = {}
+    for word in parse_list(words):
+        domain, _, value = word.rpartition("=")
+        if not value or domain in values:
+            reason = "a second value for the same domain" if value else "has no value"
+            raise ArgumentError(f"{option} {word!r}: {reason}; write VALUE or DOMAIN=VALUE")
+        values[domain.strip()] = value.strip()
+    return values
+
+
+def parse_numbers(words: Sequence[str] | None, option: str) -> dict[str, int]:
+    """Parse repeated ``N`` or ``DOMAIN=N``; the key of a number for all domains is empty."""
+    numbers: dict[str, int] = {}
+    for domain, value in parse_words(words, option).items():
+        if not value.isdecimal():
+            raise ArgumentError(
+                f"{option} {value!r}: expected a whole number, such as 16, or DOMAIN=16"
+            )
+        numbers[domain] = int(value)
+    return numbers
 
 
 _LABEL = re.compile(
-    r"\s*(#[0-9a-fA-F]{6}|[0-9]+\s*,\s*[0-9]+\s*,\s*[0-9]+|[0-9]+)\s*=(\s*\"(?:[^\"]|\"\")*\"\s*(?=,|\Z)|[^,]+)",
+    r"\s*(#[0-9a-fA-F]{6}|[0-9]+\s*,\s*[0-9]+\s*,\s*[0-9]+|[0-9]+)"
+    r"\s*=(\s*\"(?:[^\"]|\"\")*\"\s*(?=,|\Z)|[^,]+)",
     re.ASCII,
 )
 _LABELS = re.compile(rf"{_LABEL.pattern}(?:,{_LABEL.pattern})*,?", re.ASCII)
+_LABEL_USAGE = (
+    "expected VALUE=CLASS or COLOUR=CLASS, such as 255=cell, #ff0000=tumor or 255,0,0=tumor"
+)
 
 
 def parse_labels(words: Sequence[str] | None, option: str) -> dict[int | tuple[int, int, int], str]:
-    """Read repeated ``VALUE=CLASS``, ``RED,GREEN,BLUE=CLASS`` or ``#RRGGBB=CLASS``.
+    """Parse repeated ``VALUE=CLASS``, ``RED,GREEN,BLUE=CLASS`` or ``#RRGGBB=CLASS``.
 
-    A class whose name holds a comma stands in double quotes.
-
-    Raises
-    ------
-    ArgumentError
-        If one is not of that form, a value is no label of 8 or 16 bits, or a colour has a channel
-        above 255.
+    Values are up to 65535, a class with a comma in its name is in double quotes.
 
     Examples
     --------
     >>> parse_labels(["#ff0000=tumor,0,0,0=glass"], "--labels")
     {(255, 0, 0): 'tumor', (0, 0, 0): 'glass'}
     """
-    found: dict[int | tuple[int, int, int], str] = {}
+    labels: dict[int | tuple[int, int, int], str] = {}
     for word in words or ():
         if not _LABELS.fullmatch(word):
-            raise _no_label(word, option)
+            raise ArgumentError(f"{option} {word!r}: {_LABEL_USAGE}")
         for text, name in _LABEL.findall(word):
-            key = _key(text)
+            key = _value_or_colour(text)
             if key is None or not unquote_name(name):
-                raise _no_label(word, option)
-            if key in found:
+                raise ArgumentError(f"{option} {word!r}: {_LABEL_USAGE}")
+            if key in labels:
                 raise ArgumentError(f"{option} {word!r}: the value {text} is given a class twice")
-            found[key] = unquote_name(name)
-    return found
+            labels[key] = unquote_name(name)
+    return labels
 
 
 def parse_values(words: Sequence[str] | None, option: str) -> dict[int, str]:
-    """Read repeated ``VALUE=CLASS``, where masks hold no colours.
-
-    Raises
-    ------
-    ArgumentError
-        As `parse_labels`, or if one is of a colour.
-    """
-    found: dict[int, str] = {}
+    """Parse repeated ``VALUE=CLASS``, refusing colours."""
+    values: dict[int, str] = {}
     for key, name in parse_labels(words, option).items():
         if not isinstance(key, int):
             raise ArgumentError(f"{option}: {key} is a colour, expected VALUE=CLASS such as 1=LV")
-        found[key] = name
-    return found
+        values[key] = name
+    return values
 
 
-def _key(text: str) -> int | tuple[int, int, int] | None:
-    """Return a pixel value or a colour; None where no mask can hold it."""
+def _value_or_colour(text: str) -> int | tuple[int, int, int] | None:
+    """Return a pixel value or a colour, None if it is too large for a mask."""
     if text.startswith("#"):
         return int(text[1:3], 16), int(text[3:5], 16), int(text[5:], 16)
     numbers = [int(part) for part in text.split(",")]
     if len(numbers) == 1:
         return numbers[0] if numbers[0] < 1 << 16 else None
     return (numbers[0], numbers[1], numbers[2]) if max(numbers) < 256 else None
-
-
-def _no_label(word: str, option: str) -> ArgumentError:
-    return ArgumentError(
-        f"{option} {word!r}: expected VALUE=CLASS or COLOUR=CLASS, such as 255=cell, #ff0000=tumor "
-        "or 255,0,0=tumor"
-    )

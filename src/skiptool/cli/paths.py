@@ -1,4 +1,4 @@
-"""Input paths as they are typed, or piped in: ``-`` stands for stdin."""
+"""Paths on the command line: inputs as typed or read from stdin, and checks of outputs."""
 
 from __future__ import annotations
 
@@ -19,103 +19,86 @@ from skiptool.stores.staging import (
     check_target,
 )
 
+# Inputs
+
 
 def input_paths(words: Sequence[str]) -> list[Path | str]:
-    """Return input paths, and URLs as the text that they are; ``-`` stands for lines of stdin.
+    """Parse input paths and URLs; ``-`` is replaced by the lines of stdin.
 
-    None of them is written over from now on (:func:`skiptool.stores.staging.protect_inputs`).
+    The paths are protected from being overwritten (`skiptool.stores.staging.protect_inputs`).
 
     Raises
     ------
     ArgumentError
-        If ``-`` is given and stdin is a terminal or holds no path, a word is empty, or a URL has
+        If ``-`` is given and stdin is a terminal or holds no path, a path is empty, or a URL has
         lost a slash.
     """
-    found: list[str] = []
+    names: list[str] = []
     for word in words:
-        found += _from_stdin() if word == "-" else [word]
-    places = [parse_path(word) for word in found]
-    add_protected_inputs(places)
-    return places
+        names += _stdin_lines() if word == "-" else [word]
+    paths = [parse_path(name) for name in names]
+    add_protected_inputs(paths)
+    return paths
 
 
-def input_path(word: str, what: str) -> Path | str:
-    """Return the one path or URL that a word or stdin names.
+def input_path(word: str, kind: str) -> Path | str:
+    """Parse a single input path or URL; ``-`` is replaced by the line of stdin.
 
-    Raises
-    ------
-    ArgumentError
-        If stdin names several.
+    ``kind`` names what is expected, for the error if stdin holds several paths.
     """
-    found = input_paths([word])
-    if len(found) != 1:
-        raise ArgumentError(f"stdin names {len(found)} paths, expected one {what}")
-    return found[0]
+    paths = input_paths([word])
+    if len(paths) != 1:
+        raise ArgumentError(f"stdin names {len(paths)} paths, expected one {kind}")
+    return paths[0]
 
 
 def parse_path(word: str) -> Path | str:
-    """Return the path or URL that an option names.
-
-    Raises
-    ------
-    ArgumentError
-        If it is empty, or a URL that has lost a slash.
-    """
+    """Parse a path or URL, which must not be empty or have lost a slash."""
     if not word:
         raise ArgumentError("an empty path is given; is a variable of the shell not set?")
     check_slashes(word)
     return path_or_url(word)
 
 
-def refuse_url(word: str | Path, remedy: str) -> None:
-    """Refuse a URL where a local path is needed, also one that has lost a slash.
-
-    Raises
-    ------
-    ArgumentError
-        Without what may be a password.
-    """
-    found = _URL.match(str(word))
-    if found is not None and not os.path.lexists(word):
-        raise ArgumentError(f"{found[1]}://.../{redacted_name('://' + found[2])}: {remedy}")
-
-
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", re.DOTALL)
-
-
-def _from_stdin() -> list[str]:
+def _stdin_lines() -> list[str]:
     lines = [line.rstrip("\r") for line in stdin_text("paths").split("\n")]
-    found = [line for line in lines if line.strip()]
-    if not found:
+    paths = [line for line in lines if line.strip()]
+    if not paths:
         raise ArgumentError("'-': stdin holds no path; did the command before it fail?")
-    return found
+    return paths
 
 
-def stdin_text(what: str) -> str:
-    """Read all of stdin.
+def stdin_text(content: str) -> str:
+    """Read all of stdin, without ever waiting for a terminal.
+
+    Parameters
+    ----------
+    content : str
+        Expected content, for errors: ``paths``.
 
     Raises
     ------
     ArgumentError
-        If stdin is a terminal, which is never waited for, is closed, or holds no text.
+        If stdin is a terminal, is closed, or holds no text.
     """
     if sys.stdin is None or sys.stdin.isatty():
         state = "closed" if sys.stdin is None else "a terminal"
-        raise ArgumentError(f"'-' reads {what} from stdin, but stdin is {state}; give it a pipe")
+        raise ArgumentError(f"'-' reads {content} from stdin, but stdin is {state}; give it a pipe")
     try:
         text = sys.stdin.read()
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:
-        raise ArgumentError(f"'-' reads {what} from stdin, but stdin holds no text; name the file")
+        raise ArgumentError(
+            f"'-' reads {content} from stdin, but stdin holds no text; name the file"
+        )
     return text
 
 
-# -------------------------------------------------------------------------------------------------
-# Output paths as they are typed: what each command writes where, and what it must not touch.
+# Parameters of each command that are paths
 
 
-_EXTRACTED: Final = {"out": OutputType.STORE, "qc": OutputType.FOLDER, "export": OutputType.FOLDER}
+_EXTRACT: Final = {"out": OutputType.STORE, "qc": OutputType.FOLDER, "export": OutputType.FOLDER}
 
 WRITTEN: Final[Mapping[str, Mapping[str, OutputType]]] = {
     "synth": {
@@ -123,9 +106,9 @@ WRITTEN: Final[Mapping[str, Mapping[str, OutputType]]] = {
         "export": OutputType.FOLDER,
         "save_templates": OutputType.FOLDER,
     },
-    "extract wsi": _EXTRACTED,
-    "extract images": _EXTRACTED,
-    "extract mri": _EXTRACTED,
+    "extract wsi": _EXTRACT,
+    "extract images": _EXTRACT,
+    "extract mri": _EXTRACT,
     "train": {"out": OutputType.FOLDER},
     "predict": {"out": OutputType.TABLE, "masks": OutputType.STORE, "overlays": OutputType.FOLDER},
     "features": {"out": OutputType.STORES},
@@ -133,99 +116,136 @@ WRITTEN: Final[Mapping[str, Mapping[str, OutputType]]] = {
     "report": {"out": OutputType.PAGE, "figures": OutputType.FILES},
     "study": {"out": OutputType.FOLDER},
 }
-"""Options that name what a command writes, and what that is."""
+"""Outputs of each command, and their forms."""
 
-_FETCHED: Final[Mapping[str, tuple[str, ...]]] = {
-    **dict.fromkeys(("predict", "features"), ("data", "models")),
+_READ: Final = frozenset(
+    {
+        "annotations",
+        "data",
+        "encoder_weights",
+        "images",
+        "manifest",
+        "mask",
+        "masks",
+        "models",
+        "paths",
+        "reference",
+        "source",
+        "stores",
+        "table",
+        "tables",
+        "templates",
+        "test",
+        "weights",
+    }
+)
+"""Inputs of any command, unless they are outputs of it.
+
+``ranges`` of ``features`` is not among them, as new stores may be added to that folder; the stores
+in it are protected by `input_paths`.
+"""
+
+_URL_INPUTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "predict": ("data", "models"),
+    "features": ("data", "models"),
     "train": ("data",),
     "hellinger": ("stores", "reference"),
     "report": ("tables",),
     "info": ("paths",),
     "study": ("data", "test"),
 }
-"""Parameters of these that may be URLs."""
+"""Inputs that may be URLs."""
 
-_UPLOADED: Final[Mapping[str, tuple[str, ...]]] = {
-    **dict.fromkeys(("synth", "extract wsi", "extract images", "extract mri"), ("out",)),
-    **dict.fromkeys(("features", "hellinger"), ("out",)),
+_URL_OUTPUTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "synth": ("out",),
+    "extract wsi": ("out",),
+    "extract images": ("out",),
+    "extract mri": ("out",),
+    "features": ("out",),
+    "hellinger": ("out",),
     "predict": ("out", "masks", "overlays"),
     "report": ("out", "figures"),
 }
-"""Options of these that may be URLs."""
-
-_READ: Final = (
-    *("data", "models", "stores", "reference", "tables", "paths", "manifest", "source", "table"),
-    *("images", "masks", "templates", "annotations", "encoder_weights", "weights", "mask", "test"),
-)
-"""Parameters that name what a command reads, unless it writes there.
-
-``--ranges`` of ``features`` is none of them: new stores may join the folder that it names. The
-stores in it are spared when their paths are read (see ``inputs``).
-"""
-
-_MODEL: Final = "model:"
-"""What stands before the folder of ``extract wsi --mask``."""
+"""Outputs that may be URLs."""
 
 
-def check_outputs(command: str, given: Mapping[str, Any]) -> None:
-    """Refuse URLs where they cannot be, and outputs that are alike, inputs or of another format.
+def typed_inputs(command: str, arguments: Mapping[str, Any]) -> list[str]:
+    """Return the input paths of a command as typed; stdin is not read."""
+    names = [name for name in arguments if name in _READ - WRITTEN.get(command, {}).keys()]
+    return [word for name in names for word in _words(arguments[name]) if word not in ("", "-")]
+
+
+def writes_to_url(command: str, arguments: Mapping[str, Any]) -> bool:
+    """Return True if an output is a URL; such a command cannot be resumed."""
+    words = [word for name in WRITTEN.get(command, {}) for word in _words(arguments.get(name))]
+    return any(isinstance(path_or_url(word), str) for word in words)
+
+
+def check_outputs(command: str, arguments: Mapping[str, Any]) -> None:
+    """Check the paths of a command before it runs.
 
     Parameters
     ----------
     command : str
-        Its name, ``extract wsi``.
-    given : mapping
-        Its parameters as they were typed.
+        Name of the command: ``extract wsi``.
+    arguments : mapping
+        Values of its parameters, as typed.
 
     Raises
     ------
     ArgumentError
-        If a suffix is wrong, two outputs are one path, an output would destroy an input, or a URL
-        is given where a local path is needed.
+        If a suffix belongs to another format, two outputs are the same path, an output would
+        replace an input, a URL is given where a local path is required, or ``--overwrite`` and
+        ``--resume`` are combined.
     ExistsError
-        If a file stands where a folder is to be made, or the other way round.
+        If a file exists where a folder is to be made, or the other way round.
     """
+    if arguments.get("overwrite") and arguments.get("resume"):
+        raise ArgumentError("--overwrite, --resume: give only one of them")
     written = WRITTEN.get(command, {})
-    for name in _READ:
-        if name not in written and name not in _FETCHED.get(command, ()):
-            for word in _words(given.get(name)):
+    for name in arguments:
+        if name in _READ and name not in written and name not in _URL_INPUTS.get(command, ()):
+            for word in _words(arguments[name]):
                 refuse_url(word, "is read from a local disk only; copy it here first")
-    found: dict[Path | str, str] = {}
+    options: dict[Path | str, str] = {}
     for name, form in written.items():
         option = f"--{name.replace('_', '-')}"
-        for word in _words(given.get(name)):
-            if name not in _UPLOADED.get(command, ()):
+        for word in _words(arguments.get(name)):
+            if name not in _URL_OUTPUTS.get(command, ()):
                 refuse_url(word, f"{option} is written to a local disk only; give a local path")
             check_slashes(word)
-            place = path_or_url(word)
-            if isinstance(place, str):
-                check_target(place, form, option, resume=bool(given.get("resume")))
+            path = path_or_url(word)
+            if isinstance(path, str):
+                check_target(path, form, option, resume=bool(arguments.get("resume")))
             else:
-                check_not_input(place)
-                check_output_type(place, form, option)
-            key = place.rstrip("/") if isinstance(place, str) else Path(os.path.realpath(place))
-            if key in found:
-                raise ArgumentError(f"{option} {word}: is {found[key]} too; give another path")
-            found[key] = option
+                check_not_input(path)
+                check_output_type(path, form, option)
+            key = path.rstrip("/") if isinstance(path, str) else Path(os.path.realpath(path))
+            if key in options:
+                raise ArgumentError(
+                    f"{option} {word}: is the same as {options[key]}; give another path"
+                )
+            options[key] = option
 
 
-def goes_to_url(command: str, given: Mapping[str, Any]) -> bool:
-    """Say whether a command was asked to write to a URL: nothing of it can be gone on with."""
-    words = [word for name in WRITTEN.get(command, {}) for word in _words(given.get(name))]
-    return any(isinstance(path_or_url(word), str) for word in words)
+_URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", re.DOTALL)
 
 
-def typed_inputs(command: str, given: Mapping[str, Any]) -> list[str]:
-    """Return the paths that a command reads, as they were typed; stdin is not looked at."""
-    written = WRITTEN.get(command, {})
-    names = [name for name in _READ if name not in written]
-    return [word for name in names for word in _words(given.get(name)) if word not in ("", "-")]
+def refuse_url(word: str, remedy: str) -> None:
+    """Refuse a URL, even one that has lost a slash, where a local path is required.
+
+    The error names the URL without its host and credentials.
+    """
+    match = _URL.match(word)
+    if match is not None and not os.path.lexists(word):
+        scheme, address = match.groups()
+        raise ArgumentError(f"{scheme}://.../{redacted_name(f'://{address}')}: {remedy}")
 
 
 def _words(value: object) -> Iterator[str]:
-    """Yield the paths in what typer hands over: of ``--export FORM DIR`` the folder."""
+    """Yield the paths in a value from typer: of ``--export FORM DIR`` the folder."""
     if isinstance(value, tuple):
         value = value[-1]
     for word in value if isinstance(value, list) else [value]:
         if isinstance(word, str | os.PathLike):
-            yield str(word).removeprefix(_MODEL)
+            yield str(word).removeprefix("model:")  # of extract wsi --mask

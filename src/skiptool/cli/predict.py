@@ -18,9 +18,7 @@ def predict(
     data: options.DataStores,
     shift: options.Shifts = None,
     sweep: options.Sweep = None,
-    split: Annotated[
-        str, typer.Option(help="Samples: train, test, all, or fold (each model's validation fold).")
-    ] = "test",
+    split: options.SplitOption = "test",
     domain: options.Domains = None,
     out: Annotated[
         str,
@@ -29,40 +27,38 @@ def predict(
         ),
     ] = "predictions.parquet",
     ensemble: Annotated[
-        bool, typer.Option("--ensemble", help="Also average the trainings of each architecture.")
+        bool, typer.Option("--ensemble", help="Also average all trainings of each architecture.")
     ] = False,
     clean_skips: Annotated[
         list[str] | None,
         typer.Option(
             metavar="PARTS",
-            help=(
-                "Feed the decoder these feature maps of the unshifted image: 1,3, bottleneck, "
-                "all, each."
-            ),
+            help="Feed the decoder these feature maps of the unshifted image: 1,3, bottleneck, "
+            "all, each.",
         ),
     ] = None,
     shifted_skips: Annotated[
         list[str] | None,
-        typer.Option(metavar="PARTS", help="Feed it these of the shifted image, all others clean."),
+        typer.Option(metavar="PARTS", help="Feed it only these of the shifted image."),
     ] = None,
     clean_domain: Annotated[
         str | None,
-        typer.Option(help="Domain whose image of the same sample is the clean one."),
+        typer.Option(help="Domain with the clean image of each sample."),
     ] = None,
     masks: Annotated[
         str | None,
-        typer.Option(metavar="PATH", help="Also keep the predicted masks in this store."),
+        typer.Option(metavar="PATH", help="Also write the predicted masks to this store."),
     ] = None,
     overlays: Annotated[
         str | None,
         typer.Option(
             metavar="PATH",
-            help="Also draw truth and prediction into this folder, lowest IoU first.",
+            help="Also draw truth and prediction of each sample, in this folder.",
         ),
     ] = None,
     overlay_count: Annotated[
         int | None,
-        typer.Option(min=1, help="Draw the N lowest of a model and domain [default: all]."),
+        typer.Option(min=1, help="Draw only the N lowest IoUs of each model and domain."),
     ] = None,
     precision: options.PrecisionOption = Precision.AUTO,
     normalise: options.Normalise = None,
@@ -75,24 +71,23 @@ def predict(
     *,
     progress: Progress,
 ) -> Outcome:
-    """Segment images under shifts and count true against predicted pixels of every sample.
+    """Segment images under shifts and count the pixels of each sample by true and predicted class.
 
     A folder that holds models stands for all of them. With --clean-skips or --shifted-skips only
-    predictions with such a substitution are written.
+    predictions with substituted feature maps are written.
 
     Example: skiptool predict runs --data synth.zarr --sweep paper --ensemble
     """
-    found = paths.input_paths(models)
-    shifts = options.parse_shifts(shift)
+    model_paths = paths.input_paths(models)
     from skiptool.model.device import use_threads
     from skiptool.steps.predict.predict import predict_dataset
 
     with use_threads(threads, device, progress):
         return predict_dataset(
-            found,
-            [paths.parse_path(each) for each in data],
+            model_paths,
+            [paths.parse_path(store) for store in data],
             out,
-            shifts=shifts,
+            shifts=options.parse_shifts(shift),
             sweep=sweep,
             domains=domain or (),
             split=split,

@@ -19,56 +19,53 @@ def report(
     tables: Annotated[
         list[str],
         typer.Argument(
-            help=(
-                "Tables of predict, hellinger, train (history.parquet) and extract wsi "
-                "(registration.parquet); stores of images and of predicted masks. Paths, URLs, or "
-                "- for paths on stdin."
-            )
+            help="Tables of predict, hellinger, train (history.parquet) and extract wsi "
+            "(registration.parquet); stores of images and of predicted masks. Paths, URLs, or - "
+            "for paths on stdin."
         ),
     ],
     out: Annotated[
         str | None,
         typer.Option(
-            *("--out", "-o"),
+            "--out",
+            "-o",
             metavar="PATH",
-            help=(
-                "HTML page (path or URL); its numbers go to NAME-numbers.parquet [print the "
-                "numbers; report.html at the end of a pipe]."
-            ),
+            help="HTML page (path or URL), next to NAME-numbers.parquet with its numbers [print "
+            "the numbers; with inputs from stdin: report.html].",
         ),
     ] = None,
     figures: Annotated[
-        str | None, typer.Option(metavar="PATH", help="Folder for the figures as files.")
+        str | None, typer.Option(metavar="PATH", help="Folder for the figures, as files.")
     ] = None,
     formats: Annotated[
         str, typer.Option("--format", help="Formats of the figures: pdf,svg,png.")
     ] = "pdf",
     title: Annotated[str, typer.Option(help="Title of the page.")] = "skiptool report",
-    level: Annotated[float, typer.Option(help="Level of the intervals computed here.")] = 0.95,
+    level: Annotated[
+        float, typer.Option(help="Confidence level of the intervals computed here.")
+    ] = 0.95,
     seed: options.Seed = 0,
     forecast: Annotated[
-        bool, typer.Option("--forecast", help="Forecast the loss of IoU where nothing is labelled.")
+        bool, typer.Option("--forecast", help="Forecast the loss of IoU on unlabelled data.")
     ] = False,
     overwrite: options.Overwrite = False,
     *,
     progress: Progress,
 ) -> Outcome:
-    """Draw what the tables allow: IoU under shift, distance by layer, and what joins the two.
+    """Report on tables: IoU under shift, distances by layer, and how the two are related.
 
     Example: skiptool report predictions.parquet shift.parquet -o report.html
     """
-    found = paths.input_paths(tables)
-    chosen = options.parse_choices(formats, PictureFormat, "--format")
+    inputs = paths.input_paths(tables)
     if out is None and figures is None and "-" in tables:
-        # The last command of a pipe has nobody to read its numbers: it leaves the page.
-        out = PAGE
+        out = PAGE  # the end of a pipe
     from skiptool.steps.report import write_report
 
     return write_report(
-        found,
+        inputs,
         out,
         figures=figures,
-        formats=chosen,
+        formats=options.parse_choices(formats, PictureFormat, "--format"),
         title=title,
         level=level,
         seed=seed,

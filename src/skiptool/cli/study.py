@@ -34,7 +34,7 @@ def study(
         list[str] | None,
         typer.Option(
             metavar="PATH",
-            help="Trained models, or folders of them (paths or URLs), instead of training; "
+            help="Trained models, or folders of them (paths or URLs), to use instead of training; "
             "repeatable.",
         ),
     ] = None,
@@ -45,7 +45,7 @@ def study(
     prune: Annotated[
         list[int] | None,
         typer.Option(
-            help="Remove the uppermost K skip connections, repeatable [default: 0, 1 and 4]."
+            help="Remove the K uppermost skip connections, repeatable [default: 0, 1 and 4]."
         ),
     ] = None,
     fold: Annotated[
@@ -53,11 +53,13 @@ def study(
     ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Trainings of each fold.")] = 1,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs.")] = 50,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images in a batch.")] = 8,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per batch.")] = 8,
     lr: Annotated[float, typer.Option(help="Initial learning rate of Adam.")] = 1e-4,
-    lr_step: Annotated[int, typer.Option(min=1, help="Epochs between decays.")] = 15,
+    lr_step: Annotated[
+        int, typer.Option(min=1, help="Epochs between decays of the learning rate.")
+    ] = 15,
     encoder_weights: Annotated[
-        str, typer.Option(metavar="imagenet|none|FILE", help="Weights the encoder starts from.")
+        str, typer.Option(metavar="imagenet|none|FILE", help="Initial weights of the encoder.")
     ] = "imagenet",
     split: Annotated[str, typer.Option(help="Samples to test on: test, all or train.")] = "test",
     shift: options.Shifts = None,
@@ -66,7 +68,7 @@ def study(
         bool,
         typer.Option(
             "--substitute/--no-substitute",
-            help="Substitute skip connections where domains show the same samples.",
+            help="Substitute skip connections between domains that show the same samples.",
         ),
     ] = True,
     keep_features: Annotated[
@@ -80,45 +82,50 @@ def study(
     workers: options.Workers = None,
     seed: options.Seed = 0,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the commands, and run and write nothing.")
+        bool, typer.Option("--dry-run", help="Print the commands; run and write nothing.")
     ] = False,
     *,
     progress: Progress,
 ) -> Outcome:
-    """Train on one domain, test on all, measure how far the shift reaches, and write the report.
+    """Train on one domain, test on all, measure how far the shift reaches, and write a report.
 
-    Each step is a skiptool command of its own, which is shown; commands.sh keeps them. Run the
-    same line again to go on after an interruption. Other options of a step: run that step by hand.
+    Prints the skiptool command of each step and records it in commands.sh; to use other options of
+    a step, run its command by hand. To continue after an interruption, run the same line again.
     With a single domain, its images are shifted as in the paper (predict --sweep paper).
 
     Example: skiptool study data.zarr --train-domain A --fold 0 --epochs 20 -o study
     """
-    place = paths.input_path(data, "dataset store")
-    options.parse_skips(prune, None)
-    named = [str(each) for each in options.parse_shifts(shift) if each != ORIGINAL]
+    store = paths.input_path(data, "dataset store")
+    options.parse_skips(prune, None)  # raises if out of range
+    shifts = [str(parsed) for parsed in options.parse_shifts(shift) if parsed != ORIGINAL]
     from skiptool.steps.study import Options, run_study
 
     train = {
-        **{"encoder": encoder or ["resnet18"], "arch": arch},
-        **{"prune": [str(each) for each in prune or (0, 1, 4)]},
-        **{"fold": [str(each) for each in fold or ()], "repeats": str(repeats)},
-        **{"epochs": str(epochs), "batch-size": str(batch_size), "lr": f"{lr:g}"},
-        **{"lr-step": str(lr_step), "encoder-weights": encoder_weights},
-        **{"precision": precision.value},
+        "encoder": encoder or ["resnet18"],
+        "arch": arch,
+        "prune": [str(count) for count in prune or (0, 1, 4)],
+        "fold": [str(number) for number in fold or ()],
+        "repeats": str(repeats),
+        "epochs": str(epochs),
+        "batch-size": str(batch_size),
+        "lr": f"{lr:g}",
+        "lr-step": str(lr_step),
+        "encoder-weights": encoder_weights,
+        "precision": precision.value,
     }
     compute = {"device": device, "threads": threads, "workers": workers}
     return run_study(
-        place,
+        store,
         paths.parse_path(out),
         train_domain=train_domain,
         test=None if test is None else paths.parse_path(test),
-        models=[paths.parse_path(each) for each in models or ()],
+        models=[paths.parse_path(model) for model in models or ()],
         options=Options(
             train=train,
             predict={"precision": precision.value},
             foreign={} if normalise is None else {"normalise": normalise},
             compute={name: str(value) for name, value in compute.items() if value is not None},
-            shifts=named,
+            shifts=shifts,
             split=split,
             permutations=permutations,
             seed=seed,

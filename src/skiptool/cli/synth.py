@@ -9,40 +9,41 @@ import typer
 
 from skiptool.cli import options
 from skiptool.cli.console import command
+from skiptool.names import ExportFormat
 from skiptool.records import Outcome, Progress
 
 
 @command
 def synth(
     n: Annotated[int, typer.Option("--n", help="Number of images.")] = 1000,
-    out: Annotated[
-        str, typer.Option("--out", "-o", metavar="PATH", help="Dataset store, a path or URL.")
-    ] = "synth.zarr",
+    out: options.DatasetOut = "synth.zarr",
     templates: Annotated[
-        Path | None, typer.Option(help="Folder with background*, cell* and artifact*.png.")
+        Path | None, typer.Option(help="Folder with background*.png, cell*.png and artifact*.png.")
     ] = None,
     source: Annotated[
-        Path | None, typer.Option(help="BBBC041 image to cut the templates from.")
+        Path | None, typer.Option(help="BBBC041 image from which the templates are cut.")
     ] = None,
     annotations: Annotated[
-        Path | None, typer.Option(help="Its boxes: training.json of BBBC041.")
+        Path | None, typer.Option(help="Its annotations: training.json of BBBC041.")
     ] = None,
     artifact_box: Annotated[
         list[str] | None,
         typer.Option(metavar="TOP,LEFT,BOTTOM,RIGHT", help="Artifact in --source, repeatable."),
     ] = None,
-    size: Annotated[int, typer.Option(help="Side of the images, pixels.")] = 512,
-    canvas: Annotated[int, typer.Option(help="Side of the canvas they are composed on.")] = 1500,
-    cells: Annotated[str, typer.Option(help="Fewest and most cells in an image.")] = "1:100",
-    artifacts: Annotated[int, typer.Option(help="Artifacts in an image.")] = 3,
-    test_fraction: Annotated[float, typer.Option(help="Share of test images.")] = 0.2,
+    size: Annotated[int, typer.Option(help="Side of the images in pixels.")] = 512,
+    canvas: Annotated[
+        int, typer.Option(help="Side of the canvas on which they are composed, in pixels.")
+    ] = 1500,
+    cells: Annotated[str, typer.Option(help="Fewest and most cells per image.")] = "1:100",
+    artifacts: Annotated[int, typer.Option(help="Artifacts per image.")] = 3,
+    test_fraction: Annotated[float, typer.Option(help="Fraction of test images.")] = 0.2,
     folds: Annotated[int, typer.Option(help="Validation folds of the training images.")] = 5,
     export: Annotated[
         tuple[str, Path] | None,
-        typer.Option("--export", metavar="png DIR", help="Also write image and mask pairs."),
+        typer.Option("--export", metavar="png DIR", help="Also write pairs of image and mask."),
     ] = None,
     save_templates: Annotated[
-        Path | None, typer.Option(help="Folder to keep the templates in.")
+        Path | None, typer.Option(help="Folder to which the templates are saved.")
     ] = None,
     seed: options.Seed = 0,
     workers: options.Workers = None,
@@ -51,10 +52,11 @@ def synth(
     *,
     progress: Progress,
 ) -> Outcome:
-    """Make the synthetic malaria dataset: blood smears with infected cells, and their masks.
+    """Synthesise a malaria dataset: blood smears with infected cells, and their masks.
 
     Example: skiptool synth --n 1000 -o synth.zarr
     """
+    pairs = options.parse_export(export, [ExportFormat.PNG])
     from skiptool.steps.synth import synthesise_dataset
 
     return synthesise_dataset(
@@ -72,7 +74,7 @@ def synth(
         folds=folds,
         seed=seed,
         workers=workers,
-        export=options.export_folder(export),
+        export=None if pairs is None else pairs[1],
         save_templates_to=save_templates,
         overwrite=overwrite,
         resume=resume,

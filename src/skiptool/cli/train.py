@@ -29,31 +29,33 @@ def train(
     arch: options.ArchOption = "unet",
     prune: Annotated[
         list[int] | None,
-        typer.Option(help="Remove the uppermost K skip connections, repeatable [default: 0]."),
+        typer.Option(help="Remove the K uppermost skip connections, repeatable [default: 0]."),
     ] = None,
     skips: Annotated[
         list[str] | None,
-        typer.Option(metavar="LEVELS", help="Or: the levels that stay, 2,3,4 or none; repeatable."),
+        typer.Option(metavar="LEVELS", help="Instead: levels to keep, 2,3,4 or none; repeatable."),
     ] = None,
     fold: Annotated[
         list[int] | None, typer.Option(help="Validation fold, repeatable [default: all].")
     ] = None,
     repeats: Annotated[
-        int, typer.Option(min=1, help="Trainings of each fold, which differ in their seed alone.")
+        int, typer.Option(min=1, help="Trainings of each fold, with different random seeds.")
     ] = 1,
     repeat: Annotated[
         list[int] | None,
-        typer.Option(help="Only this repeat, from 0, repeatable [default: all of --repeats]."),
+        typer.Option(help="Train only this repeat, counted from 0; repeatable [default: all]."),
     ] = None,
     folds: Annotated[
-        int | None, typer.Option(help="Derive so many folds instead of the stored ones.")
+        int | None, typer.Option(help="Derive this many folds instead of using the stored ones.")
     ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs.")] = 50,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images in a batch.")] = 8,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per batch.")] = 8,
     lr: Annotated[float, typer.Option(help="Initial learning rate of Adam.")] = 1e-4,
-    lr_step: Annotated[int, typer.Option(min=1, help="Epochs between decays.")] = 15,
-    lr_gamma: Annotated[float, typer.Option(help="Factor of a decay.")] = 0.1,
-    loss: Annotated[Loss, typer.Option(help="Loss.")] = Loss.CE_GDICE,
+    lr_step: Annotated[
+        int, typer.Option(min=1, help="Epochs between decays of the learning rate.")
+    ] = 15,
+    lr_gamma: Annotated[float, typer.Option(help="Factor of each decay.")] = 0.1,
+    loss: Annotated[Loss, typer.Option(help="Loss function.")] = Loss.CE_GDICE,
     class_weight: Annotated[
         list[str] | None,
         typer.Option(
@@ -62,33 +64,34 @@ def train(
     ] = None,
     patience: Annotated[
         int | None,
-        typer.Option(min=1, help="Stop after so many epochs without a better validation mIoU."),
+        typer.Option(min=1, help="Stop after this many epochs without a better validation mIoU."),
     ] = None,
-    grad_clip: Annotated[
-        float | None, typer.Option(help="Norm that gradients are scaled down to.")
-    ] = None,
+    grad_clip: Annotated[float | None, typer.Option(help="Maximum norm of the gradients.")] = None,
     encoder_weights: Annotated[
-        str, typer.Option(metavar="imagenet|none|FILE", help="Weights the encoder starts from.")
+        str, typer.Option(metavar="imagenet|none|FILE", help="Initial weights of the encoder.")
     ] = "imagenet",
     logger: Annotated[
         list[LoggerName] | None,
-        typer.Option(help="Tell every epoch to this logger too, repeatable."),
+        typer.Option(help="Also log every epoch here, repeatable."),
     ] = None,
     last: Annotated[
-        bool, typer.Option("--keep-last/--no-keep-last", help="Keep last.ckpt beside the best.")
+        bool,
+        typer.Option(
+            "--keep-last/--no-keep-last", help="Keep last.ckpt, from which training can continue."
+        ),
     ] = True,
     precision: options.PrecisionOption = Precision.AUTO,
     device: options.Device = "auto",
     threads: options.Threads = None,
     devices: Annotated[
-        int | None, typer.Option(help="Processes on each node that train together [default: 1].")
+        int | None, typer.Option(help="Processes per node that train together [default: 1].")
     ] = None,
     nodes: Annotated[int, typer.Option(help="Nodes that train together.")] = 1,
     compile_: Annotated[
         bool, typer.Option("--compile", help="Compile the network (torch.compile).")
     ] = False,
     deterministic: Annotated[
-        bool, typer.Option("--deterministic", help="On a GPU, repeat bit for bit.")
+        bool, typer.Option("--deterministic", help="Make trainings on a GPU bit-reproducible.")
     ] = False,
     workers: options.Workers = None,
     seed: options.Seed = 0,
@@ -100,13 +103,13 @@ def train(
 ) -> Outcome:
     """Train a U-net for each encoder, choice of skip connections, validation fold and repeat.
 
-    Of data with E draws of training patches (extract wsi --draws E), epoch e takes draw e modulo E
-    and every validation draw 0.
+    Data with E draws of training patches (extract wsi --draws E): epoch e trains on draw e modulo
+    E, and every validation uses draw 0.
 
     Example: skiptool train synth.zarr --prune 0 --prune 1 --fold 0 -o runs
     """
-    place = paths.input_path(data, "dataset store")
-    kept = options.parse_skips(prune, skips)
+    store = paths.input_path(data, "dataset store")
+    levels = options.parse_skips(prune, skips)
     protocol = Training(
         fold=0,
         epochs=epochs,
@@ -129,11 +132,11 @@ def train(
 
     with use_threads(threads, device, progress):
         return train_models(
-            place,
+            store,
             paths.parse_path(out),
             domain=domain,
             encoders=encoder or ("resnet18",),
-            skips=kept,
+            skips=levels,
             arch=arch,
             fold=fold or (),
             repeats=repeats,

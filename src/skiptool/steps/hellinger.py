@@ -1,8 +1,8 @@
 """``skiptool hellinger``: the distance between two sets of activations, layer by layer.
 
-Reads feature stores or counts stores, without torch, the model or the images. Stores are sorted
+Reads feature stores or counts stores, without torch, the model or the images. Stores are grouped
 by model, each is compared with the reference of its model, and all results go into one shift table.
-`compare_features` does the same for arrays, and reads and writes nothing.
+`compare_features` compares arrays in memory.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 REMOTE_READERS = 8
-"""Threads that read stores behind a URL: they mostly wait for answers."""
+"""Threads that read remote stores: they mostly wait for responses."""
 
-MOST_SHOWN = 200
-"""Rows up to which a table of several models is printed as well as written."""
+MAX_PRINTED_ROWS = 200
+"""Maximum number of rows of several models that are printed as well as written."""
 
-SPARE_MEMORY = (
+SPARE_COLUMNS = (
     "input_value",
     "value_live",
     "constant_channels",
@@ -72,7 +72,7 @@ SPARE_MEMORY = (
     "null_mean",
     "transmission",
 )
-"""Columns that a narrow terminal leaves out, the last one last."""
+"""Columns left out on a narrow terminal, in this order."""
 
 MODEL_FACTS = ("model", "arch", "encoder", "pruning", "fold", "repeat", "parameter_count")
 SET_FACTS = ("domain", "split", "shift", "factor")
@@ -83,7 +83,7 @@ Word = TypeVar("Word", bound=StrEnum)
 
 @dataclass(frozen=True, slots=True)
 class _Comparison:
-    """Two stores, how they were compared, and the results layer by layer."""
+    """Two stores, the design of their comparison, and its results by layer."""
 
     reference: FeatureStore
     other: FeatureStore
@@ -123,7 +123,7 @@ def measure_shift(
     others : sequence of Path or str, or one
         The same of shifted images (X*), from the same model with the same layers.
     out : Path or str, optional
-        Shift table to write; without it only the outcome's table is made.
+        Shift table to write; by default only the table of the outcome is made.
     settings : Settings, optional
         Metrics, bins, statistics, memory; by default the paper's distance with B = 100.
     all_pairs : bool
@@ -153,7 +153,7 @@ def measure_shift(
         If ``out`` exists.
     """
     others = [others] if isinstance(others, Path | str) else others
-    stores = [open_activations(place) for place in (reference, *others)]
+    stores = [open_activations(reference), *map(open_activations, others)]
     return _compare_groups(
         [stores],
         as_path(out),
@@ -208,21 +208,22 @@ def measure_shifts(
     FormatError, MismatchError, SourceError, ExistsError
         As :func:`measure_shift`.
     """
-    by_hand = not any(map(is_folder, places))
-    named: list[FeatureStore] = []
+    explicit = not any(map(is_folder, places))
+    placement: dict[str, Any] = {}
     failures: tuple[str, ...] = ()
     with protect_inputs(places):
-        if by_hand and len(places) == 2 and not references:
+        if explicit and len(places) == 2 and not references:
             if len({_address(path_or_url(place)) for place in places}) < 2:
-                progress.warn(f"{places[0]}: is compared with itself: all distances are 0")
+                progress.warn(f"{places[0]}: is compared with itself, so all distances are 0")
             groups = [[open_activations(place) for place in places]]
             arguments = [store.where for store in groups[0]]
         else:
-            stores, failures = _opened(places, progress)
-            named = [open_activations(place) for place in references]
-            groups = grouped(stores, named, by_hand=by_hand, warn=progress.warn)
+            stores, failures = _open_all(places, progress)
+            chosen = [open_activations(place) for place in references]
+            groups = group_stores(stores, chosen, explicit=explicit, warn=progress.warn)
             arguments = [redact(str(place)) for place in places]
-        placement = {"reference": [store.where for store in named]} if named else {}
+            if chosen:
+                placement["reference"] = [store.where for store in chosen]
         outcome = _compare_groups(
             groups,
             as_path(out),
@@ -235,11 +236,6 @@ def measure_shifts(
             progress=progress,
         )
     return replace(outcome, failures=failures)
-
-
-def _pairs(stores: int, all_pairs: bool) -> list[Pair]:
-    numbers = range(stores)
-    return list(combinations(numbers, 2)) if all_pairs else [(0, i) for i in numbers[1:]]
 
 
 def _check_models(first: FeatureStore, other: FeatureStore) -> None:
@@ -263,62 +259,61 @@ def _compare_groups(
     overwrite: bool,
     progress: Progress,
 ) -> Outcome:
-    """Compare the stores of each group, whose first is its reference."""
-    every = [store for group in groups for store in group]
+    """Compare the stores of each group, the first of which is the reference."""
+    all_stores = [store for group in groups for store in group]
     pairs = [
-        (stores[first], stores[second])
+        [pair for pair in combinations(range(len(stores)), 2) if all_pairs or pair[0] == 0]
         for stores in groups
-        for first, second in _pairs(len(stores), all_pairs)
     ]
-    for reference, other in pairs:
+    compared = [
+        (stores[first], stores[second])
+        for stores, own_pairs in zip(groups, pairs, strict=True)
+        for first, second in own_pairs
+    ]
+    for reference, other in compared:
         _check_models(reference, other)
-    settings = counted_settings(every, settings, progress.warn)
-    for reference, other in pairs:
+    settings = counted_settings(all_stores, settings, progress.warn)
+    for reference, other in compared:
         check_bins(reference, other)
     several = len(groups) > 1
-    with protect_inputs(store.place for store in every), ExitStack() as stack:
+    with protect_inputs(store.place for store in all_stores), ExitStack() as stack:
         if out is not None:
             check_output_type(out, OutputType.TABLE)
             check_writable(out, overwrite=overwrite, resume=False)
-        remote = any(isinstance(store.place, str) for store in every)
+        remote = any(isinstance(store.place, str) for store in all_stores)
         readers = max(settings.workers, REMOTE_READERS) if remote else settings.workers
         mapper: Mapper = partial(thread_map, workers=readers)
         if dask is not None:
             mapper = stack.enter_context(dask_mapper(dask, workers=settings.workers))
         comparisons: list[_Comparison] = []
         with progress.task("models", len(groups)) if several else nullcontext() as task:
-            for stores in groups:
-                comparisons += _compared(
-                    stores,
-                    _pairs(len(stores), all_pairs),
-                    settings,
-                    mapper,
-                    progress,
-                    keep=dask is None,
+            for stores, own_pairs in zip(groups, pairs, strict=True):
+                comparisons += _compare_group(
+                    stores, own_pairs, settings, mapper, progress, keep=dask is None
                 )
                 if task is not None:
                     task.advance()
-        for store in every:
+        for store in all_stores:
             check_unchanged(store)
-        _warn(comparisons, progress)
+        _warn_of_results(comparisons, progress)
         if out is not None:
             invocation = replace(
                 invocation,
                 parameters={**settings.options, "all_pairs": all_pairs},
                 placement={**invocation.placement, "out": out},
-                inputs=_input_ids(groups),
+                inputs=_inputs(groups),
             )
-            _write(out, invocation, comparisons, overwrite)
-    table = _table(comparisons, settings, per_channel)
-    long = out is not None and several and len(table.columns["layer"]) > MOST_SHOWN
+            _write_table(out, invocation, comparisons, overwrite)
+    table = _printed_table(comparisons, settings, per_channel)
+    too_long = out is not None and several and len(table.columns["layer"]) > MAX_PRINTED_ROWS
     return Outcome(
         () if out is None else (out,),
         summary=_summary(groups, settings, comparisons),
-        tables=() if long else (table,),
+        tables=() if too_long else (table,),
     )
 
 
-def _compared(
+def _compare_group(
     stores: Sequence[FeatureStore],
     pairs: Sequence[Pair],
     settings: Settings,
@@ -334,25 +329,25 @@ def _compared(
     ]
 
 
-def _opened(
+def _open_all(
     places: Sequence[Place], progress: Progress
 ) -> tuple[list[FeatureStore], tuple[str, ...]]:
-    """Open stores and those of folders, each once; return also lines about those that fail."""
+    """Open each store, and each store in a folder, once; return also one line per failure."""
     stores: dict[str, FeatureStore] = {}
     failures = []
     for place in places:
         if not is_folder(place):
             store = open_activations(place)
-            if store.where in {known.where for known in stores.values()}:
-                progress.warn(f"{store.where}: is given twice and counts once")
+            if store.where in {other.where for other in stores.values()}:
+                progress.warn(f"{store.where}: is given twice; the second is ignored")
             stores.setdefault(_address(store.place), store)
             continue
         folder = path_or_url(place)
         paths, ignored = find_feature_stores(folder)
         where = redact(str(folder))
         if not paths:
-            others = f" ({', '.join(ignored)})" if ignored else ""
-            raise FormatError(f"{where}: holds no feature store{others}; check the path")
+            content = f" ({', '.join(ignored)})" if ignored else ""
+            raise FormatError(f"{where}: holds no feature store{content}; check the path")
         if ignored:
             progress.warn(f"{where}: left out: {', '.join(ignored)}")
         for path in paths:
@@ -369,26 +364,26 @@ def _address(place: Place) -> str:
     return place if isinstance(place, str) else os.path.realpath(place)
 
 
-# Which stores are compared: groups of one model and split, and their references
+# Groups of stores of one model and split, and their references
 
 
-def grouped(
+def group_stores(
     stores: Sequence[FeatureStore],
     references: Sequence[FeatureStore] = (),
     *,
-    by_hand: bool = False,
+    explicit: bool = False,
     warn: Callable[[str], None] = lambda _: None,
 ) -> list[list[FeatureStore]]:
-    """Sort stores by model and split, the reference of each group first.
+    """Group stores by model and split, the reference of each group first.
 
     Parameters
     ----------
     references : sequence of FeatureStore
         See :func:`measure_shifts`; they may be among the stores.
-    by_hand : bool
-        The stores were named one by one: if no reference is evident, it is the first.
+    explicit : bool
+        The stores were given one by one: if no reference is evident, it is the first.
     warn : callable
-        Takes a line about each choice that a user may want to change, and about what is left out.
+        Called with a line for each choice that a user may want to change, and each store left out.
 
     Raises
     ------
@@ -398,17 +393,19 @@ def grouped(
     models: dict[str | None, list[FeatureStore]] = {}
     for store in stores:
         models.setdefault(store.model_id, []).append(store)
-    named = _named_references(references, models)
+    chosen = _references_by_model(references, models)
     groups: list[list[FeatureStore]] = []
     for model, members in models.items():
-        reference = named.get(model, named.get(None))
+        reference = chosen.get(model, chosen.get(None))
         if reference is not None:
-            groups.append(_without_duplicates([reference, *members], warn))
+            groups.append(_distinct([reference, *members], warn))
             continue
         for split in dict.fromkeys(store.facts["split"] for store in members):
             same = [store for store in members if store.facts["split"] == split]
-            first = _reference(same, members, by_hand, warn) if len(members) > 1 else members[0]
-            groups.append(_without_duplicates([first, *same], warn))
+            first = (
+                _choose_reference(same, members, explicit, warn) if len(members) > 1 else members[0]
+            )
+            groups.append(_distinct([first, *same], warn))
     comparable = [group for group in groups if len(group) > 1]
     if not comparable:
         count = "one feature store" if len(stores) == 1 else f"{len(stores)} feature stores"
@@ -422,11 +419,11 @@ def grouped(
     return comparable
 
 
-def _named_references(
+def _references_by_model(
     references: Sequence[FeatureStore], models: Mapping[str | None, Sequence[FeatureStore]]
 ) -> dict[str | None, FeatureStore]:
-    """Return the named references by model."""
-    named: dict[str | None, FeatureStore] = {}
+    """Return the chosen references by model."""
+    chosen: dict[str | None, FeatureStore] = {}
     for store in references:
         if store.model_id is not None and store.model_id not in models:
             names = sorted({str(m.facts["model"]) for group in models.values() for m in group})
@@ -435,42 +432,43 @@ def _named_references(
                 f"{store.model_id}, and the stores are of others ({', '.join(names)}); features of "
                 "different models cannot be compared"
             )
-        if store.model_id in named:
+        if store.model_id in chosen:
             raise ArgumentError(
                 f"--reference {store.where}: is of the same model as --reference "
-                f"{named[store.model_id].where}; give one a model"
+                f"{chosen[store.model_id].where}; give one per model"
             )
-        named[store.model_id] = store
-    return named
+        chosen[store.model_id] = store
+    return chosen
 
 
-def _reference(
+def _choose_reference(
     same: Sequence[FeatureStore],
     members: Sequence[FeatureStore],
-    by_hand: bool,
+    explicit: bool,
     warn: Callable[[str], None],
 ) -> FeatureStore:
     """Choose the reference among the stores of one split, else among all of a model."""
-    candidates = _candidates(same)
+    candidates = _unshifted(same)
     if not candidates:
-        candidates = _candidates(members)
+        candidates = _unshifted(members)
         if len(candidates) == 1:
             warn(
                 f"{candidates[0].where} ({candidates[0].facts['split']} images) is the reference "
                 f"of {len(same)} stores of {same[0].facts['split']} images, which have none"
             )
     if len(candidates) == 1:
-        if by_hand and candidates[0] is not same[0]:
+        if explicit and candidates[0] is not same[0]:
             warn(
                 f"{candidates[0].where} is the reference: it is original and of the training "
-                "domain; --reference names another"
+                "domain; to choose another, give --reference"
             )
         return candidates[0]
     count = "several" if candidates else "none"
-    if by_hand:
+    if explicit:
         warn(
-            f"{same[0].where} is taken for the reference because it comes first; {count} of the "
-            "stores of its model would do (original, of the training domain); --reference names one"
+            f"{same[0].where} is taken as the reference because it comes first; {count} of the "
+            "stores of its model would do (original, of the training domain); to choose one, give "
+            "--reference"
         )
         return same[0]
     names = f": {', '.join(store.where for store in candidates[:3])}" if candidates else ""
@@ -480,11 +478,11 @@ def _reference(
     )
 
 
-def _candidates(stores: Sequence[FeatureStore]) -> list[FeatureStore]:
+def _unshifted(stores: Sequence[FeatureStore]) -> list[FeatureStore]:
     """Return the distinct stores without a shift, of the training domain if that is known."""
     original = [store for store in stores if store.facts["shift"] == ShiftKind.ORIGINAL]
-    first = {_key(store): store for store in reversed(original)}
-    distinct = [store for store in original if first[_key(store)] is store]
+    first = {_identity(store): store for store in reversed(original)}
+    distinct = [store for store in original if first[_identity(store)] is store]
     domains = {store.facts["training_domain"] for store in distinct} - {None}
     if len(domains) == 1:
         distinct = [store for store in distinct if store.facts["domain"] in domains]
@@ -493,28 +491,26 @@ def _candidates(stores: Sequence[FeatureStore]) -> list[FeatureStore]:
     return of_training or distinct  # the images may be of another dataset of the same domain
 
 
-def _key(store: FeatureStore) -> str:
+def _identity(store: FeatureStore) -> str:
     return store.id or _address(store.place)
 
 
-def _without_duplicates(
-    stores: Sequence[FeatureStore], warn: Callable[[str], None]
-) -> list[FeatureStore]:
+def _distinct(stores: Sequence[FeatureStore], warn: Callable[[str], None]) -> list[FeatureStore]:
     """Leave out repeated stores: the reference among the others, and equal content."""
     by_key: dict[str, FeatureStore] = {}
     for store in stores:
-        first = by_key.setdefault(_key(store), store)
+        first = by_key.setdefault(_identity(store), store)
         if _address(first.place) != _address(store.place):
             warn(f"{store.where}: is the same as {first.where} (equal ids), so it is left out")
     return list(by_key.values())
 
 
-# What is written and shown of the results
+# Output
 
 
-def _warn(comparisons: Sequence[_Comparison], progress: Progress) -> None:
-    """Show the warnings of the table, each once for all comparisons and layers."""
-    _warn_left_out(comparisons, progress)
+def _warn_of_results(comparisons: Sequence[_Comparison], progress: Progress) -> None:
+    """Print the warnings in the table, each once for all comparisons and layers."""
+    _warn_of_unshared_layers(comparisons, progress)
     cautions: list[Caution] = []
     for comparison in comparisons:
         design, names = comparison.design, (comparison.name,)
@@ -527,10 +523,10 @@ def _warn(comparisons: Sequence[_Comparison], progress: Progress) -> None:
     for caution in merge_cautions(cautions):
         stretched = "outlying" in caution.text
         remedy = "; compare with --range p0.1 or --bins quantile" if stretched else ""
-        progress.warn(f"{_first_and_count(caution.comparisons)}: {caution}{remedy}")
+        progress.warn(f"{_first_and_more(caution.comparisons)}: {caution}{remedy}")
 
 
-def _warn_left_out(comparisons: Sequence[_Comparison], progress: Progress) -> None:
+def _warn_of_unshared_layers(comparisons: Sequence[_Comparison], progress: Progress) -> None:
     """Warn of layers that only one store of a pair has, once for pairs with the same layers."""
     by_layers: dict[tuple[str, ...], list[str]] = {}
     for comparison in comparisons:
@@ -540,16 +536,16 @@ def _warn_left_out(comparisons: Sequence[_Comparison], progress: Progress) -> No
     for layers, names in by_layers.items():
         it = "it" if len(layers) == 1 else "them"
         progress.warn(
-            f"{_first_and_count(names)}: {', '.join(layers)}: left out, as only one of the two "
+            f"{_first_and_more(names)}: {', '.join(layers)}: left out, as only one of the two "
             f"stores has {it}"
         )
 
 
-def _first_and_count(names: Sequence[str]) -> str:
+def _first_and_more(names: Sequence[str]) -> str:
     return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
 
 
-def _input_ids(groups: Sequence[Sequence[FeatureStore]]) -> dict[str, str]:
+def _inputs(groups: Sequence[Sequence[FeatureStore]]) -> dict[str, str]:
     inputs: dict[str, str] = {}
     for number, stores in enumerate(groups):
         prefix = f"{number}." if len(groups) > 1 else ""
@@ -560,22 +556,22 @@ def _input_ids(groups: Sequence[Sequence[FeatureStore]]) -> dict[str, str]:
     return inputs
 
 
-def _write(
+def _write_table(
     out: Path, invocation: Invocation, comparisons: Sequence[_Comparison], overwrite: bool
 ) -> None:
     # Stores without an id are identified by the values measured between them.
     values = []
-    if any(None in (each.reference.id, each.other.id) for each in comparisons):
-        values = [_values(measured) for each in comparisons for measured in each.measured]
+    if any(None in (pair.reference.id, pair.other.id) for pair in comparisons):
+        values = [_values(measured) for pair in comparisons for measured in pair.measured]
     header = create_lineage(Kind.SHIFT, invocation, {**invocation.determinants, "values": values})
     with (
         atomic_output(out, overwrite=overwrite) as partial_out,
         TableWriter(partial_out, header) as table,
     ):
-        for each in comparisons:
-            facts = _facts(each.reference, each.other)
-            for measured in each.measured:
-                columns = result_columns(measured, each.design)
+        for pair in comparisons:
+            facts = _store_columns(pair.reference, pair.other)
+            for measured in pair.measured:
+                columns = result_columns(measured, pair.design)
                 table.append({**facts, **columns}, len(columns["channel"]))
 
 
@@ -584,7 +580,7 @@ def _values(measured: LayerResult) -> list[float]:
     return list(map(float, measured.channels.get("value", mean)))
 
 
-def _facts(reference: FeatureStore, other: FeatureStore) -> dict[str, Any]:
+def _store_columns(reference: FeatureStore, other: FeatureStore) -> dict[str, Any]:
     return {
         "reference": reference.name,
         "reference_id": reference.id,
@@ -625,17 +621,19 @@ def _summary(
     return summary | ({"warnings": warnings} if any(warnings) else {})
 
 
-def _table(comparisons: Sequence[_Comparison], settings: Settings, per_channel: bool) -> Table:
+def _printed_table(
+    comparisons: Sequence[_Comparison], settings: Settings, per_channel: bool
+) -> Table:
     rows: list[dict[str, Any]] = []
-    for each in comparisons:
-        names = {"reference": each.reference.name, "other": each.other.name}
-        for measured in each.measured:
-            columns = result_columns(measured, each.design)
+    for pair in comparisons:
+        names = {"reference": pair.reference.name, "other": pair.other.name}
+        for measured in pair.measured:
+            columns = result_columns(measured, pair.design)
             for row in range(len(columns["channel"]) if per_channel else 1):
                 rows.append(names | {name: _cell(columns[name], row) for name in PRINTED})
     hidden = set() if per_channel else {"channel"}
     if all(row["tested"] is None or math.isclose(row["tested"], row["value"]) for row in rows):
-        hidden.add("tested")  # equal but for the last bit
+        hidden.add("tested")  # equal except for rounding
     shown = [name for name in ("reference", "other", *PRINTED) if name not in hidden]
     bins = ", ".join(map(str, settings.bins))
     title = f"Distance by layer ({settings.range_rule.value}, B = {bins})"
@@ -648,7 +646,7 @@ def _table(comparisons: Sequence[_Comparison], settings: Settings, per_channel: 
         title += "; corrected for bias, with its 95 % interval"
     columns = {name: [row[name] for row in rows] for name in shown}
     return Table(
-        title, columns, uniform=("reference", "metric", "bins", "other"), spare=SPARE_MEMORY
+        title, columns, uniform=("reference", "metric", "bins", "other"), spare=SPARE_COLUMNS
     )
 
 
@@ -657,7 +655,7 @@ def _cell(column: object, row: int) -> object:
 
 
 def compare_features(
-    reference: Any,  # noqa: ANN401 - whatever NumPy takes for an array
+    reference: Any,  # noqa: ANN401 - anything that NumPy accepts as an array
     other: Any,  # noqa: ANN401
     *,
     metrics: str | Sequence[str] = "hellinger",
@@ -669,9 +667,9 @@ def compare_features(
     seed: int = 0,
     workers: int | None = None,
 ) -> pa.Table:
-    """Measure how far two sets of features are apart, layer by layer and channel by channel.
+    """Measure the distance between two sets of features, by layer and channel.
 
-    Works on the features of any network, not only of U-nets.
+    Works for the features of any network, not only of U-nets.
 
     Parameters
     ----------
@@ -722,9 +720,9 @@ def compare_features(
     """
     names = (metrics,) if isinstance(metrics, str) else metrics
     settings = Settings(
-        metrics=tuple(_member(name, Metric) for name in names),
+        metrics=tuple(_parse_member(name, Metric) for name in names),
         bins=tuple(np.atleast_1d(bins).tolist()),
-        range_rule=_member(range_rule, RangeRule),
+        range_rule=_parse_member(range_rule, RangeRule),
         permutations=permutations,
         group=None if groups is None else "group",
         paired=paired,
@@ -744,17 +742,17 @@ def compare_features(
     mapper = partial(thread_map, workers=settings.workers)
     (design,), (measured,) = measure_pairs([first, second], [(0, 1)], settings, mapper)
     columns: dict[str, list[Any]] = {"reference": [], "other": []}
-    for each in sort_results(measured, settings):
-        made = result_columns(each, design)
-        rows = len(made["channel"])
-        made |= {"reference": "reference", "other": "other"}
-        for name, values in made.items():
+    for result in sort_results(measured, settings):
+        values_by_name = result_columns(result, design)
+        rows = len(values_by_name["channel"])
+        values_by_name |= {"reference": "reference", "other": "other"}
+        for name, values in values_by_name.items():
             column = values if isinstance(values, list) else [values] * rows
             columns.setdefault(name, []).extend(column)
     return as_table(Kind.SHIFT, columns, len(columns["layer"]))
 
 
-def _member(word: str, vocabulary: type[Word]) -> Word:
+def _parse_member(word: str, vocabulary: type[Word]) -> Word:
     if word not in list(vocabulary):
         raise ArgumentError(
             f"{word!r}: expected one of {', '.join(vocabulary)}{suggestion(str(word), vocabulary)}"

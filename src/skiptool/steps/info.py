@@ -1,4 +1,4 @@
-"""``skiptool info``: describe artifacts, their lineage, and check every byte of them."""
+"""``skiptool info``: describe artifacts and their lineage, and check their integrity."""
 
 from __future__ import annotations
 
@@ -56,18 +56,17 @@ def describe(
     check: bool = False,
     progress: Progress = SILENT,
 ) -> Outcome:
-    """Describe artifacts, and files from elsewhere that can take their place.
+    """Describe artifacts, and features or weights of other programs.
 
     Parameters
     ----------
     paths : sequence of Path or str
-        Stores, tables and model folders; folders that stand for all of these below them; ``.npy``
-        files and files of weights. Local paths or URLs.
+        Stores, tables and model folders; folders that hold any of these; ``.npy`` files and files
+        of weights. Local paths or URLs.
     command : bool
-        Print only the command that would make each again.
+        Print only the command that made each.
     check : bool
-        Read every byte and compare checksums, ids and seals; name what is damaged and what is
-        intact.
+        Read every byte and compare checksums, ids and seals; name damaged and intact parts.
 
     Returns
     -------
@@ -85,7 +84,7 @@ def describe(
     places: list[Path | str] = []
     for path in as_paths_or_urls(paths):
         try:
-            places += _below(path)
+            places += _expand(path)
         except SkiptoolError as error:
             failures.append(str(error))
     with progress.task("info", len(places)) as task:
@@ -98,13 +97,14 @@ def describe(
     if not entries:
         raise FormatError("; ".join(failures))
     text = "\n\n".join(
-        _command(entry) if command else _lines(path, entry) for path, entry in entries.items()
+        _recorded_command(entry) if command else _format_entry(path, entry)
+        for path, entry in entries.items()
     )
     return Outcome(summary=entries, failures=tuple(failures), text=text)
 
 
-def _below(place: Path | str) -> list[Path | str]:
-    """Replace a folder that is no artifact by the artifacts below it, if any."""
+def _expand(place: Path | str) -> list[Path | str]:
+    """Replace a folder that is not itself an artifact by the artifacts in it, if any."""
     folder = path_or_url(place)
     if isinstance(folder, Path):
         if folder.is_dir() and not is_artifact(folder):
@@ -123,38 +123,38 @@ def _below(place: Path | str) -> list[Path | str]:
 def _describe(place: Path | str, check: bool, progress: Progress) -> dict[str, Any]:
     artifact = path_or_url(place)
     if isinstance(artifact, str) and not last_part(artifact).endswith(FILES):
-        return _at_url(artifact, check, progress)
+        return _describe_url(artifact, check, progress)
     with local_file(artifact) as path:
-        return _described(path, check)
+        return _describe_local(path, check)
 
 
-def _described(path: Path, check: bool) -> dict[str, Any]:
-    foreign = _foreign(path)
-    return _ours(path, check) if foreign is None else {**foreign, "lineage": None}
+def _describe_local(path: Path, check: bool) -> dict[str, Any]:
+    foreign = _describe_foreign(path)
+    return _describe_artifact(path, check) if foreign is None else {**foreign, "lineage": None}
 
 
-def _at_url(url: str, check: bool, progress: Progress) -> dict[str, Any]:
-    """Describe a store from its metadata; copy anything else, and everything to be checked."""
+def _describe_url(url: str, check: bool, progress: Progress) -> dict[str, Any]:
+    """Describe a store by its metadata; download anything else, and everything to be checked."""
     root = root_file(RemoteFolder(url))
     if root is None:
         open_root(url, "skiptool")  # raises
     if check or root == INDEX:
-        return _described(fetch_artifact(url, progress), check)
+        return _describe_local(fetch_artifact(url, progress), check)
     if root not in ZARR:
-        return _described(fetch_models(url)[0], check)
+        return _describe_local(fetch_models(url)[0], check)
     if "kind" not in open_root(url, "skiptool", (3, 2)).attrs:
-        return {"kind": "features of others (Zarr)", **_array(open_features(url)), "lineage": None}
-    return _ours(url, check)
+        return {**_describe_foreign_features(url, "Zarr"), "lineage": None}
+    return _describe_artifact(url, check)
 
 
-def _ours(path: Path | str, check: bool) -> dict[str, Any]:
-    """Describe an artifact of skiptool."""
+def _describe_artifact(path: Path | str, check: bool) -> dict[str, Any]:
+    """Describe an artifact made by skiptool."""
     kind = kind_of(path)
-    if kind not in _INSIDE:
-        raise FormatError(f"{path}: says that it is a {kind.value}, which is no store or table")
+    if kind not in _CONTENTS:
+        raise FormatError(f"{path}: is of kind {kind.value}, which is no store or table")
     sealed = check and verify(Path(path), kind)
     header = lineage_of(path)
-    entry: dict[str, Any] = {"kind": kind.value, **_INSIDE[kind](path)}
+    entry: dict[str, Any] = {"kind": kind.value, **_CONTENTS[kind](path)}
     entry["lineage"] = None if header is None else header.as_json()
     if header is not None and header.format_version < FORMAT_VERSIONS[kind]:
         entry["older_format"] = (
@@ -168,35 +168,40 @@ def _ours(path: Path | str, check: bool) -> dict[str, Any]:
     return entry
 
 
-def _foreign(path: Path) -> dict[str, Any] | None:
+def _describe_foreign(path: Path) -> dict[str, Any] | None:
     """Describe NumPy files, weights and Zarr stores from elsewhere; None for anything else."""
     if path.suffix in (".npy", ".npz"):
-        return {"kind": "features of others (NumPy)", **_array(open_features(path))}
-    if path.is_file() and _begins(path, b"PK\x03\x04"):
-        return _archive(path)
-    if path.is_file() and path.suffix in _PICKLES and not _begins(path, b"PAR1"):
+        return _describe_foreign_features(path, "NumPy")
+    if path.is_file() and _starts_with(path, b"PK\x03\x04"):
+        return _describe_archive(path)
+    if path.is_file() and path.suffix in _PICKLES and not _starts_with(path, b"PAR1"):
         return {"kind": "weights of others (pickle, not opened)", "bytes": path.stat().st_size}
     if path.is_file() and path.suffix == ".safetensors":
-        return {"kind": "weights (safetensors)", **_tensors(path)}
+        return {"kind": "weights (safetensors)", **_describe_safetensors(path)}
     if path.is_dir() and is_store(path) and "kind" not in open_root(path, "skiptool", (3, 2)).attrs:
-        return {"kind": "features of others (Zarr)", **_array(open_features(path))}
+        return _describe_foreign_features(path, "Zarr")
     return None
 
 
 _PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
 
 
-def _begins(path: Path, mark: bytes) -> bool:
+def _starts_with(path: Path, mark: bytes) -> bool:
     with path.open("rb") as file:
         return file.read(len(mark)) == mark
 
 
-def _array(store: FeatureStore) -> dict[str, Any]:
-    layers = {layer: [*store.shape(layer), store.dtype(layer).name] for layer in store.layers}
-    return {"images": len(store), "layers": layers, "id": store.id}
+def _describe_foreign_features(path: Path | str, form: str) -> dict[str, Any]:
+    store = open_features(path)
+    return {
+        "kind": f"features of others ({form})",
+        "images": len(store),
+        "layers": {layer: [*store.shape(layer), store.dtype(layer).name] for layer in store.layers},
+        "id": store.id,
+    }
 
 
-def _archive(path: Path) -> dict[str, Any]:
+def _describe_archive(path: Path) -> dict[str, Any]:
     """Describe a PyTorch file by the names in its archive, without unpickling anything."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -207,7 +212,7 @@ def _archive(path: Path) -> dict[str, Any]:
     tensors = [entry for entry, name in zip(entries, names, strict=True) if _TENSOR.match(name)]
     if not ("data.pkl" in names or tensors):
         raise FormatError(
-            f"{path}: is an archive (ZIP), but none of PyTorch; give stores, tables, models, .npy "
+            f"{path}: is an archive (ZIP), but not of PyTorch; give stores, tables, models, .npy "
             "files or folders of them"
         )
     form = "TorchScript" if any(name.startswith("code/") for name in names) else "pickle"
@@ -222,7 +227,7 @@ _TENSOR = re.compile(r"(data|constants|weights)/[^/]+$")
 """End of the names of tensors in a PyTorch archive."""
 
 
-def _tensors(path: Path) -> dict[str, Any]:
+def _describe_safetensors(path: Path) -> dict[str, Any]:
     """Count the tensors named in the header of a safetensors file."""
     try:
         with path.open("rb") as file:
@@ -231,11 +236,11 @@ def _tensors(path: Path) -> dict[str, Any]:
         tensors = [value for name, value in head.items() if name != "__metadata__"]
         count = sum(math.prod(value["shape"]) for value in tensors)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise FormatError(f"{path}: no safetensors file, or cut short ({error})") from error
+        raise FormatError(f"{path}: is no safetensors file, or is truncated ({error})") from error
     return {"tensors": len(tensors), "values": count, "bytes": path.stat().st_size}
 
 
-def _dataset(path: Path | str) -> dict[str, Any]:
+def _dataset_contents(path: Path | str) -> dict[str, Any]:
     store = open_dataset(path)
     return {
         "classes": list(store.classes),
@@ -250,12 +255,12 @@ def _dataset(path: Path | str) -> dict[str, Any]:
             }
             for name, domain in store.domains.items()
         },
-        "contents": _contents(path),
+        "contents": _contents_by_domain(path),
         "failures": recorded_failures(path) or None,
     }
 
 
-def _contents(path: Path | str) -> dict[str, Any] | None:
+def _contents_by_domain(path: Path | str) -> dict[str, Any] | None:
     """Return samples, shares of pixels and uniform images by domain."""
     for table in contents_tables(path, SILENT):
         domains, *others = table.columns.items()
@@ -266,11 +271,11 @@ def _contents(path: Path | str) -> dict[str, Any] | None:
     return None
 
 
-def _features(path: Path | str) -> dict[str, Any]:
+def _features_contents(path: Path | str) -> dict[str, Any]:
     return _feature_facts(open_features(path))
 
 
-def _counts(path: Path | str) -> dict[str, Any]:
+def _counts_contents(path: Path | str) -> dict[str, Any]:
     store = open_counts(path)
     facts = _feature_facts(store)
     layers = facts.pop("layers")
@@ -283,7 +288,7 @@ def _feature_facts(store: FeatureStore) -> dict[str, Any]:
     return {**store.facts, "images": len(store), "layers": layers}
 
 
-def _model(path: Path | str) -> dict[str, Any]:
+def _model_contents(path: Path | str) -> dict[str, Any]:
     stored = open_model(Path(path))
     facts = {key: value for key, value in stored.facts().items() if key != "model_id"}
     keys = ("training", "augmentation", "best_epoch", "best_mIoU")
@@ -299,7 +304,7 @@ def _model(path: Path | str) -> dict[str, Any]:
     }
 
 
-def _table(path: Path | str) -> dict[str, Any]:
+def _table_contents(path: Path | str) -> dict[str, Any]:
     table = open_table(Path(path), kind_of(path))
     return {
         "rows": len(table),
@@ -308,51 +313,51 @@ def _table(path: Path | str) -> dict[str, Any]:
     }
 
 
-def _masks(path: Path | str) -> dict[str, Any]:
+def _masks_contents(path: Path | str) -> dict[str, Any]:
     entries = [{**facts, "images": shape[0]} for facts, shape in open_masks(path).entries()]
     return {"entries": entries, "failures": recorded_failures(path) or None}
 
 
-def _overlays(path: Path | str) -> dict[str, Any]:
+def _overlays_contents(path: Path | str) -> dict[str, Any]:
     return {"pictures": len(open_overlays(Path(path))[1])}
 
 
-_INSIDE: Mapping[Kind, Callable[[Path | str], dict[str, Any]]] = {
-    Kind.DATASET: _dataset,
-    Kind.FEATURES: _features,
-    Kind.COUNTS: _counts,
-    Kind.MODEL: _model,
-    Kind.HISTORY: _table,
-    Kind.PREDICTIONS: _table,
-    Kind.REGISTRATION: _table,
-    Kind.REPORT: _table,
-    Kind.SHIFT: _table,
-    Kind.MASKS: _masks,
-    Kind.OVERLAYS: _overlays,
+_CONTENTS: Mapping[Kind, Callable[[Path | str], dict[str, Any]]] = {
+    Kind.DATASET: _dataset_contents,
+    Kind.FEATURES: _features_contents,
+    Kind.COUNTS: _counts_contents,
+    Kind.MODEL: _model_contents,
+    Kind.HISTORY: _table_contents,
+    Kind.PREDICTIONS: _table_contents,
+    Kind.REGISTRATION: _table_contents,
+    Kind.REPORT: _table_contents,
+    Kind.SHIFT: _table_contents,
+    Kind.MASKS: _masks_contents,
+    Kind.OVERLAYS: _overlays_contents,
 }
 
 
-def _command(entry: Mapping[str, Any]) -> str:
+def _recorded_command(entry: Mapping[str, Any]) -> str:
     lineage = entry["lineage"]
     return "# not made by skiptool" if lineage is None else str(lineage["command"])
 
 
-def _lines(path: str, entry: Mapping[str, Any]) -> str:
+def _format_entry(path: str, entry: Mapping[str, Any]) -> str:
     lines = [path]
     lineage = entry["lineage"] or {}
     for key, value in {**entry, **lineage, "lineage": None}.items():
         if value is None:
             continue
         if isinstance(value, dict) and any(isinstance(item, dict) for item in value.values()):
-            lines += [f"  {key} {name}: {_inline(item)}" for name, item in value.items()]
+            lines += [f"  {key} {name}: {_format_value(item)}" for name, item in value.items()]
         else:
-            lines.append(f"  {key}: {_inline(value)}")
+            lines.append(f"  {key}: {_format_value(value)}")
     return "\n".join(lines)
 
 
-def _inline(value: object) -> str:
+def _format_value(value: object) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_inline(item)}" for key, item in value.items())
+        return ", ".join(f"{key} {_format_value(item)}" for key, item in value.items())
     if isinstance(value, int) and not isinstance(value, bool) and value >= 10_000:
         return f"{value:,}"
     return value if isinstance(value, str) else json.dumps(value)

@@ -1,4 +1,4 @@
-"""Build a report from metric tables and write its page, figures and numbers."""
+"""``skiptool report``: a page, figures and numbers from metric tables."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _NUMBERS: Final = "report.parquet"
 """Name of the table of numbers in the folder of figures."""
 
 _NUMBERS_OF_PAGE: Final = "numbers.parquet"
-"""Name of the table of numbers after that of the page: ``report-numbers.parquet``."""
+"""Suffix of the table of numbers next to a page: ``report-numbers.parquet``."""
 
 
 @accept_urls(out=OutputType.PAGE, figures=OutputType.FILES)
@@ -78,17 +78,13 @@ def write_report(
         ``NAME-numbers.parquet``. Without a page the tables of the outcome hold the numbers.
     figures : Path or str, optional
         Folder for the figures as files; created if its parent exists.
-    formats : sequence of PictureFormat
-    title : str
     level : float
-        Of the intervals that are computed here, in (0, 1).
+        Confidence level of the intervals computed here, in (0, 1).
     seed : int
-        Of their resampling.
+        Seed of their resampling.
     forecast : bool
         Fit the loss of IoU under the shifts of one domain to the distance of a layer, and forecast
         it for images without labels (:mod:`skiptool.analysis.forecast`).
-    overwrite : bool
-    progress : Progress
 
     Returns
     -------
@@ -104,8 +100,8 @@ def write_report(
     Raises
     ------
     ArgumentError
-        If ``level`` is out of range, the page has the suffix of another format, or an output
-        would replace an input.
+        If ``level`` is out of range, the page has the suffix of another format, or an output would
+        replace an input.
     FormatError
         If a table is missing, damaged, or of a kind that has no figure; or if there is nothing to
         print without a page or figures.
@@ -120,7 +116,7 @@ def write_report(
     with protect_inputs(tables):
         numbers = _numbers_path(out, figures)
         for path in filter(None, (out, numbers)):
-            if path.parent != figures or figures.is_dir():  # otherwise it has to be created
+            if path.parent != figures or figures.is_dir():  # otherwise it does not exist yet
                 check_writable(path, overwrite=overwrite, resume=False)
         inputs = read_inputs(tables)
         exhibits = table_exhibits(inputs, level, seed, forecast=forecast)
@@ -130,29 +126,34 @@ def write_report(
         )
         printed = () if out is not None else printed_tables(exhibits)
         if numbers is None:
-            _caution(caution, progress)
-            return Outcome(tables=_not_empty(printed, tables))
-        images, lacking = image_exhibits(inputs)
-        _warn_all(lacking, progress)
+            _warn_twice(caution, progress)
+            return Outcome(tables=_require_tables(printed, tables))
+        images, missing = image_exhibits(inputs)
+        _warn_all(missing, progress)
         exhibits = name_exhibits([*exhibits, *images])
         folder = None if figures is None else FigureFolder(figures, tuple(formats), overwrite)
         if folder is not None:
             folder.make(exhibit.anchor for exhibit in exhibits)
-        _caution(caution, progress)
+        _warn_twice(caution, progress)
         drawn, files = draw(exhibits, folder, inline=out is not None, progress=progress)
-        asked = {"forecast": True} if forecast else {}
-        parameters = {"title": title, "level": level, "seed": seed, **asked}
+        parameters: dict[str, Any] = {"title": title, "level": level, "seed": seed}
+        determinants: list[Any] = [[header.id for _, header in inputs.origins], level, seed]
+        if forecast:
+            parameters["forecast"] = True
+            determinants.append("forecast")
         arguments = [redact(str(table)) for table in tables]
         invocation = Invocation("report", arguments, parameters, {"out": out, "figures": figures})
-        ids = [header.id for _, header in inputs.origins]
-        header = create_lineage(Kind.REPORT, invocation, [ids, level, seed, *asked])
+        header = create_lineage(Kind.REPORT, invocation, determinants)
         with atomic_output(numbers, overwrite=overwrite) as partial:
             write_table(partial, header, *as_columns(drawn, REPORT))
         if out is not None:
             page = render_page(
                 title,
                 drawn,
-                [_origin(*each) for each in [(out.name, header), *inputs.origins]],
+                [
+                    _describe_origin(name, made)
+                    for name, made in [(out.name, header), *inputs.origins]
+                ],
                 summary=findings(drawn),
                 facts=facts(inputs),
                 caution=caution,
@@ -164,7 +165,7 @@ def write_report(
 
 @dataclass(frozen=True, slots=True)
 class FigureFolder:
-    """Folder of figures as files in several formats."""
+    """Folder of figures, each in several formats."""
 
     path: Path
     formats: tuple[PictureFormat, ...]
@@ -224,7 +225,7 @@ def as_columns(
     for exhibit in exhibits:
         for number in exhibit.numbers:
             row = {**number, "figure": exhibit.anchor, "title": exhibit.title}
-            if "folds" in row:  # the older name of the same count
+            if "folds" in row:  # older name of the column
                 row.setdefault("trainings", row["folds"])
             unknown = row.keys() - columns.keys()
             if unknown:
@@ -236,8 +237,8 @@ def as_columns(
     return columns, rows
 
 
-def _caution(text: str, progress: Progress) -> None:
-    """Warn in the terminal and in Python; the command line silences the Python warning."""
+def _warn_twice(text: str, progress: Progress) -> None:
+    """Warn on the terminal and in Python; the command line silences the Python warning."""
     if text:
         progress.warn(text)
         warnings.warn(text, UserWarning, stacklevel=3)
@@ -248,9 +249,9 @@ def _warn_all(lines: Sequence[str], progress: Progress) -> None:
         progress.warn(line)
 
 
-def _not_empty(printed: tuple[Table, ...], given: Sequence[Path | str]) -> tuple[Table, ...]:
+def _require_tables(printed: tuple[Table, ...], places: Sequence[Path | str]) -> tuple[Table, ...]:
     if not printed:
-        names = ", ".join(last_part(path_or_url(place)) for place in given)
+        names = ", ".join(last_part(path_or_url(place)) for place in places)
         raise FormatError(
             f"{names}: no numbers to print; give tables with rows, or --out for a page of images"
         )
@@ -265,7 +266,7 @@ def _numbers_path(out: Path | None, figures: Path | None) -> Path | None:
     return out.with_name(f"{out.stem if page else out.name}-{_NUMBERS_OF_PAGE}")
 
 
-def _origin(name: str, header: Lineage) -> Origin:
+def _describe_origin(name: str, header: Lineage) -> Origin:
     command = shlex.join(map(_without_folders, shlex.split(header.command)))
     return Origin(
         name, header.kind.value, header.id, command, header.skiptool_version, header.created
@@ -273,7 +274,7 @@ def _origin(name: str, header: Lineage) -> Origin:
 
 
 def _without_folders(word: str) -> str:
-    """Shorten a path to its last part, or to run and fold of a model, for pages that are shared."""
+    """Shorten a path to its last part, or to run and fold of a model, as pages may be shared."""
     if "/" not in word:
         return word
     parts = Path(word).parts
@@ -301,7 +302,7 @@ _REQUIRED: Final = {
     ),
     Kind.SHIFT: ("reference", "other", "layer", "metric", "value"),
 }
-"""Columns with a value in every row; stores of other programs have no id."""
+"""Columns that need a value in every row; stores of other programs have no id."""
 
 _SHIFT_COLUMNS: Final = {
     Kind.PREDICTIONS: ("shift",),
@@ -330,15 +331,15 @@ def read_inputs(places: Sequence[Path | str]) -> Inputs:
     known: set[tuple[Kind, str]] = set()
     for place in map(path_or_url, places):
         if isinstance(place, str) and is_store_at(place):
-            _add(inputs, place, known)
+            _add_input(inputs, place, known)
             continue
         with local_file(place) as path:
-            _add(inputs, path, known)
+            _add_input(inputs, path, known)
     return inputs
 
 
-def _add(inputs: Inputs, path: Path | str, known: set[tuple[Kind, str]]) -> None:
-    """Open one input and file it by kind, unless its id is known."""
+def _add_input(inputs: Inputs, path: Path | str, known: set[tuple[Kind, str]]) -> None:
+    """Open an input and add it to those of its kind, unless its id is known."""
     tables = {
         Kind.PREDICTIONS: inputs.predictions,
         Kind.SHIFT: inputs.shifts,
@@ -357,7 +358,7 @@ def _add(inputs: Inputs, path: Path | str, known: set[tuple[Kind, str]]) -> None
     if header is None or (kind, header.id) in known:
         return
     known.add((kind, header.id))
-    inputs.origins.append((_name(path, kind), header))
+    inputs.origins.append((_input_name(path, kind), header))
     if table is not None:
         check_table(table)
         tables[kind].append(table)
@@ -367,7 +368,7 @@ def _add(inputs: Inputs, path: Path | str, known: set[tuple[Kind, str]]) -> None
         inputs.masks.append(open_masks(path))
 
 
-def _name(path: Path | str, kind: Kind) -> str:
+def _input_name(path: Path | str, kind: Kind) -> str:
     """Name an input; histories, which share a file name, by run and fold."""
     if isinstance(path, Path) and kind is Kind.HISTORY and path.parent.name.startswith("fold"):
         return "/".join(path.parts[-3:])

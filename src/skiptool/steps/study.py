@@ -1,4 +1,4 @@
-"""``skiptool study``: from a dataset to a report.
+"""``skiptool study``: all steps from a dataset to a report.
 
 A study trains networks on one domain, tests them on all, measures how far the shift reaches into
 each network, substitutes skip connections where possible, and writes the report. Every step is a
@@ -35,13 +35,13 @@ from skiptool.stores.staging import atomic_file
 from skiptool.substitution import PIXEL_SIZES, SAME_SCALE
 
 RECORD: Final = "study.json"
-"""File of a study's folder that records its data and options."""
+"""File in the folder of a study with its data and options."""
 
 MEASURED: Final = ("brightness=0.5", "brightness=0.75", "brightness=1.5", "contrast=0.5")
 """Shifts of a single domain under which distances are measured and skip connections substituted."""
 
 COLOUR: Final = "saturation=0"
-"""The same for colour images."""
+"""Additional shift of colour images."""
 
 FEWEST: Final = 5
 """Subjects per domain below which few comparisons can have a p-value below 0.05."""
@@ -49,15 +49,15 @@ FEWEST: Final = 5
 MEASURES: Final = ("hellinger", "covariance", "classifier")
 
 _PROGRESS: Final = re.compile(r".+: [\d,]+ of [\d,]+\b")
-"""Line of progress on a stderr that is no terminal."""
+"""Line of progress on stderr if it is no terminal."""
 
 _PATIENCE: Final = 20.0
-"""Seconds for an interrupted step to clean up."""
+"""Time for an interrupted step to clean up, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Options that a study passes on to its steps, by name and value.
+    """Options of a study, most of which it passes to its steps.
 
     Attributes
     ----------
@@ -76,7 +76,7 @@ class Options:
     split : str
         Samples to test on: ``test``, ``all`` or ``train``.
     permutations, seed : int
-        Of the distances.
+        Of the tests of distances.
     substitute : bool
         Substitute skip connections where the data allow it.
     keep_features : bool
@@ -106,7 +106,7 @@ class _Study:
     others : tuple of str
         All other domains with samples to test on.
     aligned : tuple of str
-        Those of them that show the same fields of view as the reference, at the same scale.
+        Those of ``others`` that show the same fields of view as the reference, at the same scale.
     shifts : tuple of str
         Controlled shifts of the reference domain.
     """
@@ -145,7 +145,7 @@ def run_study(
     train_domain : str, optional
         Domain to train on; required if several have training samples.
     test : Path or str, optional
-        Dataset store to test on, if it is another one.
+        Dataset store to test on, by default ``data``.
     models : sequence of Path or str
         Trained models, or folders of them, to use instead of training; local paths or URLs.
     dry_run : bool
@@ -173,7 +173,7 @@ def run_study(
         raise ArgumentError(
             "--normalise is for networks that skiptool did not train; name them with --models"
         )
-    study = _planned(
+    study = _plan(
         path_or_url(data),
         require_local(out, "a study is made in a folder on this machine only"),
         train_domain,
@@ -183,7 +183,7 @@ def run_study(
     )
     steps = _Steps(study.out, progress, dry=dry_run)
     if not dry_run:
-        _begin(study, [redact(str(model)) for model in models])
+        _write_record(study, [redact(str(model)) for model in models])
         steps.begin()
     trained = [str(model) for model in models] or _train(study, steps)
     tables = [*_predict(study, steps, trained), *_measure(study, steps, trained)]
@@ -201,10 +201,10 @@ def run_study(
     return Outcome((report,), tuple(map(Path, tables)), summary, tuple(steps.incomplete))
 
 
-# What a study compares, and its record
+# Plan and record
 
 
-def _planned(
+def _plan(
     data: Path | str,
     out: Path,
     domain: str | None,
@@ -212,27 +212,27 @@ def _planned(
     options: Options,
     progress: Progress,
 ) -> _Study:
-    """Choose the domains and shifts; warn of what limits their comparison."""
+    """Choose the domains and shifts; warn about limits of their comparison."""
     store = open_dataset(data)
     reference = _training_domain(store, domain)
     tested = store if test is None else open_dataset(test)
     split = None if options.split == "all" else options.split
-    held = {name: own for name, own in tested.domains.items() if own.select(split)}
+    domains = {name: own for name, own in tested.domains.items() if own.select(split)}
     if reference not in tested.domains:
         raise MismatchError(
-            f"{tested.path}: has no domain {reference!r}, which the others are compared with; "
-            "--test needs a dataset that holds the training domain too"
+            f"{tested.path}: has no domain {reference!r}, with which the others are compared; "
+            "--test requires a dataset that also holds the training domain"
         )
-    if reference not in held:
+    if reference not in domains:
         raise MismatchError(
             f"{tested.path}: domain {reference!r} has no {options.split} samples to compare the "
             "others with; hold some out, or give --split all"
         )
-    _warn_untested(tested, held, options.split, progress)
-    _warn_few_subjects(held, split, progress)
-    others = tuple(name for name in held if name != reference)
+    _warn_untested(tested, domains, options.split, progress)
+    _warn_few_subjects(domains, split, progress)
+    others = tuple(name for name in domains if name != reference)
     aligned = tuple(
-        name for name in others if _aligned(held[reference], held[name], split, progress)
+        name for name in others if _are_aligned(domains[reference], domains[name], split, progress)
     )
     unaligned = [name for name in others if name not in aligned]
     if unaligned and options.substitute and not options.shifts:
@@ -243,15 +243,15 @@ def _planned(
         )
     shifts = tuple(options.shifts)
     if not others and not shifts:
-        shifts = MEASURED if held[reference].channels == 1 else (*MEASURED, COLOUR)
+        shifts = MEASURED if domains[reference].channels == 1 else (*MEASURED, COLOUR)
     return _Study(data, test or data, out, reference, others, aligned, shifts, options)
 
 
 def _warn_untested(
-    tested: DatasetStore, held: Mapping[str, Domain], split: str, progress: Progress
+    tested: DatasetStore, domains: Mapping[str, Domain], split: str, progress: Progress
 ) -> None:
     for name in tested.domains:
-        if name not in held:
+        if name not in domains:
             progress.warn(
                 f"{tested.path}: domain {name} has no {split} samples, so no network is tested on "
                 "it; give --split all, or extract with --train-domain, which holds out all other "
@@ -259,8 +259,10 @@ def _warn_untested(
             )
 
 
-def _warn_few_subjects(held: Mapping[str, Domain], split: str | None, progress: Progress) -> None:
-    for name, domain in held.items():
+def _warn_few_subjects(
+    domains: Mapping[str, Domain], split: str | None, progress: Progress
+) -> None:
+    for name, domain in domains.items():
         count = len({*domain.columns["subject"][domain.select(split)].tolist()})
         if count < FEWEST:
             subjects = "1 subject" if count == 1 else f"{count} subjects"
@@ -283,18 +285,20 @@ def _training_domain(store: DatasetStore, domain: str | None) -> str:
     return trained[0]
 
 
-def _aligned(reference: Domain, other: Domain, split: str | None, progress: Progress) -> bool:
+def _are_aligned(reference: Domain, other: Domain, split: str | None, progress: Progress) -> bool:
     """Return True if two domains show the same samples of the same subjects at the same scale."""
-    first, second = (_pixel_sizes(domain, split) for domain in (reference, other))
+    reference_sizes, other_sizes = _pixel_sizes(reference, split), _pixel_sizes(other, split)
     shape = (reference.height, reference.width, reference.channels)
-    if first.keys() != second.keys() or shape != (other.height, other.width, other.channels):
+    if shape != (other.height, other.width, other.channels):
         return False
-    for (sample, subject), sizes in first.items():
-        for column, own in sizes.items():
-            theirs = second[sample, subject].get(column, own)
-            if abs(theirs / own - 1) > SAME_SCALE:
+    if reference_sizes.keys() != other_sizes.keys():
+        return False
+    for (sample, subject), sizes in reference_sizes.items():
+        for column, size in sizes.items():
+            other_size = other_sizes[sample, subject].get(column, size)
+            if abs(other_size / size - 1) > SAME_SCALE:
                 progress.warn(
-                    f"{other.name}: {column} of sample {sample} is {theirs:g} and {own:g} in "
+                    f"{other.name}: {column} of sample {sample} is {other_size:g} and {size:g} in "
                     f"{reference.name}; bring both to one pixel size (extract wsi --mpp, extract "
                     "mri --spacing) to substitute skip connections between them"
                 )
@@ -303,7 +307,7 @@ def _aligned(reference: Domain, other: Domain, split: str | None, progress: Prog
 
 
 def _pixel_sizes(domain: Domain, split: str | None) -> dict[tuple[str, str], dict[str, float]]:
-    """Return the pixel sizes of samples, as far as known, by id and subject."""
+    """Return the known pixel sizes of samples by id and subject."""
     columns = domain.columns
     names = [n for n in PIXEL_SIZES if n in columns and columns[n].dtype.kind in "iuf"]
     return {
@@ -314,7 +318,7 @@ def _pixel_sizes(domain: Domain, split: str | None) -> dict[tuple[str, str], dic
     }
 
 
-def _begin(study: _Study, models: Sequence[str]) -> None:
+def _write_record(study: _Study, models: Sequence[str]) -> None:
     """Record data and options of the study; refuse a folder that holds another one."""
     options = study.options
     record: dict[str, Any] = {
@@ -344,7 +348,7 @@ def _begin(study: _Study, models: Sequence[str]) -> None:
             raise ExistsError(f"{study.out}: holds a study with {changes}; give another --out")
         return
     if study.out.exists() and any(study.out.iterdir()):
-        raise ExistsError(f"{study.out}: exists and holds no study; give another --out")
+        raise ExistsError(f"{study.out}: exists, but is no study; give another --out")
     study.out.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as partial:
         partial.write_text(json.dumps(record, indent=1) + "\n")
@@ -354,7 +358,7 @@ def _begin(study: _Study, models: Sequence[str]) -> None:
 
 
 class _Steps:
-    """Runs commands one after the other and logs them in ``commands.sh``, or only shows them."""
+    """Runs commands and logs them in ``commands.sh``, or only prints them (``dry``)."""
 
     def __init__(self, out: Path, progress: Progress, *, dry: bool) -> None:
         self.dry = dry
@@ -371,10 +375,15 @@ class _Steps:
     def run(self, words: Sequence[str], to: Path | None = None, network: str = "") -> list[str]:
         """Run a ``skiptool`` command and return the paths that it printed.
 
-        Nothing runs if ``to``, the output of a command without ``--resume``, exists. Of a command
-        that is only shown, the word after ``-o`` is returned. A command that runs for each
-        ``network`` shows one line per comparison instead of its tables, and only once warnings that
-        differ in nothing but the network and numbers.
+        Parameters
+        ----------
+        words : sequence of str
+            Arguments of ``skiptool``; a dry run returns the one after ``-o``.
+        to : Path, optional
+            Output of a command without ``--resume``, which is skipped if this exists.
+        network : str
+            Network of a command that is run for each. It shows one line per comparison instead of
+            its tables, and only the first of warnings that differ in the network and numbers alone.
         """
         line = shlex.join(("skiptool", *map(redact, words)))
         if self.dry:
@@ -383,7 +392,7 @@ class _Steps:
         with self._log.open("a") as log:
             log.write(f"{line}\n")
         if to is not None and to.exists():
-            self._progress.say(f"{to}: is there already")
+            self._progress.say(f"{to}: already exists")
             return [str(to)]
         self._progress.say(f"$ {line}")
         self.count += 1
@@ -400,8 +409,8 @@ class _Steps:
             self.incomplete.append(f"skiptool {words[0]}: some inputs failed, see above")
         elif code:
             raise SkiptoolError(
-                f"'skiptool {words[0]}' ended with exit code {code}; once the cause is gone, run "
-                "the study again and it goes on from there"
+                f"'skiptool {words[0]}' ended with exit code {code}; remove the cause and run the "
+                "same line again, to go on where it stopped"
             )
         return paths
 
@@ -417,7 +426,7 @@ class _Steps:
 
 
 def _comparison_lines(tables: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Summarise each comparison of a shift table by its first and its greatest distance."""
+    """Summarise each comparison of a shift table by its first and greatest distances."""
     for table in tables:
         by_other: dict[str, list[Mapping[str, Any]]] = {}
         for values in zip(*table["columns"].values(), strict=True):
@@ -438,9 +447,9 @@ def _estimate(row: Mapping[str, Any]) -> str:
 
 
 def _call(words: Sequence[str], tell: Callable[[str], None] | None = None) -> tuple[int, str]:
-    """Run one command in a process of its own; return its exit code and its stdout.
+    """Run a command in a new process; return its exit code and stdout.
 
-    Its stderr goes to that of this process, or line by line to ``tell``.
+    Its stderr is that of this process, or is passed line by line to ``tell``.
     """
     command = [sys.executable, "-m", "skiptool", *words]
     stderr = None if tell is None else subprocess.PIPE
@@ -449,11 +458,11 @@ def _call(words: Sequence[str], tell: Callable[[str], None] | None = None) -> tu
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as process,
     ):
         try:
-            printed = reader.submit(_read, process.stdout)
+            stdout = reader.submit(_read, process.stdout)
             if tell is not None:
                 for line in process.stderr or ():
                     tell(line.rstrip("\n"))
-            text = printed.result()
+            text = stdout.result()
             process.wait()
         except BaseException:
             _end(process)
@@ -466,7 +475,7 @@ def _read(stream: IO[str] | None) -> str:
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """Wait for a step that was interrupted too, then terminate it."""
+    """Wait for a step, which received the same interrupt, and terminate it if necessary."""
     try:
         process.wait(_PATIENCE)
     except subprocess.TimeoutExpired:
@@ -475,13 +484,12 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 def _words(options: Mapping[str, str | Sequence[str]]) -> list[str]:
-    """Write options as words of the command line; a sequence repeats its option."""
-    return [
-        word
-        for name, value in options.items()
-        for each in ([value] if isinstance(value, str) else value)
-        for word in (f"--{name}", each)
-    ]
+    """Return options as words of the command line; a sequence repeats its option."""
+    words = []
+    for name, value in options.items():
+        for text in [value] if isinstance(value, str) else value:
+            words += [f"--{name}", text]
+    return words
 
 
 # Steps
@@ -501,7 +509,8 @@ def _train(study: _Study, steps: _Steps) -> list[str]:
 
 def _predict(study: _Study, steps: _Steps, models: Sequence[str]) -> list[str]:
     """Predict all domains, then with substituted skip connections; return the tables."""
-    options, domain = study.options, {"domain": study.reference}
+    options = study.options
+    domain: dict[str, str | Sequence[str]] = {"domain": study.reference}
     common = {
         "data": str(study.test),
         "split": options.split,
@@ -513,20 +522,21 @@ def _predict(study: _Study, steps: _Steps, models: Sequence[str]) -> list[str]:
     if study.others:
         runs["predictions"] = {}
     if study.shifts:
+        sweep = {} if study.others or options.shifts else {"sweep": "paper"}
         name = "sweep" if study.others else "predictions"
-        if study.others or options.shifts:
-            runs[name] = {**domain, "shift": ["original", *study.shifts]}
-        else:
-            runs[name] = {**domain, "sweep": "paper", "shift": ["original", *study.shifts]}
+        runs[name] = domain | sweep | {"shift": ["original", *study.shifts]}
     if options.substitute and study.aligned:
-        clean = {"clean-skips": "each", "clean-domain": study.reference}
-        runs["substituted"] = {"domain": study.aligned, **clean}
+        runs["substituted"] = {
+            "domain": study.aligned,
+            "clean-skips": "each",
+            "clean-domain": study.reference,
+        }
     if options.substitute and study.shifts:
         name = "substituted-sweep" if study.others else "substituted"
-        runs[name] = {**domain, "clean-skips": "each", "shift": study.shifts}
+        runs[name] = domain | {"clean-skips": "each", "shift": study.shifts}
     tables = []
-    for name, own in runs.items():
-        words = ["predict", *models, *_words(common), "--resume", *_words(own)]
+    for name, run_options in runs.items():
+        words = ["predict", *models, *_words(common), "--resume", *_words(run_options)]
         tables += steps.run([*words, "-o", str(study.out / f"{name}.parquet")])
     return tables
 
@@ -534,12 +544,12 @@ def _predict(study: _Study, steps: _Steps, models: Sequence[str]) -> list[str]:
 def _measure(study: _Study, steps: _Steps, models: Sequence[str]) -> list[str]:
     """Measure distances, one network at a time, and return the tables.
 
-    The activations of a network are deleted once they are compared, unless they are to be kept:
-    those of many networks can be a terabyte.
+    The activations of a network are deleted after their comparison, unless they are to be kept:
+    those of many networks can take a terabyte.
     """
     tables = []
     keep = study.options.keep_features
-    paired = set(study.others) <= set(study.aligned)  # images under controlled shifts always are
+    paired = set(study.others) <= set(study.aligned)  # controlled shifts always are
     options = {
         "metric": (*MEASURES, "paired-difference") if paired else MEASURES,
         "permutations": str(study.options.permutations),

@@ -95,7 +95,7 @@ def synthesise_dataset(
     out, n : Path or str, int
         Dataset store to write (a path or a URL), number of images.
     templates : Path or str, optional
-        Folder with background*.png, cell*.png, artifact*.png; the built-in ones by default.
+        Folder with background*.png, cell*.png, artifact*.png; by default built-in ones.
     source, annotations : Path or str, optional
         A BBBC041 image and its training.json, from which the templates are cut.
     artifact_boxes : sequence of (top, left, bottom, right)
@@ -126,7 +126,7 @@ def synthesise_dataset(
     save_templates_to = as_path(save_templates_to)
     _check(n, size, templates, source, annotations)
     boxes = [Box(*corners) for corners in artifact_boxes]
-    used = _templates(templates, source, annotations, boxes, progress)
+    template_set = _load_templates(templates, source, annotations, boxes, progress)
     settings = SceneSettings(canvas=canvas, cells=cells, artifacts=artifacts)
     invocation = Invocation(
         "synth",
@@ -148,7 +148,7 @@ def synthesise_dataset(
             "artifact_box": [",".join(map(str, box)) for box in artifact_boxes],
             "out": out,
         },
-        {"templates": used.digest[:32]},
+        {"templates": template_set.digest[:32]},
     )
     done = is_complete(out, invocation, resume=resume, clear=True)
     check_writable(out, overwrite=overwrite, resume=resume)
@@ -156,11 +156,11 @@ def synthesise_dataset(
         if not folder.is_dir() or any(folder.iterdir()):
             check_writable(folder, overwrite=overwrite, resume=resume)
     if not done:
-        assigned = _assign(settings, n, test_fraction, folds, seed)
-        renderer = _Renderer(prepare(used, settings), size, seed, assigned)
+        assigned = _assign_folds(settings, n, test_fraction, folds, seed)
+        renderer = _Renderer(prepare(template_set, settings), size, seed, assigned)
         with atomic_output(out, overwrite=overwrite, resume=resume) as partial:
             _write(renderer, DatasetWriter(partial, CLASSES, invocation), workers, progress)
-    side = _side_outputs(out, used, export, save_templates_to, progress)
+    side = _write_side_outputs(out, template_set, export, save_templates_to, progress)
     domain = open_dataset(out).domain(DOMAIN)
     summary = {
         "images": len(domain),
@@ -182,7 +182,7 @@ def _check(
         raise ArgumentError("--templates and --source exclude each other; give one")
 
 
-def _templates(
+def _load_templates(
     folder: Path | None,
     source: Path | None,
     annotations: Path | None,
@@ -190,7 +190,7 @@ def _templates(
     progress: Progress,
 ) -> Templates:
     if boxes and source is None:
-        raise ArgumentError("--artifact-box names a place in --source; give that too")
+        raise ArgumentError("--artifact-box requires --source; give that too")
     if source is None or annotations is None:
         return load_templates(folder)
     templates, warnings = cut_templates(source, annotations, artifacts=boxes)
@@ -199,7 +199,9 @@ def _templates(
     return templates
 
 
-def _assign(settings: SceneSettings, n: int, test_fraction: float, folds: int, seed: int) -> Int64:
+def _assign_folds(
+    settings: SceneSettings, n: int, test_fraction: float, folds: int, seed: int
+) -> Int64:
     """Return the fold of each image, -1 for test; both balanced by the number of cells."""
     ids = np.array([f"{index:05d}" for index in range(n)], dtype=object)
     density = np.array([cell_count(settings, seed, index) for index in range(n)], dtype=np.float64)
@@ -225,23 +227,20 @@ def _write(
     writer.finish()
 
 
-def _side_outputs(
+def _write_side_outputs(
     out: Path, templates: Templates, export: Path | None, saved: Path | None, progress: Progress
 ) -> tuple[Path, ...]:
-    if saved is not None and _holds(saved, templates):
-        clear_leftovers(saved)
-    elif saved is not None:
-        with atomic_output(saved, overwrite=True) as partial:
-            save_templates(templates, partial)
+    if saved is not None:
+        # A resumed run may have saved them already.
+        filled = saved.is_dir() and any(saved.iterdir())
+        if filled and load_templates(saved).digest == templates.digest:
+            clear_leftovers(saved)
+        else:
+            with atomic_output(saved, overwrite=True) as partial:
+                save_templates(templates, partial)
     if export is not None:
         data = open_dataset(out)
         with export_folder(export, data) as pairs:
             if pairs is not None:
                 write_pairs(data, pairs, progress, by_id=True, colours=COLOURS)
     return tuple(filter(None, (saved, export)))
-
-
-def _holds(folder: Path, templates: Templates) -> bool:
-    """Return True if a resumed run has saved these templates already."""
-    filled = folder.is_dir() and any(folder.iterdir())
-    return filled and load_templates(folder).digest == templates.digest

@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from skiptool.records import SampleReader
 
 LOGS = "logs"
-"""Folder next to those of the models, for the files of loggers."""
+"""Folder for the files of loggers, next to those of the models."""
 
 
 def train_fold(
@@ -172,7 +172,7 @@ def train_models(
     folds : int, optional
         Derive this many folds, grouped by subject, instead of using those stored with the data.
     protocol : Training, optional
-        The rest of the protocol; its ``fold`` and ``repeat`` are ignored.
+        All other settings; its ``fold`` and ``repeat`` are ignored.
     workers : int, optional
         Loader processes, by default none on a CPU, else all usable cores but one.
     devices, nodes : int
@@ -183,20 +183,20 @@ def train_models(
     keep_last : bool
         Keep ``last.ckpt`` next to the best weights.
     resume : bool
-        Leave finished models alone and train the others, and go on with those that were trained
-        for fewer epochs than asked for now.
+        Skip finished models, train the others, and continue those that were trained for fewer
+        epochs.
 
     Returns
     -------
     Outcome
-        Outputs: the model folders; none in a process that does not lead.
+        Outputs: the model folders; none in a process other than the leading one.
 
     Raises
     ------
     ArgumentError
         If a name or number is out of range.
     SourceError
-        If encoder weights are unavailable, or the processes do not find each other.
+        If encoder weights are unavailable, or the processes cannot connect to each other.
     FormatError
         If the data cannot be read, or draws are not numbered from 0.
     ExistsError
@@ -221,46 +221,49 @@ def train_models(
     resolve_class_weights(protocol, classes)
     architectures = [Architecture(e, s, classes, channels, arch) for e in encoders for s in skips]
     # Build each network once now, so that an unknown encoder fails before any training.
-    networks = {each: build(each, seed=protocol.seed) for each in architectures}
+    networks = {
+        architecture: build(architecture, seed=protocol.seed) for architecture in architectures
+    }
     jobs = [
         plan_job(plan, out, architecture, parameter_count(networks[architecture]), training, folds)
         for architecture in architectures
-        for training in trainings(protocol, sorted(set(fold)) or plan.fold_numbers, repeat)
+        for training in plan_trainings(protocol, sorted(set(fold)) or plan.fold_numbers, repeat)
     ]
-    waiting = [
+    unfinished = [
         job
         for job in jobs
         if not is_complete(job.folder, job.invocation, resume=resume, clear=not dry_run)
     ]
-    check_folders(waiting, out, overwrite, resume)
-    for job in waiting if resume and ranks.is_leader else ():
+    check_folders(unfinished, out, overwrite, resume)
+    for job in unfinished if resume and ranks.is_leader else ():
         copy_checkpoint(job, dry_run=dry_run)
     if not dry_run or Path(protocol.encoder_weights).suffix:
         # Missing weights fail now, not after hours of training other models.
-        for each in dict.fromkeys(job.architecture for job in waiting):
-            load_encoder_weights(networks[each], each.encoder, protocol.encoder_weights)
+        for architecture in dict.fromkeys(job.architecture for job in unfinished):
+            network = networks[architecture]
+            load_encoder_weights(network, architecture.encoder, protocol.encoder_weights)
     del networks
     if dry_run:
-        return Outcome(summary=dry_run_summary(plan, waiting), silent=not ranks.is_leader)
+        return Outcome(summary=dry_run_summary(plan, unfinished), silent=not ranks.is_leader)
     if workers is None:
-        # On a CPU the cores belong to the network: reading costs a twentieth of a step.
+        # On a CPU all cores are for the network: reading takes a twentieth of a step.
         workers = 0 if target == "cpu" else max(0, available_cores() - 1)
-    plan = _with_local_copy(plan, waiting, ranks, progress)
-    runs = [plan_run(plan, job, target, workers, resume, tuple(loggers)) for job in waiting]
+    plan = _copy_domain(plan, unfinished, ranks, progress)
+    runs = [plan_run(plan, job, target, workers, resume, tuple(loggers)) for job in unfinished]
     if not _train_all(plan, runs, ranks, target, overwrite, keep_last, progress):
         return Outcome(silent=True)
     return Outcome(
         tuple(job.folder for job in jobs),
-        (out / LOGS,) if loggers and waiting else (),
-        summary={"models": len(jobs), "trained now": len(waiting), **_draws(plan)},
-        tables=summary_tables(waiting),
+        (out / LOGS,) if loggers and unfinished else (),
+        summary={"models": len(jobs), "trained now": len(unfinished), **_draw_count(plan)},
+        tables=summary_tables(unfinished),
     )
 
 
-def _with_local_copy(
+def _copy_domain(
     plan: TrainingFolds, jobs: Sequence[TrainingJob], ranks: Ranks, progress: Progress
 ) -> TrainingFolds:
-    """Copy the training domain from a URL, as every epoch reads it."""
+    """Copy the training domain of a remote store, because every epoch reads it."""
     if isinstance(plan.store.place, Path) or not jobs:
         return plan
     if ranks.world_size > 1 and (ranks.launched or ranks.nodes > 1):
@@ -280,14 +283,14 @@ def _train_all(
     keep_last: bool,
     progress: Progress,
 ) -> bool:
-    """Train and write all models; return False in a process that only follows."""
+    """Train and write all models; return False in processes other than the leading one."""
     with process_group(ranks, device, partial(_follow, runs)) as ranks:
         if not ranks.is_leader:
             _follow(runs, ranks)
             return False
         with grid_progress(progress, [run.steps(ranks) for run in runs]) as shown:
             for run in runs:
-                _train(plan, run, ranks, overwrite, keep_last, shown)
+                _train_model(plan, run, ranks, overwrite, keep_last, shown)
     return True
 
 
@@ -297,7 +300,7 @@ def _follow(runs: Sequence[TrainingRun], ranks: Ranks) -> None:
         run.fit(ranks)
 
 
-def _train(
+def _train_model(
     plan: TrainingFolds,
     run: TrainingRun,
     ranks: Ranks,
@@ -307,9 +310,9 @@ def _train(
 ) -> None:
     job = run.job
     if ranks.world_size == 1 and is_complete(job.folder, job.invocation, resume=run.resume):
-        return  # made meanwhile by another task of the same array
-    growing = atomic_output(job.folder, overwrite=overwrite, resume=run.resume, keep_if=LAST)
-    with make_parents(job.folder), growing as folder:
+        return  # finished meanwhile by another task of the same array
+    partial_folder = atomic_output(job.folder, overwrite=overwrite, resume=run.resume, keep_if=LAST)
+    with make_parents(job.folder), partial_folder as folder:
         journal = open_journal(folder, job, thread_count(), progress)
         write_trained(folder, plan, job, run.fit(ranks, progress))
         if not keep_last:
@@ -322,7 +325,7 @@ def _train(
 
 @dataclass(frozen=True, slots=True)
 class TrainingJob:
-    """One model to train, and the folder that it will be in."""
+    """A model to train, and its folder."""
 
     folder: Path
     architecture: Architecture
@@ -333,9 +336,9 @@ class TrainingJob:
 
 @dataclass(frozen=True, slots=True)
 class TrainingRun:
-    """A job with its data; it can be pickled into another process.
+    """A job with its data, which can be pickled for other processes.
 
-    ``draws`` are indices into ``train`` for each draw.
+    ``draws`` are, for each draw, indices into ``train``.
     """
 
     job: TrainingJob
@@ -391,8 +394,10 @@ def chosen_repeats(repeats: int, repeat: Sequence[int]) -> list[int]:
     return sorted(set(repeat)) or list(range(repeats))
 
 
-def trainings(protocol: Training, folds: Iterable[int], repeats: Sequence[int]) -> list[Training]:
-    """Return the trainings of one network: all repeats of the first fold, then of the next."""
+def plan_trainings(
+    protocol: Training, folds: Iterable[int], repeats: Sequence[int]
+) -> list[Training]:
+    """Return the trainings of one network, by fold and then repeat."""
     return [replace(protocol, fold=fold, repeat=repeat) for fold in folds for repeat in repeats]
 
 
@@ -404,7 +409,7 @@ def plan_job(
     training: Training,
     folds: int | None,
 ) -> TrainingJob:
-    """Name one model and what determines it.
+    """Plan the training of one model: its folder, and the parameters that determine it.
 
     Raises
     ------
@@ -415,17 +420,20 @@ def plan_job(
     plan.split(training.fold)
     architecture.check_size(plan.domain.height, plan.domain.width, f"domain {plan.domain.name}")
     folder = out / architecture.folder / training_name(training.fold, training.repeat)
+    settings: dict[str, Any] = {}
+    if architecture.arch != Arch.UNET:
+        settings["arch"] = architecture.arch
+    settings |= {
+        "domain": plan.domain.name,
+        "encoder": architecture.encoder,
+        "folds": folds,
+        "skips": ",".join(map(str, architecture.skips)) or "none",
+        **training.recorded(),
+    }
     invocation = Invocation(
         "train",
         (plan.store.path,),
-        {
-            **({} if architecture.arch == Arch.UNET else {"arch": architecture.arch}),
-            "domain": plan.domain.name,
-            "encoder": architecture.encoder,
-            "folds": folds,
-            "skips": ",".join(map(str, architecture.skips)) or "none",
-            **training.recorded(),
-        },
+        settings,
         {"out": out},
         {"dataset": plan.store.lineage.id, "split": plan.hash[:32]},
         {"augmentation": ", ".join(f"{name} {value}" for name, value in AUGMENTATION.items())},
@@ -442,12 +450,12 @@ def plan_run(
     resume: bool,
     loggers: tuple[LoggerName, ...] = (),
 ) -> TrainingRun:
-    """Give a job its data and its loggers.
+    """Add data and loggers to a job.
 
     Raises
     ------
     ArgumentError
-        If batches or samples cannot be dealt out to the processes.
+        If batches or samples cannot be divided among the processes.
     """
     logging = None
     if loggers:
@@ -455,7 +463,7 @@ def plan_run(
         logging = Logging(loggers, out / LOGS, name, hash_json(job.invocation.determinants))
     train, validation = plan.split(job.training.fold)
     draws, protocol = plan.group_by_draw(train), job.training
-    # Checked before any process is started, and before batches are counted.
+    # Check this before any process starts, and before batches are counted.
     check_divisible(protocol.batch_size, draws, len(validation), protocol.devices * protocol.nodes)
     return TrainingRun(
         job,
@@ -472,7 +480,7 @@ def plan_run(
 def check_folders(jobs: Sequence[TrainingJob], out: Path, overwrite: bool, resume: bool) -> None:
     """Refuse folders that cannot be written, and models named twice, before any training."""
     if not out.is_dir():
-        # The folder of runs is made if missing and added to, never replaced.
+        # The folder of runs is created if missing, and never replaced.
         check_writable(out, overwrite=False, resume=False)
     for job in jobs:
         if job.folder.parent.is_dir():
@@ -484,30 +492,30 @@ def check_folders(jobs: Sequence[TrainingJob], out: Path, overwrite: bool, resum
 
 
 def dry_run_summary(plan: TrainingFolds, jobs: Sequence[TrainingJob]) -> dict[str, Any]:
-    """Count what a run would make."""
+    """Count the models that a run would train, their samples and bytes."""
     return {
         "models": len(jobs),
         "folders": [str(job.folder) for job in jobs],
         "training samples": int((plan.fold >= 0).sum()),
-        **_draws(plan),
-        # float32: the best weights; a checkpoint of the last, the best and two moments of Adam.
+        **_draw_count(plan),
+        # float32: the best weights, and a checkpoint of the last, the best and two moments of Adam
         "bytes": sum(job.parameter_count * 4 * 5 for job in jobs),
     }
 
 
-def _draws(plan: TrainingFolds) -> dict[str, int]:
+def _draw_count(plan: TrainingFolds) -> dict[str, int]:
     """Return the number of draws if there are several."""
     return {"draws": plan.draws} if plan.draws > 1 else {}
 
 
-# Progress of a grid of models: that of the model in training, and that of all
+# Progress of several models: that of the model in training, and that of all
 
 
 @contextmanager
 def grid_progress(progress: Progress, steps: Sequence[int]) -> Iterator[Progress]:
-    """Show a task for all models if there are several, which moves with the task of each.
+    """Show a task for all models, if there are several, that advances with the task of each.
 
-    ``steps`` are those of each model, in the order in which their tasks will be opened.
+    ``steps`` are the numbers of steps of the models, in the order of their tasks.
     """
     if len(steps) < 2:
         yield progress
@@ -521,14 +529,14 @@ class _GridProgress:
         self._progress = progress
         self._whole = whole
         self._count = count
-        self._begun = 0
+        self._started = 0
 
     @contextmanager
     def task(self, text: str, total: int) -> Iterator[Task]:
-        """Open the task of a model; steps that early stopping skips count as done."""
-        self._begun += 1
+        """Open the task of a model; steps skipped by early stopping count as done."""
+        self._started += 1
         with self._progress.task(text, total) as own:
-            task = _ModelTask(own, self._whole, f"model {self._begun} of {self._count}")
+            task = _ModelTask(own, self._whole, f"model {self._started} of {self._count}")
             yield task
         task.advance_whole(total - task.done)
 
@@ -547,7 +555,7 @@ class _GridProgress:
 
 
 class _ModelTask:
-    """The task of one model, which moves the task of all models too."""
+    """The task of one model, which also advances the task of all models."""
 
     def __init__(self, own: Task, whole: Task, note: str) -> None:
         self._own, self._whole, self._note = own, whole, note
@@ -559,7 +567,7 @@ class _ModelTask:
         self.advance_whole(steps)
 
     def advance_whole(self, steps: int) -> None:
-        """Advance the task of all models alone."""
+        """Advance only the task of all models."""
         self.done += steps
         self._whole.advance(steps, self._note)
 
@@ -568,36 +576,36 @@ class _ModelTask:
 
 
 def copy_checkpoint(job: TrainingJob, *, dry_run: bool) -> None:
-    """Copy the checkpoint of a finished model to where a longer training of it goes on.
+    """Copy the checkpoint of a finished model to continue its training for more epochs.
 
-    Nothing happens without such a model, or if the longer training has begun already.
+    Does nothing if there is no such model, or if the longer training has already started.
 
     Raises
     ------
     ExistsError
-        If its checkpoint was not kept, or another process goes on with it.
+        If its checkpoint was not kept, or another process is continuing it.
     """
-    growing, last = partial_path(job.folder), job.folder / LAST
-    if not job.folder.is_dir() or (growing / LAST).is_file():
+    partial_folder, last = partial_path(job.folder), job.folder / LAST
+    if not job.folder.is_dir() or (partial_folder / LAST).is_file():
         return
     if not last.is_file():
         raise ExistsError(
-            f"{job.folder}: was trained for fewer epochs, and its {LAST} was not kept, so it "
-            f"cannot go on to {job.training.epochs}; give --overwrite to train it anew"
+            f"{job.folder}: was trained for fewer epochs, and its {LAST} was not kept, so its "
+            f"training cannot continue to {job.training.epochs}; give --overwrite to train it again"
         )
     if dry_run:
         return
     with lock_output(job.folder):
-        growing.mkdir(exist_ok=True)
-        Journal(growing, job.invocation).begin()
-        with atomic_file(growing / LAST) as copied:
-            shutil.copyfile(last, copied)
+        partial_folder.mkdir(exist_ok=True)
+        Journal(partial_folder, job.invocation).begin()
+        with atomic_file(partial_folder / LAST) as copy:
+            shutil.copyfile(last, copy)
 
 
 def open_journal(folder: Path, job: TrainingJob, threads: int, progress: Progress) -> Journal:
-    """Begin or continue the journal of a partial model.
+    """Begin or continue the journal of a partial model; warn if the number of threads has changed.
 
-    Weights are bit-identical only for equal numbers of threads: warn if the number has changed.
+    Weights are bit-identical only for equal numbers of threads.
     """
     journal = Journal(folder, job.invocation)
     folder.mkdir(exist_ok=True)
@@ -609,7 +617,7 @@ def open_journal(folder: Path, job: TrainingJob, threads: int, progress: Progres
     elif before[0] != threads:
         progress.warn(
             f"{job.folder}: was begun with --threads {before[0]}, now {threads}; the weights may "
-            "differ in their last digits from those of a run that was not interrupted"
+            "differ in their last digits from those of an uninterrupted run"
         )
     return journal
 
@@ -622,7 +630,7 @@ def write_trained(
     Raises
     ------
     FormatError
-        If the data were deleted or replaced meanwhile; the checkpoint trained on them is removed.
+        If the data have been deleted or replaced; the checkpoint trained on them is removed.
     """
     try:
         check_unchanged(plan.store)
@@ -641,7 +649,7 @@ def write_trained(
         "augmentation": dict(AUGMENTATION),
         "samples": {"train": train, "validation": validation},
         "split_hash": plan.hash,
-        **_draws(plan),
+        **_draw_count(plan),
         "best_epoch": fitted.best_epoch,
         "best_mIoU": fitted.best_miou,
         "encoder_start": asdict(fitted.encoder_weights),
@@ -657,7 +665,7 @@ def write_trained(
 
 
 def summary_tables(jobs: Sequence[TrainingJob]) -> tuple[Table, ...]:
-    """Tabulate the models trained now, if any."""
+    """Tabulate the models that this run trained, if any."""
     if not jobs:
         return ()
     columns: dict[str, list[str | int | float | None]] = {}

@@ -62,7 +62,7 @@ DARK_NAME = "resnet18-L0-fold0_synthetic_brightness-0.5.zarr"
 
 
 @pytest.mark.long
-def test_distances_are_those_of_features_to_the_bit(
+def test_distances_equal_those_of_features_exactly(
     experiment: SimpleNamespace, tmp_path: Path, tallies: Path
 ) -> None:
     how: dict[str, Any] = {"shifts": [ORIGINAL, DARK], "layers": LAYERS, "split": "all"}
@@ -78,9 +78,7 @@ def test_distances_are_those_of_features_to_the_bit(
     assert all(row["p_value"] is not None for row in tables[0])
 
 
-def test_counts_are_those_of_what_a_feature_store_holds(
-    experiment: SimpleNamespace, tmp_path: Path
-) -> None:
+def test_counts_equal_those_of_a_feature_store(experiment: SimpleNamespace, tmp_path: Path) -> None:
     how: dict[str, Any] = {"shifts": [DARK], "layers": ["enc1"], "counts": True, "bins": 7}
     extract_features([experiment.baseline], experiment.data, tmp_path / "c.zarr", **how)
     store = open_counts(tmp_path / "c.zarr")
@@ -127,7 +125,7 @@ def test_the_reference_is_the_training_domain(
 
 
 @pytest.mark.long
-def test_a_reference_that_cannot_be(experiment: SimpleNamespace, tmp_path: Path) -> None:
+def test_invalid_reference_is_refused(experiment: SimpleNamespace, tmp_path: Path) -> None:
     samples = [sample(0, "a", (64, 64, 3), split=Split.TEST, fold=-1)]
     samples += [sample(1, "b", (64, 64, 3), split=Split.TRAIN, fold=0)]
     samples += [sample(2, "grey", (64, 64, 1), split=Split.TEST, fold=-1)]
@@ -149,7 +147,7 @@ def test_a_reference_that_cannot_be(experiment: SimpleNamespace, tmp_path: Path)
 
 
 @pytest.mark.long
-def test_each_model_has_ranges_of_its_own_from_one_reading(
+def test_each_model_has_its_ranges_from_one_pass(
     experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
     both = [experiment.baseline, experiment.pruned]
@@ -178,7 +176,7 @@ def test_a_fold_is_its_own_reference(experiment: SimpleNamespace, tmp_path: Path
 
 @pytest.mark.long
 @pytest.mark.parametrize("source", ["features", "counts", "folder", "original"])
-def test_ranges_of_a_store_are_taken(
+def test_ranges_of_a_store_are_used(
     experiment: SimpleNamespace,
     tmp_path: Path,
     tallies: Path,
@@ -211,7 +209,9 @@ def test_ranges_of_a_store_are_taken(
 
 
 @pytest.mark.long
-def test_ranges_that_do_not_fit(experiment: SimpleNamespace, tmp_path: Path, tallies: Path) -> None:
+def test_unsuitable_ranges_are_refused(
+    experiment: SimpleNamespace, tmp_path: Path, tallies: Path
+) -> None:
     def extract(model: Path, ranges: Path, **how: Any) -> None:  # noqa: ANN401
         extract_features(
             [model], experiment.data, tmp_path / "c", counts=True, ranges=ranges, **how
@@ -254,16 +254,16 @@ def test_ranges_that_do_not_fit(experiment: SimpleNamespace, tmp_path: Path, tal
 @pytest.mark.parametrize(
     "option", [{"bins": 8}, {"ranges": "x"}, {"reference_domain": "x"}, {"pool_images": 2}]
 )
-def test_options_of_counts_need_counts(
+def test_options_of_counts_require_counts(
     experiment: SimpleNamespace, tmp_path: Path, option: dict[str, Any]
 ) -> None:
     (name,) = option
-    with refused(ArgumentError, f"--{name.replace('_', '-')}: goes with --counts"):
+    with refused(ArgumentError, f"--{name.replace('_', '-')}: requires --counts"):
         extract_features([experiment.baseline], experiment.data, tmp_path / "f", **option)
 
 
 @pytest.mark.parametrize("option", [{"bins": 0}, {"bins": 5000}, {"pool_images": 0}])
-def test_numbers_that_cannot_be(
+def test_invalid_numbers_are_refused(
     experiment: SimpleNamespace, tmp_path: Path, option: dict[str, Any]
 ) -> None:
     with refused(ArgumentError, "expected 1"):
@@ -305,7 +305,7 @@ def test_images_of_one_subject_are_counted_together(
 
 
 @pytest.mark.long
-def test_many_images_are_pooled_unless_asked(
+def test_many_images_are_pooled_by_default(
     experiment: SimpleNamespace,
     tmp_path: Path,
     two_domains: Path,
@@ -356,7 +356,7 @@ def test_dry_run_counts_rows_and_bytes_and_reads_no_image(
 
 
 @pytest.mark.long
-def test_interrupted_run_goes_on(
+def test_interrupted_run_can_be_resumed(
     experiment: SimpleNamespace,
     tmp_path: Path,
     contents: Contents,
@@ -411,7 +411,7 @@ def test_interrupted_run_goes_on(
 
 
 @pytest.mark.long
-def test_ranges_of_finished_stores_hold_for_those_that_are_added(
+def test_added_stores_use_the_ranges_of_finished_ones(
     experiment: SimpleNamespace,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -425,7 +425,7 @@ def test_ranges_of_finished_stores_hold_for_those_that_are_added(
     assert bins(found.outputs[0]) == bins(found.outputs[1])
 
 
-def test_a_first_pass_names_what_is_not_finite(
+def test_first_pass_reports_values_that_are_not_finite(
     experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(_network: object, images: Any, layers: Any, *_: object) -> Any:  # noqa: ANN401

@@ -26,9 +26,9 @@ from skiptool.steps.features.features import (
     Job,
     Request,
     check_jobs,
+    dry_run_summary,
     extract_features,
-    planned_job,
-    sizes,
+    plan_job,
     tapped_network,
 )
 from skiptool.stores.dataset import StoredSamples, open_dataset
@@ -85,7 +85,7 @@ def test_values_are_pooled_activations(experiment: SimpleNamespace) -> None:
         assert (high == found.max(axis=2)).all()
 
 
-def test_store_says_what_it_is_of(experiment: SimpleNamespace) -> None:
+def test_store_describes_its_contents(experiment: SimpleNamespace) -> None:
     store, data = open_features(experiment.dark_pruned), open_dataset(experiment.data)
     expected = {"model": "resnet18-L1/fold0", "dataset": "s.zarr", "domain": "synthetic"}
     expected |= {"split": "test", "shift": "brightness", "pruning": "L1-pruned"}
@@ -109,9 +109,7 @@ def test_same_bytes_twice(experiment: SimpleNamespace, tmp_path: Path, contents:
 
 
 @pytest.mark.long
-def test_layers_stand_in_the_order_of_data_flow(
-    experiment: SimpleNamespace, tmp_path: Path
-) -> None:
+def test_layers_are_in_data_flow_order(experiment: SimpleNamespace, tmp_path: Path) -> None:
     layers = ["encoder.layer1.0.relu@2", "head", "enc2", "head"]
     extract_features([experiment.baseline], experiment.data, tmp_path / "f.zarr", layers=layers)
     store = open_features(tmp_path / "f.zarr")
@@ -121,9 +119,7 @@ def test_layers_stand_in_the_order_of_data_flow(
 
 
 @pytest.mark.long
-def test_inputs_of_decoder_blocks_beside_the_twelve(
-    experiment: SimpleNamespace, tmp_path: Path
-) -> None:
+def test_inputs_of_decoder_blocks_are_added(experiment: SimpleNamespace, tmp_path: Path) -> None:
     models, how = [experiment.baseline, experiment.pruned], {"transmission": True}
     found = extract_features(models, experiment.data, tmp_path / "f", **how)
     whole, pruned = map(open_features, found.outputs)
@@ -140,7 +136,7 @@ def test_inputs_of_decoder_blocks_beside_the_twelve(
 
 
 @pytest.mark.long
-def test_float32_holds_more(experiment: SimpleNamespace, tmp_path: Path) -> None:
+def test_float32_is_more_precise(experiment: SimpleNamespace, tmp_path: Path) -> None:
     how = {"layers": ["enc5"], "dtype": "float32"}
     extract_features([experiment.baseline], experiment.data, tmp_path / "f.zarr", **how)
     found = values(open_features(tmp_path / "f.zarr"), "enc5")
@@ -151,7 +147,7 @@ def test_float32_holds_more(experiment: SimpleNamespace, tmp_path: Path) -> None
 
 
 @pytest.mark.long
-def test_folder_is_filled_from_one_reading(
+def test_folder_is_filled_in_one_pass(
     experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls, read = [], StoredSamples.read_many
@@ -193,7 +189,7 @@ def test_dry_run_counts_and_writes_nothing(experiment: SimpleNamespace, tmp_path
 
 
 @pytest.mark.long
-def test_interrupted_run_goes_on(
+def test_interrupted_run_can_be_resumed(
     experiment: SimpleNamespace,
     tmp_path: Path,
     contents: Contents,
@@ -232,7 +228,7 @@ def test_interrupted_run_goes_on(
 
 
 @pytest.mark.long
-def test_a_full_disk_stops_the_run_and_leaves_what_is_noted(
+def test_full_disk_keeps_recorded_chunks(
     experiment: SimpleNamespace,
     tmp_path: Path,
     contents: Contents,
@@ -267,7 +263,7 @@ def test_a_full_disk_stops_the_run_and_leaves_what_is_noted(
 
 
 @pytest.mark.long
-def test_what_is_written_is_not_read_again(
+def test_written_chunks_are_not_read_again(
     experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     how = {"layers": ["head"], "split": "all"}
@@ -290,7 +286,7 @@ def interrupt(*_: object) -> None:
 
 
 @pytest.mark.long
-def test_each_model_gets_the_images_it_was_validated_on(
+def test_each_model_uses_its_validation_images(
     experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The stores hold what a store of all training images holds of the fold, under its own name."""
@@ -324,7 +320,7 @@ def test_each_model_gets_the_images_it_was_validated_on(
 
 
 @pytest.mark.long
-def test_models_of_another_split_are_told_and_the_others_go_on(
+def test_models_of_another_split_are_listed_and_others_used(
     experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
     how: dict[str, Any] = {"layers": ["head"], "split": "fold", "normalise": "none"}
@@ -376,7 +372,7 @@ def test_sizes_that_32_does_not_divide(experiment: SimpleNamespace, tmp_path: Pa
     ("value", "error", "reason"),
     [(np.nan, FormatError, "not finite"), (1e6, ArgumentError, "--dtype float32")],
 )
-def test_values_that_cannot_stand_leave_nothing(
+def test_invalid_activations_leave_no_store(
     value: float,
     error: type[Exception],
     reason: str,
@@ -475,7 +471,7 @@ def test_several_datasets_fill_one_folder(experiment: SimpleNamespace, tmp_path:
         ({"domains": ["b"]}, "has none of the domains b"),
     ],
 )
-def test_what_several_datasets_cannot_do(
+def test_options_refused_for_several_datasets(
     experiment: SimpleNamespace, tmp_path: Path, how: dict[str, Any], why: str
 ) -> None:
     other = tmp_path / "other.zarr"
@@ -486,7 +482,7 @@ def test_what_several_datasets_cannot_do(
 
 
 @pytest.mark.long
-def test_domains_of_one_name_need_folders_of_their_own(
+def test_equal_domain_names_need_different_folders(
     experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
     other = tmp_path / "other.zarr"
@@ -505,10 +501,10 @@ def job(experiment: SimpleNamespace, tmp_path: Path) -> Job:
     store = open_dataset(experiment.data)
     tapped = tapped_network(open_model(experiment.baseline), ["head", "enc1"])
     part = Part.of(store.domain("synthetic"), "test")
-    return planned_job(tapped, store, part, DARK, request(tmp_path))
+    return plan_job(tapped, store, part, DARK, request(tmp_path))
 
 
-def test_a_job_says_what_and_where(job: Job, tmp_path: Path) -> None:
+def test_job_describes_its_store(job: Job, tmp_path: Path) -> None:
     assert job.out == tmp_path / "resnet18-L0-fold0_synthetic_brightness-0.5.zarr"
     assert job.layers == ("enc1", "head")
     assert job.invocation.parameters["layers"] == "enc1,head"
@@ -527,13 +523,13 @@ def test_layers_of_a_network(experiment: SimpleNamespace) -> None:
     assert whole == tuple(in_data_flow([*LAYERS, *DECODER_INPUTS]))
 
 
-def test_sizes_are_those_of_the_stored_numbers(job: Job) -> None:
+def test_estimated_sizes_equal_the_stored_ones(job: Job) -> None:
     vectors = 5 * (64 + 2) * 4  # images, channels of enc1 and head, places
     expected = {"stores": 2, "images": 10, "bytes before compression": 2 * 2 * vectors}
-    assert sizes([job, job], "float16") == expected
+    assert dry_run_summary([job, job], "float16") == expected
 
 
-def test_jobs_that_would_collide(job: Job, tmp_path: Path) -> None:
+def test_colliding_jobs_are_refused(job: Job, tmp_path: Path) -> None:
     check_jobs([job], tmp_path)
     with pytest.raises(ArgumentError, match="would be made twice"):
         check_jobs([job, job], tmp_path)
@@ -542,9 +538,11 @@ def test_jobs_that_would_collide(job: Job, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_images_of_another_form(experiment: SimpleNamespace, job: Job, tmp_path: Path) -> None:
+def test_unsuitable_images_are_refused(
+    experiment: SimpleNamespace, job: Job, tmp_path: Path
+) -> None:
     store = open_dataset(experiment.data)
     grey = replace(store.domain("synthetic"), name="grey", channels=1)
     tapped = tapped_network(open_model(experiment.baseline), job.layers)
     with pytest.raises(MismatchError):
-        planned_job(tapped, store, Part(grey, (0,)), ORIGINAL, request(tmp_path))
+        plan_job(tapped, store, Part(grey, (0,)), ORIGINAL, request(tmp_path))

@@ -70,7 +70,7 @@ def test_counts_are_those_of_each_network_alone(runs: Path, two_sizes: Path) -> 
 
 
 @pytest.mark.long
-def test_labels_change_no_count_and_come_where_they_are_wanted(runs: Path, two_sizes: Path) -> None:
+def test_labels_go_to_sinks_that_want_them(runs: Path, two_sizes: Path) -> None:
     run = make_run(runs, two_sizes, SHIFTS)
     part, held = run.parts[0], Held(SHIFTS[2])
     plain = count_part(run, part, [], SILENT)
@@ -82,7 +82,7 @@ def test_labels_change_no_count_and_come_where_they_are_wanted(runs: Path, two_s
 
 @pytest.mark.long
 @pytest.mark.parametrize(("wanted", "ensemble"), [((), False), (SHIFTS[:1], True)])
-def test_every_image_is_read_once_and_shifted_once_for_all_models(
+def test_images_are_read_and_shifted_once_for_all_models(
     wanted: tuple[Shift, ...],
     ensemble: bool,
     runs: Path,
@@ -109,7 +109,7 @@ def test_every_image_is_read_once_and_shifted_once_for_all_models(
 
 
 @pytest.mark.slow
-def test_counts_do_not_depend_on_what_runs_beside(runs: Path, experiment: SimpleNamespace) -> None:
+def test_counts_do_not_depend_on_other_models(runs: Path, experiment: SimpleNamespace) -> None:
     run = make_run(runs, experiment.data, SHIFTS)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
@@ -132,7 +132,7 @@ def test_a_part_may_be_of_some_models(runs: Path, experiment: SimpleNamespace) -
 
 
 @pytest.mark.long
-def test_labels_that_are_no_class_are_refused(runs: Path, tmp_path: Path) -> None:
+def test_unknown_labels_are_refused(runs: Path, tmp_path: Path) -> None:
     make_dataset(tmp_path / "odd.zarr", [("A", 32, 32)], labels=(0, 1))
     run = make_run(runs, tmp_path / "odd.zarr")
     masks = SimpleNamespace(read=StoredSamples.read_many)
@@ -180,7 +180,7 @@ def tables(
 
 
 @pytest.mark.long
-def test_with_all_parts_clean_a_shift_changes_nothing(tables: SimpleNamespace) -> None:
+def test_shift_has_no_effect_if_all_parts_are_clean(tables: SimpleNamespace) -> None:
     plain = pixels(tables.plain, shift="original")
     assert plain != pixels(tables.plain, shift="brightness")
     whole = {
@@ -193,14 +193,14 @@ def test_with_all_parts_clean_a_shift_changes_nothing(tables: SimpleNamespace) -
 ALL, PRUNED = "1+2+3+4+bottleneck", "2+3+4+bottleneck"
 
 
-def test_without_a_shift_clean_skips_change_nothing(tables: SimpleNamespace) -> None:
+def test_clean_skips_have_no_effect_without_a_shift(tables: SimpleNamespace) -> None:
     plain = pixels(tables.plain, shift="original", pruning="baseline")
     for parts in ("1", "2", "3", "4", "bottleneck", "1+2+3+4"):
         facts = {"shift": "original", "pruning": "baseline", "clean_skips": parts}
         assert pixels(tables.each, **facts) == plain
 
 
-def test_each_network_has_the_parts_that_it_has(tables: SimpleNamespace) -> None:
+def test_only_existing_parts_are_substituted(tables: SimpleNamespace) -> None:
     found = defaultdict(set)
     for row in pq.read_table(tables.each).to_pylist():
         found[row["pruning"]].add(row["clean_skips"])
@@ -215,7 +215,7 @@ def test_each_network_has_the_parts_that_it_has(tables: SimpleNamespace) -> None
 
 
 @pytest.mark.long
-def test_the_shifted_part_alone_is_all_others_clean(
+def test_one_shifted_part_means_all_others_clean(
     tables: SimpleNamespace, experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
     out = tmp_path / "p.parquet"
@@ -258,9 +258,7 @@ def paired(
 
 
 @pytest.mark.long
-def test_the_clean_image_may_be_of_another_domain(
-    experiment: SimpleNamespace, tmp_path: Path
-) -> None:
+def test_clean_image_may_be_of_another_domain(experiment: SimpleNamespace, tmp_path: Path) -> None:
     data, out = paired(tmp_path / "d.zarr", experiment), tmp_path / "p.parquet"
     models = [experiment.baseline]
     how = {"clean_skips": [ALL.replace("+", ",")], "clean_domain": "plain", **HOW}
@@ -271,7 +269,7 @@ def test_the_clean_image_may_be_of_another_domain(
 
 
 @pytest.mark.long
-def test_samples_that_have_no_partner_are_told(experiment: SimpleNamespace, tmp_path: Path) -> None:
+def test_samples_without_partner_are_refused(experiment: SimpleNamespace, tmp_path: Path) -> None:
     data = paired(tmp_path / "d.zarr", experiment, drop=2)
     how = {"domains": ["dark"], "clean_skips": ["1"], "clean_domain": "plain", **HOW}
     with pytest.raises(MismatchError, match=r"domain plain lacks 2 of \d+ samples of dark \(00"):
@@ -283,7 +281,7 @@ CLEAN = {"domains": ["dark"], "clean_skips": ["1"], "clean_domain": "plain", **H
 
 
 @pytest.mark.long
-def test_samples_of_one_name_and_two_subjects_are_no_pair(
+def test_samples_of_different_subjects_are_refused(
     experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
     data, out = paired(tmp_path / "d.zarr", experiment, subjects="-other"), tmp_path / "p.parquet"
@@ -304,7 +302,7 @@ def test_samples_of_one_name_and_two_subjects_are_no_pair(
         ({"mpp": 0.25}, {"mpp": 0.25}, None),
     ],
 )
-def test_feature_maps_of_another_scale_are_not_substituted(
+def test_different_scales_are_refused(
     plain: dict[str, float],
     dark: dict[str, float],
     fault: str | None,
@@ -323,7 +321,7 @@ def test_feature_maps_of_another_scale_are_not_substituted(
 
 
 @pytest.mark.long
-def test_a_scale_that_is_known_of_one_domain_alone_is_told(
+def test_scale_known_for_one_domain_is_a_warning(
     experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
     shown = Warned()
@@ -335,7 +333,7 @@ def test_a_scale_that_is_known_of_one_domain_alone_is_told(
 
 
 @pytest.mark.long
-def test_networks_without_the_part_are_left_out_and_told(
+def test_networks_without_the_part_are_left_out_with_a_warning(
     experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
     shown, out = Warned(), tmp_path / "p.parquet"
@@ -354,10 +352,10 @@ def test_networks_without_the_part_are_left_out_and_told(
         ({"clean_skips": ["1"], "ensemble": True}, "--ensemble with --clean-skips"),
         ({"clean_skips": ["1"], "masks": Path("m.zarr")}, "--masks with --clean-skips"),
         ({"shifted_skips": ["1"], "overlays": Path("o")}, "--overlays with --clean-skips"),
-        ({"clean_domain": "a"}, "--clean-domain: expected --clean-skips"),
+        ({"clean_domain": "a"}, "--clean-domain: requires --clean-skips"),
     ],
 )
-def test_what_does_not_go_together_is_refused(
+def test_contradictory_substitution_options_are_refused(
     more: dict[str, object], words: str, experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
     with pytest.raises(ArgumentError, match=words):
@@ -377,9 +375,7 @@ def test_counts_are_those_of_every_pixel(tables: SimpleNamespace) -> None:
     assert np.all([found.pop() > 0 for found in sums.values()])
 
 
-def test_ensembles_are_numbered_on_after_the_models(
-    runs: Path, experiment: SimpleNamespace
-) -> None:
+def test_ensembles_are_numbered_after_the_models(runs: Path, experiment: SimpleNamespace) -> None:
     run = make_run(runs, experiment.data, ensemble=True)
     names = [run.predictor(number).name for number in range(4)]
     expected = ["resnet18-L0/fold0", "resnet18-L0/fold1", "resnet18-L1/fold0"]

@@ -48,7 +48,7 @@ def told_and_written(
     ],
     ids=str,
 )
-def test_the_bytes_are_those_that_are_written(
+def test_estimated_bytes_are_close_to_the_written_ones(
     how: dict[str, Any], experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
     given = how | ({"masks": tmp_path / how["masks"]} if "masks" in how else {})
@@ -75,7 +75,7 @@ def test_folds_ensembles_and_several_stores(
 
 
 @pytest.mark.long
-def test_of_a_long_table_two_parts_are_written(
+def test_long_tables_are_extrapolated(
     experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_dataset(tmp_path / "d.zarr", [("A", 32, 32)], number=120)

@@ -63,7 +63,7 @@ def test_the_lowest_iou_comes_first_and_empty_samples_last(run: Run, tmp_path: P
 
 @pytest.mark.long
 @pytest.mark.parametrize("count", [1, 2, 4])
-def test_so_many_of_the_worst(run: Run, tmp_path: Path, count: int) -> None:
+def test_count_limits_the_overlays(run: Run, tmp_path: Path, count: int) -> None:
     sink = OverlaySink(run, tmp_path / "o", count)
     feed(sink, run, IOUS)
     sink.draw(create_lineage(Kind.OVERLAYS, Invocation("predict"), 1), SILENT)
@@ -73,7 +73,7 @@ def test_so_many_of_the_worst(run: Run, tmp_path: Path, count: int) -> None:
 
 
 @pytest.mark.long
-def test_pictures_of_what_was_predicted(run: Run, tmp_path: Path) -> None:
+def test_overlays_show_the_predictions(run: Run, tmp_path: Path) -> None:
     sink = OverlaySink(run, tmp_path / "o", 2)
     assert (sink.wants(ORIGINAL), sink.wants(DARK)) == (True, False)
     for part in run.parts:
@@ -96,7 +96,7 @@ def test_without_the_original_the_first_shift_is_drawn(runs: Path, two_sizes: Pa
 
 
 @pytest.mark.long
-def test_names_that_differ_have_folders_that_differ(run: Run, tmp_path: Path) -> None:
+def test_different_models_have_different_folders(run: Run, tmp_path: Path) -> None:
     """Two models of one name, as copies of folders of others may have."""
     twin = make_run(run.models[0].stored.path.parent, run.store.path)
     stored = [model.stored for model in twin.models]

@@ -32,8 +32,8 @@ from skiptool.steps.predict import counting, predict
 from skiptool.steps.predict.counting import LoadedModel, Run
 from skiptool.steps.predict.predict import (
     OutputPaths,
-    absent_classes,
-    check_asked,
+    absent_classes_warning,
+    check_options,
     check_substitution,
     fold_parts,
     iou_table,
@@ -49,7 +49,6 @@ from skiptool.stores.models import open_model
 from skiptool.stores.overlays import open_overlays
 from skiptool.stores.tables import open_table
 from skiptool.stores.zarrs import recorded_failures
-from skiptool.substitution import parse_substitutions
 from small_models import edit, settled, sibling
 from small_stores import refused, sample, set_attributes, set_json, unseal, write_dataset
 from small_stores import sample as small_sample
@@ -116,7 +115,7 @@ def test_table_holds_every_pair_of_every_sample(experiment: SimpleNamespace) -> 
     assert set(table["split"].to_pylist()) == {"test"}
 
 
-def test_masks_are_what_was_counted(experiment: SimpleNamespace) -> None:
+def test_masks_agree_with_the_counts(experiment: SimpleNamespace) -> None:
     table, store = pq.read_table(experiment.predictions), open_dataset(experiment.data)
     indices = store.domain("synthetic").select("test")
     truth = store.samples("synthetic", indices).read_many(range(len(indices)))[1]
@@ -140,7 +139,7 @@ def test_original_is_a_shift_of_factor_1(experiment: SimpleNamespace, tmp_path: 
 
 
 @pytest.mark.long
-def test_ignored_pixels_are_in_no_pair(
+def test_ignored_pixels_are_not_counted(
     experiment: SimpleNamespace, two_sizes: Path, tmp_path: Path
 ) -> None:
     data, out = two_sizes, tmp_path / "p.parquet"
@@ -237,10 +236,10 @@ def test_overwrite_replaces(experiment: SimpleNamespace, tmp_path: Path) -> None
 
 
 @pytest.mark.long
-def test_a_copy_of_a_model_counts_twice(experiment: SimpleNamespace, tmp_path: Path) -> None:
+def test_copy_of_a_model_is_refused(experiment: SimpleNamespace, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     copy.symlink_to(experiment.baseline)
-    with pytest.raises(ArgumentError, match="a model is given twice"):
+    with pytest.raises(ArgumentError, match="is the same model as"):
         predict_dataset([experiment.baseline, copy], experiment.data, tmp_path / "p.parquet")
 
 
@@ -300,7 +299,7 @@ def test_each_model_on_its_own_validation_fold(
 
 
 @pytest.mark.long
-def test_a_damaged_model_beside_good_ones(
+def test_damaged_model_is_listed_and_others_predict(
     experiment: SimpleNamespace, runs: Path, tmp_path: Path
 ) -> None:
     out, masks = tmp_path / "p.parquet", tmp_path / "m.zarr"
@@ -319,7 +318,7 @@ def test_a_damaged_model_beside_good_ones(
 
 
 @pytest.mark.long
-def test_overlays_stand_beside_the_table(
+def test_overlays_are_written_with_the_table(
     experiment: SimpleNamespace, runs: Path, tmp_path: Path
 ) -> None:
     out, folder = tmp_path / "p.parquet", tmp_path / "o"
@@ -348,7 +347,7 @@ def test_overlays_stand_beside_the_table(
 
 
 @pytest.mark.long
-def test_a_class_in_no_mask_is_told_once(experiment: SimpleNamespace, tmp_path: Path) -> None:
+def test_class_in_no_mask_is_one_warning(experiment: SimpleNamespace, tmp_path: Path) -> None:
     make_dataset(tmp_path / "d.zarr", [("A", 32, 32), ("B", 32, 32)], labels=(0, 255))
     both, warned = [experiment.baseline, experiment.pruned], Warned()
     how = {"shifts": [ORIGINAL, DARK], **PLAIN}
@@ -374,7 +373,7 @@ def test_refusals(experiment: SimpleNamespace, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_a_device_without_memory_leaves_no_table(
+def test_device_out_of_memory_leaves_no_table(
     experiment: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def greedy(*_: Any, **__: Any) -> Any:  # noqa: ANN401 - stands for another function
@@ -387,7 +386,7 @@ def test_a_device_without_memory_leaves_no_table(
 
 
 OUT = Path("p.parquet")
-PLAIN_ASKED: dict[str, Any] = {
+PLAIN_OPTIONS: dict[str, Any] = {
     "shifts": [ORIGINAL],
     "split": "test",
     "ensemble": False,
@@ -395,12 +394,12 @@ PLAIN_ASKED: dict[str, Any] = {
 }
 
 
-def test_what_goes_together_passes() -> None:
-    check_asked(**PLAIN_ASKED)
-    check_asked(
-        **PLAIN_ASKED | {"outputs": OutputPaths(OUT, Path("m"), Path("o"), 3), "ensemble": True}
+def test_compatible_options_are_accepted() -> None:
+    check_options(**PLAIN_OPTIONS)
+    check_options(
+        **PLAIN_OPTIONS | {"outputs": OutputPaths(OUT, Path("m"), Path("o"), 3), "ensemble": True}
     )
-    check_substitution(parse_substitutions(["1"]), "a", False, PLAIN_ASKED["outputs"])
+    check_substitution(parse_substitutions(["1"]), "a", False, PLAIN_OPTIONS["outputs"])
     check_substitution((), None, True, OutputPaths(OUT, Path("m"), None, None))
 
 
@@ -415,12 +414,12 @@ def test_what_goes_together_passes() -> None:
         ({"outputs": OutputPaths(OUT, OUT, None, None)}, "name one place twice"),
     ],
 )
-def test_what_does_not_is_refused(change: dict[str, Any], words: str) -> None:
+def test_contradictory_options_are_refused(change: dict[str, Any], words: str) -> None:
     with pytest.raises(ArgumentError, match=words):
-        check_asked(**PLAIN_ASKED | change)
+        check_options(**PLAIN_OPTIONS | change)
 
 
-def test_parameters_are_those_that_were_given() -> None:
+def test_parameters_of_a_substitution() -> None:
     assert substitution_parameters((), (), None) == {}
     assert substitution_parameters(["1", "each"], (), "a") == {
         "clean_skips": ["1", "each"],
@@ -455,9 +454,7 @@ def load(folder: Path, data: Path) -> tuple[DatasetStore, list[LoadedModel]]:
 
 
 @pytest.mark.long
-def test_each_model_gets_the_fold_it_was_validated_on(
-    runs: Path, experiment: SimpleNamespace
-) -> None:
+def test_each_model_segments_its_validation_fold(runs: Path, experiment: SimpleNamespace) -> None:
     store, models = load(runs, experiment.data)
     kept, parts, failures = fold_parts(store, [*store.domains.values()], models)
     assert (len(kept), failures) == (3, [])
@@ -468,14 +465,14 @@ def test_each_model_gets_the_fold_it_was_validated_on(
         assert set(columns["split"][list(part.indices)]) == {"train"}
 
 
-def test_domains_that_are_left_out_hold_no_fold(experiment: SimpleNamespace) -> None:
+def test_unread_domains_have_no_fold(experiment: SimpleNamespace) -> None:
     store, models = load(experiment.baseline, experiment.data)
     with refused(MismatchError, experiment.baseline, "in domain synthetic, which --domain leaves"):
         fold_parts(store, [], models)
 
 
 @pytest.mark.long
-def test_models_without_a_fold_are_left_out_and_the_parts_count_on(
+def test_models_without_a_fold_are_left_out_of_the_numbering(
     experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
     for number, name in enumerate("abc"):
@@ -517,7 +514,7 @@ def damage(folder: Path, kind: str) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("kind", ["cut", "lost", "encoder", "skips", "classes"])
-def test_a_model_that_cannot_be_used_is_told_and_the_others_go_on(
+def test_unusable_model_is_listed_and_others_are_used(
     kind: str, experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
     bad = Path(shutil.copytree(experiment.pruned, tmp_path / "bad"))
@@ -535,7 +532,7 @@ def test_a_model_that_cannot_be_used_is_told_and_the_others_go_on(
 
 
 @pytest.mark.long
-def test_a_short_name_is_told_although_it_is_part_of_many_words(
+def test_short_folder_names_are_added_to_errors(
     tmp_path: Path, experiment: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wide = smp.Unet("resnet18", encoder_weights=None, classes=2)
@@ -552,9 +549,7 @@ def test_channels_that_differ_are_refused(experiment: SimpleNamespace, tmp_path:
         load_of_loading([experiment.baseline], tmp_path / "grey.zarr")
 
 
-def test_sizes_that_an_architecture_does_not_take_are_refused(
-    experiment: SimpleNamespace, tmp_path: Path
-) -> None:
+def test_unsuitable_image_sizes_are_refused(experiment: SimpleNamespace, tmp_path: Path) -> None:
     write_dataset(tmp_path / "odd.zarr", [small_sample(0, "g", (40, 64, 3))])
     smp.Linknet("resnet18", encoder_weights=None, classes=2).save_pretrained(tmp_path / "theirs")
     with refused(MismatchError, "domain g", "40 x 64", "linknet accepts only multiples of 32"):
@@ -564,14 +559,14 @@ def test_sizes_that_an_architecture_does_not_take_are_refused(
 
 
 @pytest.mark.long
-def test_a_copy_counts_twice(experiment: SimpleNamespace, tmp_path: Path) -> None:
+def test_copies_are_refused(experiment: SimpleNamespace, tmp_path: Path) -> None:
     (tmp_path / "copy").symlink_to(experiment.baseline)
-    with refused(ArgumentError, "a model is given twice", "copy", experiment.baseline):
+    with refused(ArgumentError, "is the same model as", "copy", experiment.baseline):
         load_of_loading([experiment.baseline, tmp_path / "copy"], experiment.data)
 
 
 @pytest.mark.long
-def test_folders_of_smp_stand_beside_ours(experiment: SimpleNamespace, tmp_path: Path) -> None:
+def test_smp_folders_are_accepted(experiment: SimpleNamespace, tmp_path: Path) -> None:
     theirs = smp.Unet("resnet18", encoder_weights=None, classes=2)
     theirs.save_pretrained(tmp_path / "theirs")
     models, _ = load_of_loading([experiment.baseline, tmp_path], experiment.data)
@@ -596,7 +591,7 @@ def test_a_pickle_is_never_loaded(
 
 
 @pytest.mark.long
-def test_too_little_memory_for_a_network_is_one_line(
+def test_network_too_large_for_memory_is_reported_in_one_line(
     experiment: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def greedy(*_: Any) -> Any:  # noqa: ANN401 - stands for another function
@@ -618,7 +613,7 @@ def counts(both: int, missed: int) -> np.ndarray:
 
 
 @pytest.mark.long
-def test_folds_are_averaged_and_ensembles_are_not_among_them(run: Run) -> None:
+def test_folds_are_averaged_without_ensembles(run: Run) -> None:
     """Worked by hand: folds at 0.5 and 0.75, the ensemble at 0.9, the other network at 0.25."""
     found = [counts(1, 1), counts(3, 1), counts(1, 3), counts(9, 1)]
     nothing = np.array([[9, 0], [0, 0]])
@@ -638,7 +633,7 @@ def test_folds_are_averaged_and_ensembles_are_not_among_them(run: Run) -> None:
     assert folds.title == "IoU of cell, samples of each model's validation fold, mean over folds"
 
 
-def test_a_foreign_folder_is_not_averaged_with_another_architecture_of_its_name(run: Run) -> None:
+def test_foreign_folders_of_equal_name_are_separate_columns(run: Run) -> None:
     first = run.models[0]
     same = replace(first.stored, name="theirs")
     nested = replace(same, architecture=replace(same.architecture, arch="unetplusplus"))
@@ -651,7 +646,7 @@ def test_a_foreign_folder_is_not_averaged_with_another_architecture_of_its_name(
 
 
 @pytest.mark.long
-def test_several_classes_have_a_row_each_beside_their_mean(run: Run) -> None:
+def test_several_classes_have_rows_after_their_mean(run: Run) -> None:
     """Classes at 0.5 and 0.25, one that is nowhere; the background is no row."""
     three = replace(run.store, classes=("background", "LV", "MYO", "RV"))
     found = np.zeros((4, 4), np.int64)
@@ -663,19 +658,19 @@ def test_several_classes_have_a_row_each_beside_their_mean(run: Run) -> None:
 
 
 @pytest.mark.long
-def test_classes_in_no_mask_are_told_in_one_line(run: Run) -> None:
+def test_classes_in_no_mask_are_one_warning(run: Run) -> None:
     there, nowhere = counts(1, 1), np.array([[5, 3], [0, 0]])
     totals = {(number, "A", ORIGINAL, None): there for number in range(4)}
-    assert absent_classes(run, totals) is None
+    assert absent_classes_warning(run, totals) is None
     totals |= {(number, "B", ORIGINAL, None): nowhere for number in range(4)}
-    line = absent_classes(run, totals)
+    line = absent_classes_warning(run, totals)
     assert line is not None
     assert "cell in no mask of domain B" in line
     assert "domain A" not in line
     assert line.count("NaN") == 1
     # A class is there if one model's samples hold it, whatever those of other folds do.
     totals[1, "B", ORIGINAL, None] = there
-    assert absent_classes(run, totals) is None
+    assert absent_classes_warning(run, totals) is None
 
 
 # -------------------------------------------------------------------------------------------------
@@ -695,7 +690,7 @@ def stores(tmp_path: Path) -> list[Path]:
 
 
 @pytest.mark.long
-def test_rows_are_those_of_each_store_alone(
+def test_several_stores_give_the_rows_of_each(
     experiment: SimpleNamespace, stores: list[Path], tmp_path: Path
 ) -> None:
     out, how = tmp_path / "p.parquet", {**HOW, "shifts": [DARK]}
@@ -716,7 +711,7 @@ def test_rows_are_those_of_each_store_alone(
     assert [table.title.partition(":")[0] for table in found.tables] == ["one.zarr", "two.zarr"]
 
 
-def test_a_domain_need_not_be_in_all_stores(
+def test_domains_may_be_missing_in_some_stores(
     experiment: SimpleNamespace, stores: list[Path], tmp_path: Path
 ) -> None:
     out, how = tmp_path / "p.parquet", {**HOW, "domains": ["B", "C"]}
@@ -730,7 +725,7 @@ def test_a_domain_need_not_be_in_all_stores(
 
 
 @pytest.mark.long
-def test_what_several_stores_cannot_have(
+def test_options_refused_for_several_stores(
     experiment: SimpleNamespace, stores: list[Path], tmp_path: Path
 ) -> None:
     out = tmp_path / "p.parquet"
@@ -748,7 +743,7 @@ def test_what_several_stores_cannot_have(
 
 
 @pytest.mark.long
-def test_a_resumed_run_is_of_the_same_stores(
+def test_resumed_run_requires_the_same_stores(
     experiment: SimpleNamespace, stores: list[Path], tmp_path: Path
 ) -> None:
     out = str(tmp_path / "p.parquet")
@@ -787,9 +782,7 @@ def scaled(images: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.long
-def test_images_are_scaled_as_the_owner_of_the_network_did(
-    experiment: SimpleNamespace, tmp_path: Path
-) -> None:
+def test_images_are_scaled_as_in_training(experiment: SimpleNamespace, tmp_path: Path) -> None:
     folder, images = saved(tmp_path / "m"), inputs(experiment.data)
     theirs = smp.from_pretrained(folder).eval()
     found = {}
@@ -862,7 +855,7 @@ def test_the_input_layer_is_the_image_whatever_the_scaling(
 
 
 @pytest.mark.long
-def test_what_is_not_said_is_asked_for(experiment: SimpleNamespace, tmp_path: Path) -> None:
+def test_missing_normalisation_is_refused(experiment: SimpleNamespace, tmp_path: Path) -> None:
     folder, out = saved(tmp_path / "m"), tmp_path / "out"
     for call in (predict_dataset, extract_features):
         with refused(ArgumentError, folder, "was not trained by skiptool", "--normalise imagenet"):
@@ -879,9 +872,7 @@ def test_what_is_not_said_is_asked_for(experiment: SimpleNamespace, tmp_path: Pa
 
 
 @pytest.mark.long
-def test_channels_of_the_scaling_are_those_of_the_images(
-    experiment: SimpleNamespace, tmp_path: Path
-) -> None:
+def test_scaling_must_match_the_channels(experiment: SimpleNamespace, tmp_path: Path) -> None:
     folder = saved(tmp_path / "m", in_channels=1)
     with refused(MismatchError, "--normalise imagenet: has 3 channels", "has 1"):
         predict_dataset([folder], experiment.data, tmp_path / "p", normalise="imagenet")
@@ -959,9 +950,7 @@ def test_arguments_of_the_encoder_are_honoured(
 
 
 @pytest.mark.long
-def test_a_model_is_added_by_a_table_of_its_own(
-    experiment: SimpleNamespace, tmp_path: Path
-) -> None:
+def test_adding_a_model_requires_another_table(experiment: SimpleNamespace, tmp_path: Path) -> None:
     out = tmp_path / "p.parquet"
     predict_dataset([experiment.baseline], experiment.data, out, **HOW)
     both = [experiment.baseline, experiment.pruned]

@@ -45,7 +45,7 @@ def names(inputs: Inputs) -> list[str]:
 
 
 @pytest.mark.long
-def test_each_table_allows_its_exhibits_and_both_together_more(study: list[Path]) -> None:
+def test_tables_determine_the_exhibits(study: list[Path]) -> None:
     scores = ["iou-1", "difference-1", "iou-2", "difference-2", "paired-1", "paired-2"]
     shifts = ("brightness-0.5", "brightness-1.5", "contrast-0.5", "saturation-0", "saturation-0.5")
     layers = [f"{topic}-{name}" for name in shifts for topic in ("distance", "layers")]
@@ -63,7 +63,7 @@ def test_each_table_allows_its_exhibits_and_both_together_more(study: list[Path]
 
 
 @pytest.mark.long
-def test_forecasts_are_there_where_they_are_asked_for(study: list[Path]) -> None:
+def test_forecasts_on_request(study: list[Path]) -> None:
     inputs = read_inputs(study)
     usual, asked = (
         table_exhibits(inputs, 0.95, 0, forecast=forecast) for forecast in (False, True)
@@ -76,7 +76,7 @@ def test_forecasts_are_there_where_they_are_asked_for(study: list[Path]) -> None
     assert table_exhibits(Inputs(), 0.95, 0, forecast=True) == []
 
 
-def test_clean_skips_stand_behind_the_matrices_and_change_nothing_else(substituted: Path) -> None:
+def test_clean_skips_only_add_exhibits(substituted: Path) -> None:
     inputs = read_inputs([substituted])
     shown = table_exhibits(inputs, 0.95, 0)
     topics = [each.topic for each in shown]
@@ -94,7 +94,7 @@ def test_clean_skips_stand_behind_the_matrices_and_change_nothing_else(substitut
         assert repr(one.numbers) == repr(other.numbers)
 
 
-def test_nothing_allows_nothing() -> None:
+def test_no_tables_no_exhibits() -> None:
     assert table_exhibits(Inputs(), 0.95, 0) == []
     assert image_exhibits(Inputs()) == ([], [])
 
@@ -113,7 +113,7 @@ def test_stores_are_sheets_of_images(experiment: SimpleNamespace) -> None:
 
 
 @pytest.mark.long
-def test_matrices_are_printed_and_tables_that_stand_alone(study: list[Path]) -> None:
+def test_printed_tables(study: list[Path]) -> None:
     shown = table_exhibits(read_inputs(study), 0.95, 0)
     printed = printed_tables(shown)
     topics = [each.topic for each in shown]
@@ -125,7 +125,7 @@ def test_matrices_are_printed_and_tables_that_stand_alone(study: list[Path]) -> 
 
 
 @pytest.mark.long
-def test_what_is_not_shown_is_said(
+def test_unused_inputs_are_a_warning(
     experiment: SimpleNamespace, study: list[Path], tmp_path: Path
 ) -> None:
     out, shown = tmp_path / "s.parquet", Warned()
@@ -147,7 +147,7 @@ def test_what_is_not_shown_is_said(
 
 
 @pytest.mark.long
-def test_distances_that_stand_beside_no_loss_are_told(study: list[Path], tmp_path: Path) -> None:
+def test_distances_without_loss_are_a_warning(study: list[Path], tmp_path: Path) -> None:
     sweep, _, shift = study
     changed, shown = tmp_path / "fold.parquet", Warned()
     table = pq.read_table(shift)
@@ -188,7 +188,7 @@ def test_captions_count_samples_and_subjects(study: list[Path], substituted: Pat
             assert "(n = 6 subjects)" in each.caption
 
 
-def test_a_domain_without_labels_is_told_and_not_drawn(study: list[Path], tmp_path: Path) -> None:
+def test_domain_without_labels_is_a_warning(study: list[Path], tmp_path: Path) -> None:
     table = pq.read_table(study[1])
     blank = pc.equal(table["domain"], table["domain"][0])
     pixels = pc.if_else(blank, pa.scalar(0, pa.int64()), table["pixels"])
@@ -211,7 +211,7 @@ def test_a_domain_without_labels_is_told_and_not_drawn(study: list[Path], tmp_pa
     assert "iou" not in {each.topic for each in table_exhibits(read_inputs([path]), 0.95, 0)}
 
 
-def test_facts_count_what_the_tables_hold(study: list[Path]) -> None:
+def test_facts_count_the_contents_of_the_tables(study: list[Path]) -> None:
     inputs = read_inputs(study)
     shown = named(inputs)
     summary = findings(shown)
@@ -233,7 +233,7 @@ def test_facts_count_what_the_tables_hold(study: list[Path]) -> None:
     assert all(summary)
 
 
-def test_which_skip_carries_the_shift_is_told_first(substituted: Path) -> None:
+def test_skip_that_carries_the_shift_is_the_first_finding(substituted: Path) -> None:
     inputs = read_inputs([substituted])
     summary = findings(named(inputs))
     assert summary[0].startswith(
@@ -245,14 +245,14 @@ def test_which_skip_carries_the_shift_is_told_first(substituted: Path) -> None:
 
 
 @pytest.mark.long
-def test_a_forecast_is_told_last(study: list[Path]) -> None:
+def test_forecast_is_the_last_finding(study: list[Path]) -> None:
     inputs = read_inputs(study)
     summary = findings(named(inputs, forecast=True))
     assert summary[-1].startswith("resnet18 baseline: on kinds of shift left out, the loss of IoU")
 
 
 @pytest.mark.long
-def test_one_training_says_nothing_about_the_next(tmp_path: Path) -> None:
+def test_single_training_is_a_warning(tmp_path: Path) -> None:
     """On the page's first screen, on the terminal and to Python callers."""
     shifts, page = (ORIGINAL, Shift.parse("brightness=0.5")), tmp_path / "page.html"
     once, twice = tmp_path / "once.parquet", tmp_path / "twice.parquet"
@@ -276,7 +276,7 @@ def test_one_training_says_nothing_about_the_next(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_some_networks_may_have_been_trained_once(tmp_path: Path) -> None:
+def test_single_trainings_of_some_networks_are_a_warning(tmp_path: Path) -> None:
     table = tmp_path / "shift.parquet"
     simulated.distances(table, [Shift.parse("brightness=0.5")], "A", folds=2)
     inputs = read_inputs([table])
@@ -290,11 +290,11 @@ def test_some_networks_may_have_been_trained_once(tmp_path: Path) -> None:
     )
 
 
-def test_nothing_says_nothing() -> None:
+def test_no_tables_no_findings() -> None:
     assert (findings([]), facts(Inputs())) == ([], {})
 
 
-def test_every_kind_finds_its_place(experiment: SimpleNamespace, study: list[Path]) -> None:
+def test_inputs_are_sorted_by_kind(experiment: SimpleNamespace, study: list[Path]) -> None:
     history = experiment.baseline / "history.parquet"
     found = read_inputs([*study, history, experiment.data])
     assert [table.path for table in found.predictions] == study[:2]
@@ -306,14 +306,14 @@ def test_every_kind_finds_its_place(experiment: SimpleNamespace, study: list[Pat
     assert [name for name, _ in found.origins] == names
 
 
-def test_what_has_the_same_id_counts_once(study: list[Path], tmp_path: Path) -> None:
+def test_inputs_of_equal_id_count_once(study: list[Path], tmp_path: Path) -> None:
     copy = tmp_path / "copy.parquet"
     shutil.copy(study[0], copy)
     found = read_inputs([study[0], copy])
     assert len(found.predictions) == len(found.origins) == 1
 
 
-def test_what_was_measured_in_two_tables_is_summed_once(study: list[Path]) -> None:
+def test_measurements_in_two_tables_count_once(study: list[Path]) -> None:
     """The second table measured the first domain as well, on fewer samples."""
     first, both = read_inputs(study[:1]).totals(), read_inputs(study[:2]).totals()
     rows = len(first["pixels"])
@@ -349,7 +349,7 @@ def test_tables_are_sorted_by_the_domain_of_their_clean_images(
 
 
 @pytest.mark.long
-def test_distances_between_stores_of_others_are_drawn(tmp_path: Path) -> None:
+def test_distances_between_foreign_stores_are_drawn(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     stores = [tmp_path / folder / "own.zarr" for folder in "abc"]
     for moved, store in enumerate(stores):
@@ -398,7 +398,7 @@ def test_distances_between_stores_of_others_are_drawn(tmp_path: Path) -> None:
         (Kind.SHIFT, "reference_shift", "", "reference_shift '', expected one of original"),
     ],
 )
-def test_what_was_never_measured_is_refused(
+def test_missing_values_are_refused(
     experiment: SimpleNamespace,
     tmp_path: Path,
     kind: Kind,
@@ -418,9 +418,7 @@ def test_what_was_never_measured_is_refused(
         check_table(open_table(path, kind))
 
 
-def test_a_distance_may_be_unknown_and_a_shift_too(
-    experiment: SimpleNamespace, tmp_path: Path
-) -> None:
+def test_distances_and_shifts_may_be_unknown(experiment: SimpleNamespace, tmp_path: Path) -> None:
     """A channel that does not vary has no distance; stores of other programs name no shift."""
     path = tmp_path / "s.parquet"
     data = pq.read_table(experiment.shift)
@@ -452,7 +450,7 @@ def table(tmp_path: Path) -> Path:
     return tmp_path / "shift.parquet"
 
 
-def test_the_page_shows_it_and_says_so_first(table: Path, tmp_path: Path) -> None:
+def test_page_shows_missing_estimates_first(table: Path, tmp_path: Path) -> None:
     out = tmp_path / "r.html"
     write_report([table], out)
     text = out.read_text()
@@ -474,7 +472,7 @@ def test_the_page_shows_it_and_says_so_first(table: Path, tmp_path: Path) -> Non
     assert {"beyond-1", "distance-brightness-0.9", "layers-brightness-0.9"} <= figures["hellinger"]
 
 
-def test_a_table_of_whole_layers_alone_is_shown_too(tmp_path: Path) -> None:
+def test_table_of_whole_layers_is_shown(tmp_path: Path) -> None:
     x, y = np.random.default_rng(0).normal(size=(2, 8, 3))
     for name, each in (("x", x), ("y", y)):
         np.save(tmp_path / f"{name}.npy", each)

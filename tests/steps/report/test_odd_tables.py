@@ -94,14 +94,18 @@ def predicted(name: str, **new: object) -> list[Row]:
         for place, (truth, other) in enumerate(product(("background", f"class {name}"), repeat=2)):
             row: dict[str, Any] = {
                 **dict.fromkeys(("model", "dataset", "domain", "arch", "encoder", "pruning"), name),
-                **{"model_id": f"m{fold}", "fold": fold, "parameter_count": 7, "split": "test"},
-                **{"dataset_id": "d", "shift": shift, "factor": factor, "truth": truth},
-                **{
-                    "clean_skips": clean,
-                    "sample": name + sample,
-                    "subject": name + sample,
-                    "predicted": other,
-                },
+                "model_id": f"m{fold}",
+                "fold": fold,
+                "parameter_count": 7,
+                "split": "test",
+                "dataset_id": "d",
+                "shift": shift,
+                "factor": factor,
+                "truth": truth,
+                "clean_skips": clean,
+                "sample": name + sample,
+                "subject": name + sample,
+                "predicted": other,
                 "pixels": (90, 1, 2, 10)[place] + fold,
             }
             rows.append(row | new)
@@ -114,11 +118,24 @@ def compared(name: str, **new: object) -> list[Row]:
         {
             **dict.fromkeys(("model", "dataset", "arch", "encoder", "pruning", "unit"), name),
             **dict.fromkeys(("reference", "other", "domain", "reference_domain"), name),
-            **{"reference_id": "r", "other_id": "o", "model_id": "m0", "fold": 0},
-            **{"reference_shift": "original", "shift": "brightness", "factor": 0.5},
-            **{"layer": layer, "layer_index": index, "channel": channel, "value": value},
-            **{"metric": "hellinger", "bins": 100, "range_rule": "minmax"},
-            **{"n_reference": 3, "n_other": 3, "parameter_count": 7, "skiptool_version": name},
+            "reference_id": "r",
+            "other_id": "o",
+            "model_id": "m0",
+            "fold": 0,
+            "reference_shift": "original",
+            "shift": "brightness",
+            "factor": 0.5,
+            "layer": layer,
+            "layer_index": index,
+            "channel": channel,
+            "value": value,
+            "metric": "hellinger",
+            "bins": 100,
+            "range_rule": "minmax",
+            "n_reference": 3,
+            "n_other": 3,
+            "parameter_count": 7,
+            "skiptool_version": name,
             **new,
         }
         for index, layer in ((1, "enc1"), (11, "head"))
@@ -173,7 +190,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Reader:
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
-def test_names_are_text_in_the_page(
+def test_names_are_escaped_in_the_page(
     name: str, plain: Reader, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "r.html"
@@ -192,7 +209,7 @@ def test_names_are_text_in_the_page(
 
 
 @pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
-def test_names_keep_to_their_cells_where_there_is_no_page(
+def test_names_are_escaped_in_printed_tables(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tables = both(tmp_path, name)
@@ -228,7 +245,7 @@ ODD: dict[str, dict[str, object]] = {
 
 @pytest.mark.long
 @pytest.mark.parametrize("new", ODD.values(), ids=ODD)
-def test_odd_tables_are_drawn_or_refused(
+def test_unusual_tables_are_drawn_or_refused(
     new: dict[str, object], plain: Reader, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     columns = {key: value for key, value in new.items() if key in SCHEMAS[Kind.PREDICTIONS]}
@@ -262,9 +279,7 @@ def test_features_of_an_unknown_model_are_drawn(
 
 
 @pytest.mark.long
-def test_a_class_that_is_nowhere_has_no_iou(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_absent_class_has_no_iou(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Neither in the truth nor predicted: NaN, an empty cell, null in JSON, a dash in the page."""
     rows = [dict(row) for row in predicted(PLAIN)]
     for row in rows:
@@ -291,7 +306,7 @@ def test_tables_without_rows(
 
 
 @pytest.mark.long
-def test_names_of_files_and_titles_are_text(
+def test_file_names_and_titles_are_escaped(
     plain: Reader, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = ["<img src=x onerror=alert(1)>", "\"'><script>alert(1)<", "a\x1b[2J\nb\u202ec"]

@@ -55,7 +55,7 @@ def page(
     return out
 
 
-def test_every_number_of_the_page_stands_in_the_table(page: Path) -> None:
+def test_every_number_of_the_page_is_in_the_table(page: Path) -> None:
     shown = Cells(page.read_text()).found
     table = pq.read_table(page.with_name(f"{page.stem}-numbers.parquet"))
     kept: dict[str, set[float]] = defaultdict(set)
@@ -68,7 +68,7 @@ def test_every_number_of_the_page_stands_in_the_table(page: Path) -> None:
         assert not missing, (figure, missing[:5])
 
 
-def test_every_caption_has_a_number_and_leads_to_a_command(page: Path) -> None:
+def test_every_caption_has_counts_and_sources(page: Path) -> None:
     """Over how many images, subjects, trainings or points; by which file, and so which command."""
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", page.read_text(), flags=re.DOTALL)
     assert len(captions) > 3
@@ -81,7 +81,7 @@ def test_every_caption_has_a_number_and_leads_to_a_command(page: Path) -> None:
         assert re.search(counted, caption), caption
 
 
-def test_a_number_has_what_it_is_of(page: Path) -> None:
+def test_every_number_is_identified(page: Path) -> None:
     """No two rows of a figure say the same of different values."""
     table = open_table(page.with_name(f"{page.stem}-numbers.parquet"), Kind.REPORT)
     assert table.lineage.command.startswith("skiptool report ")
@@ -93,8 +93,20 @@ def test_a_number_has_what_it_is_of(page: Path) -> None:
 
 
 _MEASURED = {
-    *("value", "sd_folds", "se_subjects", "ci_low", "ci_high", "level", "p_value", "p_adjusted"),
-    *("se_trainings", "folds", "trainings", "subjects", "images", "points"),
+    "value",
+    "sd_folds",
+    "se_subjects",
+    "ci_low",
+    "ci_high",
+    "level",
+    "p_value",
+    "p_adjusted",
+    "se_trainings",
+    "folds",
+    "trainings",
+    "subjects",
+    "images",
+    "points",
 }
 
 
@@ -112,9 +124,7 @@ def test_the_same_inputs_and_seed_give_the_same_numbers(tmp_path: Path) -> None:
     assert same == again
     assert same != other
     changed = {a[0] for a, b in zip(found[0], found[2], strict=True) if repr(a) != repr(b)}
-    assert {name.rsplit("-", 1)[0] for name in changed} <= {
-        *("rank-correlation", "forecast-by-layer")
-    }
+    assert {name.rsplit("-", 1)[0] for name in changed} <= {"rank-correlation", "forecast-by-layer"}
 
 
 def test_the_table_is_described_and_checked(page: Path) -> None:

@@ -46,7 +46,7 @@ class Outside(HTMLParser):
                 self.found.append(f"{tag} {name}={value}")
 
 
-def test_page_stands_alone_and_shows_both_tables(
+def test_page_is_self_contained_and_shows_both_tables(
     experiment: SimpleNamespace, tmp_path: Path
 ) -> None:
     out = tmp_path / "r.html"
@@ -75,7 +75,7 @@ def test_page_shows_names_not_folders(experiment: SimpleNamespace, tmp_path: Pat
     assert "--data s.zarr" in text
 
 
-def test_without_page_the_numbers_come_back(experiment: SimpleNamespace) -> None:
+def test_numbers_are_returned_without_a_page(experiment: SimpleNamespace) -> None:
     found = write_report([experiment.predictions, experiment.shift])
     assert found.outputs == found.side_outputs == ()
     scores, difference, distances = found.tables
@@ -97,9 +97,7 @@ def test_table_given_twice_counts_once(experiment: SimpleNamespace, tmp_path: Pa
 
 
 @pytest.mark.long
-def test_figures_are_files_of_the_asked_formats(
-    experiment: SimpleNamespace, tmp_path: Path
-) -> None:
+def test_figures_are_files_in_all_formats(experiment: SimpleNamespace, tmp_path: Path) -> None:
     formats = (PictureFormat.PNG, PictureFormat.PDF, PictureFormat.SVG)
     tables, folder = [experiment.predictions, experiment.shift], tmp_path / "figures"
     found = write_report(tables, tmp_path / "r.html", figures=folder, formats=formats)
@@ -124,7 +122,7 @@ def test_figures_are_files_of_the_asked_formats(
 
 
 @pytest.mark.long
-def test_existing_figures_stop_the_page_too(experiment: SimpleNamespace, tmp_path: Path) -> None:
+def test_existing_figures_prevent_the_page(experiment: SimpleNamespace, tmp_path: Path) -> None:
     folder = tmp_path / "figures"
     write_report([experiment.shift], figures=folder)
     with pytest.raises(ExistsError):
@@ -146,9 +144,7 @@ def test_refusals(experiment: SimpleNamespace, tmp_path: Path) -> None:
         write_report([cut])
 
 
-def test_lineage_does_not_depend_on_where_tables_lie(
-    experiment: SimpleNamespace, tmp_path: Path
-) -> None:
+def test_lineage_does_not_depend_on_paths(experiment: SimpleNamespace, tmp_path: Path) -> None:
     copy = tmp_path / "copy.parquet"
     shutil.copy(experiment.shift, copy)
     assert json.loads(pq.read_schema(copy).metadata[b"skiptool"])["kind"] == "shift"
@@ -161,9 +157,7 @@ def test_lineage_does_not_depend_on_where_tables_lie(
 
 
 @pytest.mark.long
-def test_ensembles_are_drawn_apart_from_their_folds(
-    experiment: SimpleNamespace, tmp_path: Path
-) -> None:
+def test_ensembles_are_drawn_separately(experiment: SimpleNamespace, tmp_path: Path) -> None:
     sibling(experiment.baseline, tmp_path / "fold1", 1)
     models = [experiment.baseline, tmp_path / "fold1"]
     tables = []
@@ -184,7 +178,7 @@ def test_ensembles_are_drawn_apart_from_their_folds(
     assert "14,328,354" in text  # an ensemble does not replace the parameters of one network
 
 
-def test_distances_that_cannot_be_estimated_are_no_zeros(tmp_path: Path) -> None:
+def test_missing_estimates_are_not_zero(tmp_path: Path) -> None:
     """Two against four images, far apart: nothing is estimated, and the page says so."""
     rng = np.random.default_rng(3)
     for name, images, level in (("x", 2, 0), ("y", 4, 2)):
@@ -213,26 +207,28 @@ def fake(topic: str, heading: str, **new: Any) -> Exhibit:  # noqa: ANN401
 A1, B1, A2 = fake("iou", "A"), fake("paired", "B"), fake("iou", "A", draw=None)
 
 
-def test_a_file_for_each_figure(tmp_path: Path) -> None:
+def test_every_figure_is_a_file(tmp_path: Path) -> None:
     folder = FigureFolder(tmp_path / "f", (PictureFormat.PNG, PictureFormat.SVG), overwrite=False)
     named = name_exhibits([A1, B1, A2])
     folder.make(each.anchor for each in named)
     drawn, paths = draw(named, folder, inline=True, progress=SILENT)
     assert [(each.anchor, each.figure is None) for each in drawn] == [
-        *(("iou-1", False), ("iou-2", True), ("paired-1", False)),
+        ("iou-1", False),
+        ("iou-2", True),
+        ("paired-1", False),
     ]
     files = sorted(path.name for path in (tmp_path / "f").iterdir())
     assert files == ["iou-1.png", "iou-1.svg", "paired-1.png", "paired-1.svg"]
     assert sorted(path.name for path in paths) == files
 
 
-def test_no_picture_in_the_page_where_none_is_asked_for() -> None:
+def test_figures_are_not_inlined_without_a_page() -> None:
     (drawn,), paths = draw(name_exhibits([A1]), None, inline=False, progress=SILENT)
     assert drawn.figure is None
     assert paths == []
 
 
-def test_a_file_that_is_there_is_found_before_any_work(tmp_path: Path) -> None:
+def test_existing_files_are_found_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "iou-2.pdf").touch()
     folder = FigureFolder(tmp_path, (PictureFormat.PDF,), overwrite=False)
     with pytest.raises(ExistsError, match=r"iou-2\.pdf: exists already"):
@@ -240,7 +236,7 @@ def test_a_file_that_is_there_is_found_before_any_work(tmp_path: Path) -> None:
     FigureFolder(tmp_path, (PictureFormat.PDF,), overwrite=True).make(["iou-1", "iou-2"])
 
 
-def test_numbers_become_columns_and_what_is_not_there_is_null() -> None:
+def test_missing_numbers_are_null() -> None:
     named = name_exhibits(
         [A1, fake("iou", "B", numbers=[{"quantity": "IoU", "value": float("nan")}])]
     )
@@ -255,7 +251,7 @@ def test_numbers_become_columns_and_what_is_not_there_is_null() -> None:
     }
 
 
-def test_an_unknown_column_is_a_mistake_of_ours() -> None:
+def test_unknown_column_is_a_programming_error() -> None:
     with pytest.raises(KeyError, match="iou-1: numbers have a column 'colour'"):
         as_columns(
             name_exhibits([fake("iou", "A", numbers=[{"colour": 1.0}])]),
@@ -263,7 +259,7 @@ def test_an_unknown_column_is_a_mistake_of_ours() -> None:
         )
 
 
-def test_trainings_are_counted_under_their_older_name_too() -> None:
+def test_older_name_of_trainings_is_accepted() -> None:
     named = name_exhibits([fake("iou", "A", numbers=[{"folds": 3}])])
     columns, _ = as_columns(named, ("figure", "title", "quantity", "folds", "trainings"))
     assert (columns["folds"], columns["trainings"]) == ([3], [3])

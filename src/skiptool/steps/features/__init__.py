@@ -1,1 +1,4 @@
-"""``skiptool features``: activations of named layers, pooled and kept for later analysis."""
+"""``skiptool features``: activations of named layers, pooled and stored for later analysis.
+
+- ``features``: the step; ``counting``: options of ``--counts``.
+"""

@@ -1,4 +1,4 @@
-"""The options of ``skiptool features --counts``: bins, images per row, and ranges."""
+"""Options of ``skiptool features --counts``: bins, images per row, and ranges."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from skiptool.stores.folds import FOLD
 from skiptool.stores.models import StoredModel
 
 MOST_ROWS: Final = 1000
-"""Rows of a counts store up to which each row is one image by default."""
+"""Default maximum of rows of a counts store; more images are pooled."""
 
 Place: TypeAlias = Path | str
 """A path, or a URL."""
@@ -35,7 +35,7 @@ Grid: TypeAlias = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A domain, and the samples of it that are read."""
+    """Samples of a domain to read."""
 
     domain: Domain
     indices: tuple[int, ...]
@@ -48,10 +48,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class CountsOptions:
-    """The options of ``--counts`` as given.
+    """Options of ``--counts`` as given.
 
     ``ranges`` is a store or a folder of stores whose ranges are used, ``reference`` a domain whose
-    unshifted images set the ranges, and ``pool_images`` the most images per row.
+    unshifted images define the ranges, and ``pool_images`` the maximum of images per row.
     """
 
     bins: int | None = None
@@ -67,7 +67,7 @@ class CountsOptions:
             raise ArgumentError(f"--pool-images {self.pool_images}: expected 1 or more")
         if self.ranges is not None and self.reference is not None:
             raise ArgumentError(
-                "--ranges, --reference-domain: both say whose ranges to take; give one of them"
+                "--ranges, --reference-domain: both define the ranges; give only one of them"
             )
 
 
@@ -79,42 +79,50 @@ class Counting:
     ----------
     bins : int
         B.
-    together : int
-        The most images per row.
+    pool_images : int
+        Maximum of images per row.
     reference : Part or None
-        Samples whose unshifted images set the ranges, None if a store does.
-    given : mapping of str to Binning, or None
-        Bins of the layers of that store.
+        Samples whose unshifted images define the ranges; None if a store does.
+    bins_by_layer : mapping of str to Binning, or None
+        Bins of that store.
     source : Path, str or None
         The option ``--ranges``.
     """
 
     bins: int
-    together: int
+    pool_images: int
     reference: Part | None = None
     grid: Grid | None = None
-    given: Mapping[str, Binning] | None = None
+    bins_by_layer: Mapping[str, Binning] | None = None
     source: Place | None = None
 
     @property
     def parameters(self) -> dict[str, object]:
         """Return the options that determine the content of a store."""
-        own: dict[str, object] = {"counts": True, "bins": self.bins, "pool_images": self.together}
+        own: dict[str, object] = {
+            "counts": True,
+            "bins": self.bins,
+            "pool_images": self.pool_images,
+        }
         if self.reference is not None:
             own["reference_domain"] = self.reference.domain.name
         return own
 
-    def chosen(self, layers: Sequence[str]) -> dict[str, Binning] | None:
-        """Return the bins of some layers if a store sets them."""
-        return None if self.given is None else {layer: self.given[layer] for layer in layers}
+    def bins_of(self, layers: Sequence[str]) -> dict[str, Binning] | None:
+        """Return the bins of some layers if a store defines them."""
+        return (
+            None
+            if self.bins_by_layer is None
+            else {layer: self.bins_by_layer[layer] for layer in layers}
+        )
 
     def inputs(self, layers: Sequence[str]) -> dict[str, str]:
-        """Return the id of the ranges if a store sets them."""
-        bins = self.chosen(layers)
+        """Return the id of the ranges if a store defines them."""
+        bins = self.bins_of(layers)
         return {} if bins is None else {"ranges": ranges_id(bins)}
 
 
-def planned_counts(
+def plan_counts(
     options: CountsOptions,
     models: Sequence[tuple[StoredModel, Sequence[str]]],
     parts: Sequence[Sequence[Part]],
@@ -122,7 +130,7 @@ def planned_counts(
     split: str,
     progress: Progress,
 ) -> list[Counting]:
-    """Find bins, rows and reference of each model, given its layers and the parts it reads.
+    """Choose bins, rows and reference of each model, given its layers and the parts it reads.
 
     Raises
     ------
@@ -134,22 +142,22 @@ def planned_counts(
         If it is damaged, or holds no features.
     """
     largest = max((len(part.indices) for own in parts for part in own), default=1)
-    together = options.pool_images or max(1, -(-largest // MOST_ROWS))
+    pool_images = options.pool_images or max(1, -(-largest // MOST_ROWS))
     if options.ranges is not None:
-        return _given(options, options.ranges, models, together)
+        return _countings_of_stores(options, options.ranges, models, pool_images)
     bins = BINS if options.bins is None else options.bins
     countings: list[Counting] = []
     assumed: dict[tuple[str, str], list[str]] = {}
     for (model, _), own in zip(models, parts, strict=True):
         reference, why = _reference(options.reference, model, own, store, split)
-        countings.append(Counting(bins, together, reference, options.grid))
+        countings.append(Counting(bins, pool_images, reference, options.grid))
         if why:
             assumed.setdefault((reference.domain.name, why), []).append(model.name)
     for (domain, why), names in assumed.items():
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         progress.warn(
-            f"{names[0]}{more}: ranges are those of domain {domain}, as {why}; --reference-domain "
-            "names another, --ranges takes those of a store"
+            f"{names[0]}{more}: ranges are those of domain {domain}, as {why}; give "
+            "--reference-domain for another, or --ranges for those of a store"
         )
     return countings
 
@@ -161,7 +169,7 @@ def _reference(
     store: DatasetStore,
     split: str,
 ) -> tuple[Part, str]:
-    """Return the samples that set the ranges, and the reason if they had to be assumed."""
+    """Return the samples that define the ranges, and the reason if they were assumed."""
     by_name = {part.domain.name: part for part in parts}
     if name is not None:
         domain = store.domain(name)
@@ -185,13 +193,13 @@ def _reference(
     return parts[0], "the training domain is not known" if len(parts) > 1 else ""
 
 
-def _given(
+def _countings_of_stores(
     options: CountsOptions,
     place: Place,
     models: Sequence[tuple[StoredModel, Sequence[str]]],
-    together: int,
+    pool_images: int,
 ) -> list[Counting]:
-    """Take the ranges of a store, or of the stores of a folder."""
+    """Use the ranges of a store, or of the stores in a folder."""
     folder, paths = path_or_url(place), [place]
     if is_folder(folder):
         paths = [*find_feature_stores(folder)[0]]
@@ -202,7 +210,7 @@ def _given(
     stores = [open_activations(path) for path in paths]
     by_model: dict[str, Counting] = {}
     for model, layers in models:
-        source = _source(model, stores, place)
+        source = _range_store(model, stores, place)
         missing = [layer for layer in layers if layer not in source.layers]
         if missing:
             raise MismatchError(
@@ -210,12 +218,12 @@ def _given(
                 "a store that has them, or --layers"
             )
         if model.id not in by_model:
-            by_model[model.id] = _taken(options, source, place, layers, together)
+            by_model[model.id] = _counting_of_store(options, source, place, layers, pool_images)
     return [by_model[model.id] for model, _ in models]
 
 
-def _source(model: StoredModel, stores: Sequence[FeatureStore], place: Place) -> FeatureStore:
-    """Return the store that sets the ranges of a model."""
+def _range_store(model: StoredModel, stores: Sequence[FeatureStore], place: Place) -> FeatureStore:
+    """Return the store that defines the ranges of a model."""
     where = redact(str(place))
     own = [store for store in stores if store.model_id == model.id]
     if not own:
@@ -248,25 +256,27 @@ def _source(model: StoredModel, stores: Sequence[FeatureStore], place: Place) ->
     return references[0]
 
 
-def _taken(
+def _counting_of_store(
     options: CountsOptions,
     source: FeatureStore,
     place: Place,
     layers: Sequence[str],
-    together: int,
+    pool_images: int,
 ) -> Counting:
-    """Return the bins of a counts store, or make them from the ranges of a feature store."""
+    """Use the bins of a counts store, or derive them from the ranges of a feature store."""
     if not isinstance(source, CountsStore):
         bins = BINS if options.bins is None else options.bins
         mapper = partial(thread_map, workers=1)
-        given = {layer: reference_bins(*extents(source, layer, mapper), bins) for layer in layers}
-        return Counting(bins, together, given=given, source=place)
+        bins_by_layer = {
+            layer: reference_bins(*extents(source, layer, mapper), bins) for layer in layers
+        }
+        return Counting(bins, pool_images, bins_by_layer=bins_by_layer, source=place)
     bins = int(source.facts["bins"])
     if options.bins not in (None, bins):
         raise ArgumentError(
             f"--bins {options.bins}: {source.where} holds counts in {bins} bins; drop --bins, or "
             "give --ranges a feature store"
         )
-    given = {layer: source.count_layout(layer).binning for layer in layers}
-    together = options.pool_images or int(source.facts["pool_images"])
-    return Counting(bins, together, given=given, source=place)
+    bins_by_layer = {layer: source.count_layout(layer).binning for layer in layers}
+    pool_images = options.pool_images or int(source.facts["pool_images"])
+    return Counting(bins, pool_images, bins_by_layer=bins_by_layer, source=place)

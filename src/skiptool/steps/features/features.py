@@ -1,7 +1,8 @@
-"""``skiptool features``: pooled activations of all networks, domains and shifts in one reading.
+"""``skiptool features``: pooled activations of all networks, domains and shifts in one pass.
 
-Stores are filled chunk by chunk. With ``--counts`` a first pass over the reference finds the ranges
-of its activations, layer by layer.
+Every combination of network, domain and shift is a job, which makes one store. Jobs on the same
+images run together, chunk by chunk. With ``--counts`` a first pass over the images of the reference
+measures the range of every layer.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from skiptool.records import (
     as_paths_or_urls,
 )
 from skiptool.shifts import apply_shifts, shifts_to_apply
-from skiptool.steps.features.counting import Counting, CountsOptions, Grid, Part, planned_counts
+from skiptool.steps.features.counting import Counting, CountsOptions, Grid, Part, plan_counts
 from skiptool.stores.artifacts import check_unchanged, is_complete, model_folders
 from skiptool.stores.counts import open_counts, ranges_id
 from skiptool.stores.counts_writer import (
@@ -75,8 +76,13 @@ if TYPE_CHECKING:
 SPLITS = (*(split.value for split in Split), FOLD, "all")
 """Values of ``--split``."""
 
+
+POOLING = "mean over a grid of ceil(H/32) x ceil(W/32)"
+
+
 Bins: TypeAlias = Mapping[str, Binning]
 """Bins of the layers of one model."""
+
 
 Writer: TypeAlias = FeatureWriter | CountsWriter
 
@@ -139,7 +145,7 @@ def extract_features(
         Names from ``LAYERS`` and ``DECODER_INPUTS``, or module names of the network; by default
         all of ``LAYERS`` that it has.
     transmission : bool
-        Add all ``DECODER_INPUTS`` that it has: what decoder blocks get by skips and from below.
+        Add all ``DECODER_INPUTS`` that it has: inputs of decoder blocks by skips and from below.
     grid : (rows, columns), optional
         Pool to this grid whatever the size of the images, so that domains of several sizes have
         the same number of vectors per image.
@@ -150,13 +156,13 @@ def extract_features(
     dtype : str
         ``float16`` or ``float32``.
     counts : bool
-        Write counts stores. The following options need it.
+        Write counts stores. The following options require it.
     bins : int, optional
         B bins of equal width, 1 to 4,096; by default 100, or those of ``ranges``.
     ranges : Path or str, optional
         Feature store or counts store of the same model whose ranges are used, or a folder that
         holds one of each model, so that domains or shifts can be added to earlier counts. By
-        default a first pass over the unshifted images of the reference finds them.
+        default a first pass over the unshifted images of the reference measures them.
     reference_domain : str, optional
         Domain of the reference: by default the training domain of a model if it is among those
         read, else the first of them.
@@ -210,12 +216,12 @@ def extract_features(
     if not counts:
         _check_without_counts(options)
     request = Request(out, split, layers, transmission, dtype, grid, device)
-    planned, failures = _planned(
+    planned, failures = _plan_jobs(
         chosen, opened, shifts, request, options if counts else None, progress
     )
     jobs = [job for _, own_jobs in planned for job in own_jobs]
     check_jobs(jobs, out)
-    _tell_rows(jobs, progress)
+    _report_pooled_rows(jobs, progress)
     done = {
         job.out
         for job in jobs
@@ -226,7 +232,7 @@ def extract_features(
         if job.out == out or out.is_dir():
             check_writable(job.out, overwrite=overwrite, resume=resume)
     if dry_run:
-        return Outcome(summary=sizes(waiting, dtype), failures=failures)
+        return Outcome(summary=dry_run_summary(waiting, dtype), failures=failures)
     for store, own_jobs in planned:
         own_waiting = [job for job in own_jobs if job.out not in done]
         _extract(own_jobs, own_waiting, store, device, overwrite, resume, progress)
@@ -249,267 +255,24 @@ def _check_several(stores: Sequence[DatasetStore], split: str, *, counts: bool) 
 
 
 def _check_without_counts(options: CountsOptions) -> None:
-    """Refuse options of counts where activations are kept."""
-    given = {
+    """Refuse options of ``--counts`` without it."""
+    values = {
         "--bins": options.bins,
         "--ranges": options.ranges,
         "--reference-domain": options.reference,
         "--pool-images": options.pool_images,
     }
-    for option, value in given.items():
+    for option, value in values.items():
         if value is not None:
-            raise ArgumentError(f"{option}: goes with --counts; add it, or drop {option}")
+            raise ArgumentError(f"{option}: requires --counts; add it, or drop {option}")
 
 
-def _parts_read(
-    store: DatasetStore, domains: Sequence[Domain], models: Sequence[StoredModel], split: str
-) -> tuple[list[tuple[StoredModel, list[Part]]], tuple[str, ...]]:
-    """Return the parts each model reads, and a line for each model that is left out."""
-    if split != FOLD:
-        parts = [Part.of(domain, split) for domain in domains]
-        return [(model, parts) for model in models], ()
-    validated, failures = find_validation_samples(store, domains, models)
-    read = [
-        (models[number], [Part(store.domain(name), samples)])
-        for number, (name, samples) in validated.items()
-    ]
-    return read, tuple(failures)
-
-
-def _planned(
-    chosen: Sequence[tuple[DatasetStore, Sequence[Domain]]],
-    models: Sequence[StoredModel],
-    shifts: Sequence[Shift],
-    request: Request,
-    counts: CountsOptions | None,
-    progress: Progress,
-) -> tuple[list[tuple[DatasetStore, list[Job]]], tuple[str, ...]]:
-    """Return the stores to make from each dataset, and a line for each model that is left out.
-
-    Each network is built once for all datasets.
-    """
-    networks: dict[Path, TappedNetwork] = {}
-    planned: list[tuple[DatasetStore, list[Job]]] = []
-    failures: tuple[str, ...] = ()
-    for store, domains in chosen:
-        read, failures = _parts_read(store, domains, models, request.split)
-        for model, _ in read:
-            if model.path not in networks:
-                networks[model.path] = tapped_network(
-                    model, request.layers, transmission=request.transmission
-                )
-        tapped = [networks[model.path] for model, _ in read]
-        parts = [own for _, own in read]
-        countings: Sequence[Counting | None] = [None] * len(read)
-        if counts is not None:
-            layers = [(network.model, network.layers) for network in tapped]
-            countings = planned_counts(counts, layers, parts, store, request.split, progress)
-        jobs = [
-            planned_job(network, store, part, shift, request, counting)
-            for network, own, counting in zip(tapped, parts, countings, strict=True)
-            for part in own
-            for shift in shifts
-        ]
-        planned.append((store, jobs))
-    return planned, failures
-
-
-def _tell_rows(jobs: Sequence[Job], progress: Progress) -> None:
-    """Tell which domains have several images per row."""
-    lines = [
-        f"{job.domain.name}: {len(job.indices):,} images in {len(job.rows):,} rows of up to "
-        f"{job.rows.max_images} images (--pool-images 1 makes a row of each)"
-        for job in jobs
-        if job.rows is not None and job.rows.max_images > 1
-    ]
-    for line in dict.fromkeys(lines):
-        progress.say(line)
-
-
-def _extract(
-    jobs: Sequence[Job],
-    waiting: Sequence[Job],
-    store: DatasetStore,
-    device: str,
-    overwrite: bool,
-    resume: bool,
-    progress: Progress,
-) -> None:
-    """Fill the stores of one dataset that are not finished."""
-    bins = _find_bins(jobs, waiting, store, device, resume, progress)
-    by_images: dict[tuple[str, tuple[int, ...]], list[Job]] = {}
-    for job in waiting:
-        by_images.setdefault((job.domain.name, tuple(job.indices)), []).append(job)
-    read = [(alike[0].domain, len(alike[0].indices)) for alike in by_images.values()]
-    announce_download(store, read, progress)
-    for alike in by_images.values():
-        domain, indices = alike[0].domain, list(alike[0].indices)
-        columns = {name: values[indices] for name, values in domain.columns.items()}
-        with ExitStack() as stack, progress.task(f"features {domain.name}", len(indices)) as task:
-            stack.enter_context(make_parents(alike[0].out))
-            writers = []
-            for job in alike:
-                growing = stack.enter_context(
-                    atomic_output(job.out, overwrite=overwrite, resume=resume)
-                )
-                writers.append((job, _writer(job, growing, columns, bins)))
-            _fill(writers, store.samples(domain.name, indices), device, task)
-            check_unchanged(store)
-            for _, writer in writers:
-                writer.finish()
-
-
-def _writer(
-    job: Job, path: Path, columns: Mapping[str, Any], bins: Mapping[Counting, Bins]
-) -> Writer:
-    identity = {**job.invocation.determinants, "pooling": job.facts["pooling"]}
-    identity["input"] = "x / 255"  # further scaling is among the parameters
-    if job.counting is None or job.rows is None:
-        dtype = job.invocation.parameters["dtype"]
-        return FeatureWriter(path, job.invocation, identity, job.facts, columns, dtype)
-    own = bins[job.counting]
-    return CountsWriter(path, job.invocation, identity, job.facts, columns, job.rows, own)
-
-
-def _fill(
-    writers: Sequence[tuple[Job, Writer]], reader: StoredSamples, device: str, task: Task
-) -> None:
-    """Compute chunk by chunk while threads write the previous block and read the next images."""
-    begin, every = min(writer.written for _, writer in writers), range(len(reader))
-    chunks = [every[at : at + CHUNK] for at in every[begin::CHUNK]]
-    task.advance(begin)
-    with ThreadPoolExecutor(1) as thread, explain_memory_errors(device, f"{CHUNK} images at once"):
-        writing = thread.submit(lambda: None)
-        for rows, (images, _) in zip(chunks, read_ahead(reader.read_many, chunks), strict=True):
-            for writer, blocks in _pooled(writers, images, rows.start, device):
-                writing.result()  # a block is handed over once the previous one is written
-                writing = thread.submit(writer.append, blocks)
-            task.advance(len(rows))
-        writing.result()
-
-
-def _pooled(
-    writers: Sequence[tuple[Job, Writer]], images: Image, start: int, device: str
-) -> Iterator[tuple[Writer, dict[str, Float32]]]:
-    """Compute, store by store, the blocks of one chunk that are not yet written."""
-    shifted = cache(partial(apply_shifts, images))
-    for job, writer in writers:
-        if start >= writer.written:
-            grid = tuple(job.facts["grid"])
-            yield (
-                writer,
-                pooled_activations(job.network, shifted(job.shift), job.layers, device, grid),
-            )
-
-
-# The first pass of ``--counts``
-
-
-def _find_bins(
-    jobs: Sequence[Job],
-    waiting: Sequence[Job],
-    store: DatasetStore,
-    device: str,
-    resume: bool,
-    progress: Progress,
-) -> dict[Counting, Bins]:
-    """Find the bins of every model that waits to be counted.
-
-    They are those of a store (``--ranges``), those that an interrupted run with the same parameters
-    has used, or come from the unshifted images of the reference, read once for all models.
-
-    Raises
-    ------
-    ExistsError
-        If earlier runs have made stores of different bins.
-    FormatError, ArgumentError
-        If an activation is not finite or cannot be stored.
-    """
-    bins: dict[Counting, Bins] = {}
-    unknown: dict[tuple[str, tuple[int, ...]], dict[Counting, Job]] = {}
-    for job in waiting:
-        counting = job.counting
-        if counting is None or counting in bins:
-            continue
-        given: Bins | None = counting.chosen(job.layers)
-        if given is None and resume:
-            given = _earlier_bins(counting, jobs, waiting)
-        if given is not None:
-            bins[counting] = given
-        elif counting.reference is not None:
-            key = (counting.reference.domain.name, counting.reference.indices)
-            unknown.setdefault(key, {}).setdefault(counting, job)
-    for (name, indices), by_counting in unknown.items():
-        domain = store.domain(name)
-        with progress.task(f"ranges {name}", len(indices)) as task:
-            reader = store.samples(name, indices)
-            bins |= _measured_bins(by_counting, domain, reader, device, task)
-    return bins
-
-
-def _earlier_bins(counting: Counting, jobs: Sequence[Job], waiting: Sequence[Job]) -> Bins | None:
-    """Return the bins that earlier runs have counted in, if any."""
-    by_id: dict[str, tuple[Job, Bins]] = {}
-    for job in jobs:
-        if job.counting is not counting:
-            continue
-        bins: Bins | None
-        if any(job is each for each in waiting):
-            bins = resumed_bins(partial_path(job.out), job.invocation, job.layers)
-        else:
-            made = open_counts(job.out)
-            bins = {layer: made.count_layout(layer).binning for layer in job.layers}
-        if bins is not None:
-            by_id.setdefault(ranges_id(bins), (job, bins))
-    if len(by_id) > 1:
-        (first, _), (second, _) = [*by_id.values()][:2]
-        raise ExistsError(
-            f"{first.out} and {second.out}: were counted in other bins, although asked for alike; "
-            "give --overwrite to count all of them again"
-        )
-    return next((bins for _, bins in by_id.values()), None)
-
-
-def _measured_bins(
-    by_counting: Mapping[Counting, Job],
-    domain: Domain,
-    reader: StoredSamples,
-    device: str,
-    task: Task,
-) -> dict[Counting, Bins]:
-    """Read the images of one reference, and return the bins of all models that use it."""
-    ids, every = domain.columns["id"][list(reader.indices)], range(len(reader))
-    chunks = [every[at : at + CHUNK] for at in every[::CHUNK]]
-    extremes: dict[Counting, dict[str, Extremes]] = {counting: {} for counting in by_counting}
-    with explain_memory_errors(device, f"{CHUNK} images at once"):
-        for rows, (images, _) in zip(chunks, read_ahead(reader.read_many, chunks), strict=True):
-            names = ids[rows.start : rows.stop]
-            for counting, job in by_counting.items():
-                grid = pooled_grid(domain, counting.grid, f"domain {domain.name}")
-                dtype, own = job.invocation.parameters["dtype"], extremes[counting]
-                for layer, block in pooled_activations(
-                    job.network, images, job.layers, device, grid
-                ).items():
-                    low, high = stored_extremes(layer, block, dtype, names)
-                    low, high = low.min(axis=0), high.max(axis=0)
-                    if layer in own:
-                        low, high = np.minimum(own[layer][0], low), np.maximum(own[layer][1], high)
-                    own[layer] = low, high
-            task.advance(len(rows))
-    return {
-        counting: {
-            layer: reference_bins(*extremes[counting][layer], counting.bins) for layer in job.layers
-        }
-        for counting, job in by_counting.items()
-    }
-
-
-POOLING = "mean over a grid of ceil(H/32) x ceil(W/32)"
+# Stores to make
 
 
 @dataclass(frozen=True, slots=True)
 class TappedNetwork:
-    """A model, its network, and the layers to extract, in data flow."""
+    """A model, its network, and the layers to extract, in the order of the data flow."""
 
     model: StoredModel
     network: Any
@@ -518,7 +281,7 @@ class TappedNetwork:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Options shared by all stores: ``pooled_size`` is None unless the option is given."""
+    """Options shared by all stores; ``grid`` is None unless the option is given."""
 
     out: Path
     split: str
@@ -548,6 +311,59 @@ class Job:
     rows: RowAssignment | None = None
 
 
+def _plan_jobs(
+    chosen: Sequence[tuple[DatasetStore, Sequence[Domain]]],
+    models: Sequence[StoredModel],
+    shifts: Sequence[Shift],
+    request: Request,
+    counts: CountsOptions | None,
+    progress: Progress,
+) -> tuple[list[tuple[DatasetStore, list[Job]]], tuple[str, ...]]:
+    """Return the jobs of each dataset, and a line for each model left out.
+
+    Each network is built once for all datasets.
+    """
+    networks: dict[Path, TappedNetwork] = {}
+    planned: list[tuple[DatasetStore, list[Job]]] = []
+    failures: tuple[str, ...] = ()
+    for store, domains in chosen:
+        read, failures = _parts_by_model(store, domains, models, request.split)
+        for model, _ in read:
+            if model.path not in networks:
+                networks[model.path] = tapped_network(
+                    model, request.layers, transmission=request.transmission
+                )
+        tapped = [networks[model.path] for model, _ in read]
+        parts = [own for _, own in read]
+        countings: Sequence[Counting | None] = [None] * len(read)
+        if counts is not None:
+            layers = [(network.model, network.layers) for network in tapped]
+            countings = plan_counts(counts, layers, parts, store, request.split, progress)
+        jobs = [
+            plan_job(network, store, part, shift, request, counting)
+            for network, own, counting in zip(tapped, parts, countings, strict=True)
+            for part in own
+            for shift in shifts
+        ]
+        planned.append((store, jobs))
+    return planned, failures
+
+
+def _parts_by_model(
+    store: DatasetStore, domains: Sequence[Domain], models: Sequence[StoredModel], split: str
+) -> tuple[list[tuple[StoredModel, list[Part]]], tuple[str, ...]]:
+    """Return the parts that each model reads, and a line for each model left out."""
+    if split != FOLD:
+        parts = [Part.of(domain, split) for domain in domains]
+        return [(model, parts) for model in models], ()
+    validated, failures = find_validation_samples(store, domains, models)
+    read = [
+        (models[number], [Part(store.domain(name), samples)])
+        for number, (name, samples) in validated.items()
+    ]
+    return read, tuple(failures)
+
+
 def tapped_network(
     model: StoredModel, layers: Sequence[str], *, transmission: bool = False
 ) -> TappedNetwork:
@@ -558,7 +374,7 @@ def tapped_network(
     return TappedNetwork(model, network, tuple(in_data_flow([*chosen, *joining])))
 
 
-def planned_job(
+def plan_job(
     tapped: TappedNetwork,
     store: DatasetStore,
     part: Part,
@@ -566,7 +382,7 @@ def planned_job(
     request: Request,
     counting: Counting | None = None,
 ) -> Job:
-    """Return the store to make of some samples of a domain.
+    """Return the job for some samples of a domain under a shift.
 
     Raises
     ------
@@ -607,7 +423,7 @@ def planned_job(
         **{key: value for key, value in model.facts().items() if key != "model_id"},
         "dataset": store.name,
         "domain": domain.name,
-        **trained_on(model.lineage),
+        **training_facts(model.lineage),
         "split": VALIDATION if request.split == FOLD else request.split,
         "shift": shift.kind.value,
         "factor": shift.factor,
@@ -617,18 +433,18 @@ def planned_job(
     }
     network, layers = tapped.network, tapped.layers
     job = Job(out, network, layers, domain, shift, invocation, facts, part.indices)
-    return job if counting is None else _with_rows(job, counting, request.dtype)
+    return job if counting is None else _with_pooled_rows(job, counting, request.dtype)
 
 
-def _with_rows(job: Job, counting: Counting, dtype: str) -> Job:
-    """Assign the images of a store to rows of counts."""
+def _with_pooled_rows(job: Job, counting: Counting, dtype: str) -> Job:
+    """Assign the images of a job to rows of counts."""
     subjects = job.domain.columns["subject"][list(job.indices)]
-    order, rows = assign_rows(subjects, len(job.indices), counting.together)
+    order, rows = assign_rows(subjects, len(job.indices), counting.pool_images)
     facts = {
         **job.facts,
         "bins": counting.bins,
         "dtype": dtype,
-        "pool_images": counting.together,
+        "pool_images": counting.pool_images,
         "reference_domain": None if counting.reference is None else counting.reference.domain.name,
     }
     indices = [job.indices[position] for position in order]
@@ -636,7 +452,7 @@ def _with_rows(job: Job, counting: Counting, dtype: str) -> Job:
 
 
 def pooled_grid(domain: Domain, asked: Grid | None, where: str = "") -> Grid:
-    """Return the grid that feature maps of a domain are pooled to; refuse too fine a grid."""
+    """Return the grid to which feature maps of a domain are pooled, if it is not too fine."""
     finest = pooled_size(domain.height, domain.width)
     pooled_to = asked or finest
     if pooled_to[0] > finest[0] or pooled_to[1] > finest[1]:
@@ -647,8 +463,12 @@ def pooled_grid(domain: Domain, asked: Grid | None, where: str = "") -> Grid:
     return pooled_to
 
 
-def trained_on(header: Lineage | None) -> dict[str, Any]:
-    """Return the domain and dataset id that a model was trained on, as far as recorded."""
+def _grid_text(pooled_to: Grid) -> str:
+    return f"{pooled_to[0]}x{pooled_to[1]}"
+
+
+def training_facts(header: Lineage | None) -> dict[str, Any]:
+    """Return the domain and dataset id on which a model was trained, as far as recorded."""
     if header is None:
         return {}
     facts = {
@@ -656,10 +476,6 @@ def trained_on(header: Lineage | None) -> dict[str, Any]:
         "training_dataset": header.inputs.get("dataset"),
     }
     return {name: value for name, value in facts.items() if isinstance(value, str)}
-
-
-def _grid_text(pooled_to: Grid) -> str:
-    return f"{pooled_to[0]}x{pooled_to[1]}"
 
 
 def check_jobs(jobs: Sequence[Job], out: Path) -> None:
@@ -689,7 +505,19 @@ def check_jobs(jobs: Sequence[Job], out: Path) -> None:
         check_writable(out, overwrite=False, resume=False)
 
 
-def sizes(jobs: Sequence[Job], dtype: str) -> dict[str, Any]:
+def _report_pooled_rows(jobs: Sequence[Job], progress: Progress) -> None:
+    """Print which domains have several images per row."""
+    lines = [
+        f"{job.domain.name}: {len(job.indices):,} images in {len(job.rows.first):,} rows of up to "
+        f"{job.rows.max_images} images (--pool-images 1 makes a row of each)"
+        for job in jobs
+        if job.rows is not None and job.rows.max_images > 1
+    ]
+    for line in dict.fromkeys(lines):
+        progress.say(line)
+
+
+def dry_run_summary(jobs: Sequence[Job], dtype: str) -> dict[str, Any]:
     """Count the stores, images and bytes to be written, running networks on 32 x 32 pixels."""
     size, rows = 0, 0
     for job in jobs:
@@ -708,3 +536,186 @@ def sizes(jobs: Sequence[Job], dtype: str) -> dict[str, Any]:
     if rows:
         summary["rows"] = rows
     return summary | {"bytes before compression": size}
+
+
+# Bins of ``--counts``: a first pass over the images of the reference
+
+
+def _find_bins(
+    jobs: Sequence[Job],
+    waiting: Sequence[Job],
+    store: DatasetStore,
+    device: str,
+    resume: bool,
+    progress: Progress,
+) -> dict[Counting, Bins]:
+    """Return the bins of every model that has stores to make.
+
+    They are those of a store (``--ranges``), those of an interrupted run with the same parameters,
+    or come from the unshifted images of the reference, read once for all models.
+
+    Raises
+    ------
+    ExistsError
+        If earlier runs have made stores of different bins.
+    FormatError, ArgumentError
+        If an activation is not finite or cannot be stored.
+    """
+    bins: dict[Counting, Bins] = {}
+    unknown: dict[tuple[str, tuple[int, ...]], dict[Counting, Job]] = {}
+    for job in waiting:
+        counting = job.counting
+        if counting is None or counting in bins:
+            continue
+        given: Bins | None = counting.bins_of(job.layers)
+        if given is None and resume:
+            given = _bins_of_earlier_run(counting, jobs, waiting)
+        if given is not None:
+            bins[counting] = given
+        elif counting.reference is not None:
+            key = (counting.reference.domain.name, counting.reference.indices)
+            unknown.setdefault(key, {}).setdefault(counting, job)
+    for (name, indices), by_counting in unknown.items():
+        domain = store.domain(name)
+        with progress.task(f"ranges {name}", len(indices)) as task:
+            reader = store.samples(name, indices)
+            bins |= _measure_bins(by_counting, domain, reader, device, task)
+    return bins
+
+
+def _bins_of_earlier_run(
+    counting: Counting, jobs: Sequence[Job], waiting: Sequence[Job]
+) -> Bins | None:
+    """Return the bins used by earlier runs, if any."""
+    by_id: dict[str, tuple[Job, Bins]] = {}
+    for job in jobs:
+        if job.counting is not counting:
+            continue
+        bins: Bins | None
+        if any(job is unfinished for unfinished in waiting):
+            bins = resumed_bins(partial_path(job.out), job.invocation, job.layers)
+        else:
+            made = open_counts(job.out)
+            bins = {layer: made.count_layout(layer).binning for layer in job.layers}
+        if bins is not None:
+            by_id.setdefault(ranges_id(bins), (job, bins))
+    if len(by_id) > 1:
+        (first, _), (second, _) = [*by_id.values()][:2]
+        raise ExistsError(
+            f"{first.out} and {second.out}: have different bins despite equal options; give "
+            "--overwrite to count all of them again"
+        )
+    return next((bins for _, bins in by_id.values()), None)
+
+
+def _measure_bins(
+    by_counting: Mapping[Counting, Job],
+    domain: Domain,
+    reader: StoredSamples,
+    device: str,
+    task: Task,
+) -> dict[Counting, Bins]:
+    """Read the images of a reference, and return the bins of all models that use it."""
+    ids, total = domain.columns["id"][list(reader.indices)], len(reader)
+    chunks = [range(first, min(first + CHUNK, total)) for first in range(0, total, CHUNK)]
+    extremes: dict[Counting, dict[str, Extremes]] = {counting: {} for counting in by_counting}
+    with explain_memory_errors(device, f"{CHUNK} images at once"):
+        for rows, (images, _) in zip(chunks, read_ahead(reader.read_many, chunks), strict=True):
+            names = ids[rows.start : rows.stop]
+            for counting, job in by_counting.items():
+                grid = pooled_grid(domain, counting.grid, f"domain {domain.name}")
+                dtype, own = job.invocation.parameters["dtype"], extremes[counting]
+                for layer, block in pooled_activations(
+                    job.network, images, job.layers, device, grid
+                ).items():
+                    low, high = stored_extremes(layer, block, dtype, names)
+                    low, high = low.min(axis=0), high.max(axis=0)
+                    if layer in own:
+                        low, high = np.minimum(own[layer][0], low), np.maximum(own[layer][1], high)
+                    own[layer] = low, high
+            task.advance(len(rows))
+    return {
+        counting: {
+            layer: reference_bins(*extremes[counting][layer], counting.bins) for layer in job.layers
+        }
+        for counting, job in by_counting.items()
+    }
+
+
+# Activations
+
+
+def _extract(
+    jobs: Sequence[Job],
+    waiting: Sequence[Job],
+    store: DatasetStore,
+    device: str,
+    overwrite: bool,
+    resume: bool,
+    progress: Progress,
+) -> None:
+    """Fill the stores of one dataset that are not finished."""
+    bins = _find_bins(jobs, waiting, store, device, resume, progress)
+    by_images: dict[tuple[str, tuple[int, ...]], list[Job]] = {}
+    for job in waiting:
+        by_images.setdefault((job.domain.name, tuple(job.indices)), []).append(job)
+    read = [(group[0].domain, len(group[0].indices)) for group in by_images.values()]
+    announce_download(store, read, progress)
+    for group in by_images.values():
+        domain, indices = group[0].domain, list(group[0].indices)
+        columns = {name: values[indices] for name, values in domain.columns.items()}
+        with ExitStack() as stack, progress.task(f"features {domain.name}", len(indices)) as task:
+            stack.enter_context(make_parents(group[0].out))
+            writers = []
+            for job in group:
+                growing = stack.enter_context(
+                    atomic_output(job.out, overwrite=overwrite, resume=resume)
+                )
+                writers.append((job, _open_writer(job, growing, columns, bins)))
+            _fill(writers, store.samples(domain.name, indices), device, task)
+            check_unchanged(store)
+            for _, writer in writers:
+                writer.finish()
+
+
+def _open_writer(
+    job: Job, path: Path, columns: Mapping[str, Any], bins: Mapping[Counting, Bins]
+) -> Writer:
+    identity = {**job.invocation.determinants, "pooling": job.facts["pooling"]}
+    identity["input"] = "x / 255"  # further scaling is among the parameters
+    if job.counting is None or job.rows is None:
+        dtype = job.invocation.parameters["dtype"]
+        return FeatureWriter(path, job.invocation, identity, job.facts, columns, dtype)
+    own = bins[job.counting]
+    return CountsWriter(path, job.invocation, identity, job.facts, columns, job.rows, own)
+
+
+def _fill(
+    writers: Sequence[tuple[Job, Writer]], reader: StoredSamples, device: str, task: Task
+) -> None:
+    """Compute chunk by chunk while threads write the previous block and read the next images."""
+    start, total = min(writer.written for _, writer in writers), len(reader)
+    chunks = [range(first, min(first + CHUNK, total)) for first in range(start, total, CHUNK)]
+    task.advance(start)
+    with ThreadPoolExecutor(1) as thread, explain_memory_errors(device, f"{CHUNK} images at once"):
+        writing = thread.submit(lambda: None)
+        for rows, (images, _) in zip(chunks, read_ahead(reader.read_many, chunks), strict=True):
+            for writer, blocks in _pooled_blocks(writers, images, rows.start, device):
+                writing.result()  # wait for the previous block
+                writing = thread.submit(writer.append, blocks)
+            task.advance(len(rows))
+        writing.result()
+
+
+def _pooled_blocks(
+    writers: Sequence[tuple[Job, Writer]], images: Image, start: int, device: str
+) -> Iterator[tuple[Writer, dict[str, Float32]]]:
+    """Compute, store by store, the blocks of one chunk that are not yet written."""
+    shifted = cache(partial(apply_shifts, images))
+    for job, writer in writers:
+        if start >= writer.written:
+            grid = tuple(job.facts["grid"])
+            yield (
+                writer,
+                pooled_activations(job.network, shifted(job.shift), job.layers, device, grid),
+            )

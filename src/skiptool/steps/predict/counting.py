@@ -1,4 +1,4 @@
-"""Count true against predicted pixels: each image is read, shifted and batched once for all models.
+"""Count pixels by true and predicted class; each image is read and shifted once for all models.
 
 With skip substitution, the decoder of each model gets some feature maps of the clean image and all
 others of the shifted one.
@@ -38,7 +38,7 @@ CHUNK = 16
 """Images read at once: a shard of the store."""
 
 PASSES = 16
-"""Forward passes of a batch per round: an interrupt waits for no more than one round."""
+"""Maximum forward passes of a batch per round; an interrupt waits for the end of a round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class LoadedModel:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Samples of one domain, and the numbers of the models that segment them."""
+    """Samples of a domain, and the numbers of the models that segment them."""
 
     domain: Domain
     indices: tuple[int, ...]
@@ -62,7 +62,7 @@ class Prediction(NamedTuple):
     """One prediction of each sample of a part.
 
     ``number`` is that of the model or ensemble; ``clean_skips`` names the feature maps that the
-    decoder gets from the clean image, None for a plain prediction.
+    decoder gets from the clean image, or is None for a plain prediction.
     """
 
     number: int
@@ -135,7 +135,7 @@ class Run:
 
 
 class Sink(Protocol):
-    """Takes predicted labels chunk by chunk, for a store of masks or for pictures."""
+    """Receives predicted labels chunk by chunk, for a store of masks or for pictures."""
 
     def begin(self, part: Part) -> None:
         """Prepare for the samples of a part."""
@@ -144,7 +144,7 @@ class Sink(Protocol):
         """Return True to receive the labels of images under this shift."""
 
     def take(self, number: int, shift: Shift, rows: range, labels: UInt8, counts: Int64) -> None:
-        """Take labels (n, H, W) and counts (n, J, J) of some rows of the part, in order."""
+        """Receive labels (n, H, W) and counts (n, J, J) of consecutive rows of the part."""
 
 
 class _Batch(NamedTuple):
@@ -179,7 +179,7 @@ class _Round:
 def count_part(
     run: Run, part: Part, sinks: Sequence[Sink], progress: Progress
 ) -> Mapping[Prediction, Int64]:
-    """Count pixels by [truth, predicted] of every sample of a part, and hand labels to the sinks.
+    """Count pixels by [truth, predicted] of every sample of a part, and pass labels to the sinks.
 
     Returns
     -------
@@ -204,21 +204,21 @@ def count_part(
     }
     for sink in sinks:
         sink.begin(part)
-    rounds = list(_rounds(run, part, sinks))
+    rounds = list(_plan_rounds(run, part, sinks))
     chunks = [range(at, min(at + CHUNK, total)) for at in range(0, total, CHUNK)]
-    passes = total * sum(each.passes for each in rounds)
-    doing = "substitute" if run.substitutions else "predict"
-    with progress.task(f"{doing} {domain}", passes) as task:
+    passes = total * sum(part_round.passes for part_round in rounds)
+    activity = "substitute" if run.substitutions else "predict"
+    with progress.task(f"{activity} {domain}", passes) as task:
         for rows, (images, truth, clean) in zip(
             chunks, read_ahead(_reader(run, part), chunks), strict=True
         ):
             check_labels(truth, classes, f"{run.store.path}: domain {domain}")
-            batches = list(_batches(images, truth, clean, run.device))
-            for each in rounds:
-                by_shift = zip(*map_concurrently(each.segment, batches), strict=True)
-                for shift, segmented in zip(each.shifts, by_shift, strict=True):
-                    _store(segmented, each, shift, rows, counts)
-                task.advance(len(rows) * each.passes, note=str(each.shifts[-1]))
+            batches = list(_split_batches(images, truth, clean, run.device))
+            for part_round in rounds:
+                by_shift = zip(*map_concurrently(part_round.segment, batches), strict=True)
+                for shift, segmented in zip(part_round.shifts, by_shift, strict=True):
+                    _collect(segmented, part_round, shift, rows, counts)
+                task.advance(len(rows) * part_round.passes, note=str(part_round.shifts[-1]))
     return counts
 
 
@@ -237,7 +237,7 @@ def _reader(run: Run, part: Part) -> Callable[[range], tuple[Image, UInt8, Image
     return read
 
 
-def _batches(images: Image, truth: UInt8, clean: Image, device: str) -> Iterator[_Batch]:
+def _split_batches(images: Image, truth: UInt8, clean: Image, device: str) -> Iterator[_Batch]:
     start = 0
     for batch in forward_batches(images, device):
         rows = slice(start, start + len(batch))
@@ -245,28 +245,28 @@ def _batches(images: Image, truth: UInt8, clean: Image, device: str) -> Iterator
         start = rows.stop
 
 
-def _rounds(run: Run, part: Part, sinks: Sequence[Sink]) -> Iterator[_Round]:
-    """Split the predictions of a part into rounds; labels are held for one shift at a time."""
+def _plan_rounds(run: Run, part: Part, sinks: Sequence[Sink]) -> Iterator[_Round]:
+    """Divide the predictions of a part into rounds; labels are kept for one shift at a time."""
     if run.substitutions:
         for number in part.models:
             sets = run.clean_parts(number)
             predictors = [(number, format_parts(parts)) for parts in sets]
-            for shifts in _sliced(run.shifts, len(sets)) if sets else ():
+            for shifts in _limited_slices(run.shifts, len(sets)) if sets else ():
                 work = partial(_substitute, run, number, sets, shifts)
                 yield _Round(shifts, predictors, len(sets) * len(shifts), work)
         return
-    wanted = {shift: [sink for sink in sinks if sink.wants(shift)] for shift in run.shifts}
-    unwanted = [shift for shift, takers in wanted.items() if not takers]
-    groups = [([shift], takers) for shift, takers in wanted.items() if takers]
-    groups += [(shifts, []) for shifts in _sliced(unwanted, len(part.models))]
+    receivers = {shift: [sink for sink in sinks if sink.wants(shift)] for shift in run.shifts}
+    counted = [shift for shift, takers in receivers.items() if not takers]
+    groups = [([shift], takers) for shift, takers in receivers.items() if takers]
+    groups += [(shifts, []) for shifts in _limited_slices(counted, len(part.models))]
     for shifts, takers in groups:
         work = partial(_segment, run, part, shifts, bool(takers))
         plain = [(number, None) for number in run.predictors(part)]
         yield _Round(shifts, plain, len(part.models) * len(shifts), work, takers)
 
 
-def _sliced(shifts: Sequence[Shift], passes: int) -> Iterator[list[Shift]]:
-    """Split shifts, each of so many forward passes, into slices of at most `PASSES` passes."""
+def _limited_slices(shifts: Sequence[Shift], passes: int) -> Iterator[list[Shift]]:
+    """Divide shifts into slices of at most `PASSES` forward passes; each shift has ``passes``."""
     size = max(1, PASSES // passes)
     for start in range(0, len(shifts), size):
         yield list(shifts[start : start + size])
@@ -288,7 +288,7 @@ def _segment(
             run.precision,
             keep_labels=keep,
         )
-        for shifted in _shifted(run, batch.images, shifts)
+        for shifted in _shift_images(run, batch.images, shifts)
     ]
 
 
@@ -300,7 +300,7 @@ def _substitute(
         run.models[number].network,
         sets,
         batch.clean,
-        list(_shifted(run, batch.images, shifts)),
+        list(_shift_images(run, batch.images, shifts)),
         batch.truth,
         len(run.store.classes),
         run.device,
@@ -309,31 +309,31 @@ def _substitute(
     return [SegmentedBatch(matrices, None) for matrices in counts]
 
 
-def _shifted(run: Run, images: Image, shifts: Sequence[Shift]) -> Iterator[Image]:
-    """Shift images, on other cores while a GPU predicts."""
+def _shift_images(run: Run, images: Image, shifts: Sequence[Shift]) -> Iterator[Image]:
+    """Yield images under each shift, computed on other cores while a GPU predicts."""
     workers = available_cores() if run.workers is None else max(1, run.workers)
     return ordered_map(partial(apply_shifts, images), shifts, 1 if run.device == "cpu" else workers)
 
 
-def _store(
+def _collect(
     batches: Sequence[SegmentedBatch],
-    each: _Round,
+    part_round: _Round,
     shift: Shift,
     rows: range,
     counts: Mapping[Prediction, Int64],
 ) -> None:
-    """Put the batches of a chunk together, prediction by prediction."""
+    """Concatenate the batches of a chunk; store their counts and pass their labels on."""
     matrices = np.concatenate([batch.counts for batch in batches], axis=1)
-    for position, (number, clean_skips) in enumerate(each.predictors):
+    for position, (number, clean_skips) in enumerate(part_round.predictors):
         own = matrices[position]
         counts[Prediction(number, shift, clean_skips)][rows.start : rows.stop] = own
-        for sink in each.sinks:
+        for sink in part_round.sinks:
             labels = [batch.labels[position] for batch in batches if batch.labels is not None]
             sink.take(number, shift, rows, np.concatenate(labels), own)
 
 
 def check_substitutions(run: Run, progress: Progress) -> None:
-    """Warn of models that have none of the skip connections to substitute.
+    """Warn about models that have none of the skip connections to substitute.
 
     Raises
     ------
@@ -341,14 +341,14 @@ def check_substitutions(run: Run, progress: Progress) -> None:
         If no model has any of them.
     """
     folders = [model.stored.architecture.folder for model in run.models]
-    having = {name for number, name in enumerate(folders) if run.clean_parts(number)}
-    lacking = ", ".join(dict.fromkeys(name for name in folders if name not in having))
-    if not having:
+    usable = {name for number, name in enumerate(folders) if run.clean_parts(number)}
+    unusable = ", ".join(dict.fromkeys(name for name in folders if name not in usable))
+    if not usable:
         raise ArgumentError(
-            f"{lacking}: has none of the skip connections to substitute; name some that it has"
+            f"{unusable}: has none of the skip connections to substitute; name some that it has"
         )
-    if lacking:
-        progress.warn(f"{lacking}: has none of the skip connections to substitute, left out")
+    if unusable:
+        progress.warn(f"{unusable}: has none of the skip connections to substitute, left out")
 
 
 def check_partners(run: Run, progress: Progress) -> None:
@@ -371,8 +371,8 @@ def check_partners(run: Run, progress: Progress) -> None:
 def _partners(run: Run, clean: Domain, part: Part) -> list[int]:
     """Find the samples of a part in the clean domain by their ids."""
     domain = part.domain
-    ours, theirs = ((each.height, each.width, each.channels) for each in (domain, clean))
-    if ours != theirs:
+    shape = (domain.height, domain.width, domain.channels)
+    if shape != (clean.height, clean.width, clean.channels):
         raise MismatchError(
             f"{run.store.path}: domains {domain.name} and {clean.name} hold images of different "
             "sizes; --clean-domain needs the same samples in both"

@@ -1,8 +1,8 @@
 """Estimate how many bytes a run would write.
 
-How well tables and masks compress depends on the predictions. So a few images are predicted by some
-of the models under some of the shifts, and counts drawn from these are written to a temporary
-folder in the form that the run would write.
+The compression of tables and masks depends on the predictions. Therefore a few images are predicted
+by some of the models under some of the shifts, and counts drawn from these are written to a
+temporary folder in the format of the run.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
     Random: TypeAlias = np.random.Generator
 
 PIXELS, FEWEST, MOST = 2**21, 6, 32
-"""Pixels per part to predict, and the fewest and most images."""
+"""Pixels to predict per part, and the minimum and maximum of images."""
 
 TRUTHS = 64
-"""Samples per part whose true pixels are counted."""
+"""Maximum of samples per part whose true pixels are counted."""
 
 ROWS = 2**17
-"""Rows of a table to write; the size of a longer table is extrapolated."""
+"""Maximum rows of a table to write; the size of a longer table is extrapolated."""
 
 ENTRY = 32
-"""Masks per entry to write."""
+"""Maximum masks to write per entry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +87,8 @@ def _trial(run: Run, part: Part, progress: Progress) -> _Trial:
     reader = run.store.samples(domain.name, part.indices)
     total = len(part.indices)
     sampled = rng.permutation(total)[:TRUTHS] if total > TRUTHS else np.arange(total)
-    every = total * len(part.models) * len(run.shifts)
-    count = min(every, max(FEWEST, min(MOST, PIXELS // (domain.height * domain.width))))
+    images = max(FEWEST, min(MOST, PIXELS // (domain.height * domain.width)))
+    count = min(images, total * len(part.models) * len(run.shifts))
     truths, matrices, labels = [], [], []
     with progress.task(f"try {domain.name}", len(sampled)) as task:
         for turn, position in enumerate(sampled):
@@ -122,23 +122,22 @@ def _table_bytes(
     rows: int,
     path: Path,
 ) -> int:
-    """Write the whole table, or of a long one two parts from which its size is extrapolated."""
+    """Write the whole table, or extrapolate the size of a long one from two parts of it."""
     if rows <= ROWS:
-        return _written(runs, trials, invocation, 1.0, path)[1]
-    (some, small), (more, large) = (
-        _written(runs, trials, invocation, share * ROWS / rows, path) for share in (0.5, 1.0)
-    )
-    return round(large + (rows - more) * (large - small) / max(more - some, 1))
+        return _write_table(runs, trials, invocation, 1.0, path)[1]
+    fewer_rows, small = _write_table(runs, trials, invocation, 0.5 * ROWS / rows, path)
+    more_rows, large = _write_table(runs, trials, invocation, ROWS / rows, path)
+    return round(large + (rows - more_rows) * (large - small) / max(more_rows - fewer_rows, 1))
 
 
-def _written(
+def _write_table(
     runs: Sequence[Run],
     trials: Sequence[Sequence[_Trial]],
     invocation: Invocation,
     share: float,
     path: Path,
 ) -> tuple[int, int]:
-    """Write a share of the predictions of a table; return its rows and bytes."""
+    """Write a share of the predictions to a table; return its rows and bytes."""
     rng, rows, due = np.random.default_rng(1), 0, 0.0
     with TableWriter(
         path, create_lineage(Kind.PREDICTIONS, invocation, invocation.determinants)
@@ -171,7 +170,7 @@ def _columns(run: Run, part: Part, prediction: Prediction, matrices: Int64) -> M
 
 
 def _drawn_truths(truths: Int64, size: int, rng: Random) -> Int64:
-    """Draw the true pixels (N, J) of all samples of a part from those of some."""
+    """Draw true pixels (N, J) for all samples of a part from those of some of them."""
     if len(truths) == size:
         return truths
     drawn = truths[rng.integers(len(truths), size=size)]
@@ -181,20 +180,20 @@ def _drawn_truths(truths: Int64, size: int, rng: Random) -> Int64:
 
 
 def _drawn_counts(trial: _Trial, truths: Int64, rng: Random) -> Int64:
-    """Draw counts (N, J, J) for samples with these true pixels (N, J) from those of the trial."""
+    """Draw counts (N, J, J) from those of the trial, for samples with true pixels (N, J)."""
     drawn = trial.matrices[rng.integers(len(trial.matrices), size=len(truths))]
     shares: Float64 = drawn / np.maximum(drawn.sum(axis=2, keepdims=True), 1)
     spread = truths[:, :, None] * shares * rng.lognormal(0, 0.1, drawn.shape)
     counts = np.rint(spread).astype(np.int64)
-    largest = shares.argmax(axis=2)[..., None]  # takes the remainder
+    largest = shares.argmax(axis=2)[..., None]  # its count is the remainder
     np.put_along_axis(counts, largest, 0, axis=2)
-    rest = np.maximum(truths - counts.sum(axis=2), 0)[..., None]
-    np.put_along_axis(counts, largest, rest, axis=2)
+    remainder = np.maximum(truths - counts.sum(axis=2), 0)[..., None]
+    np.put_along_axis(counts, largest, remainder, axis=2)
     return counts
 
 
 def _mask_bytes(run: Run, trials: Sequence[_Trial], invocation: Invocation, folder: Path) -> int:
-    """Write one entry per part and scale its size up."""
+    """Write one entry per part, and multiply its size by the number of predictions."""
     size = 0
     header = create_lineage(Kind.MASKS, invocation, invocation.determinants)
     for number, (part, trial) in enumerate(zip(run.parts, trials, strict=True)):

@@ -1,4 +1,4 @@
-"""What becomes of predicted labels: a store of masks, and pictures sorted by IoU.
+"""Sinks of predicted labels: a store of masks, and pictures sorted by IoU.
 
 Sorted file names make the worst, median and best predictions easy to find.
 """
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 class _Candidate:
     """A sample that may be drawn: index in its domain, scores, and labels compressed by zlib.
 
-    Labels are smooth: a hundred compressed label maps take the memory of one.
+    Compressed, a hundred label maps take the memory of one.
     """
 
     index: int
@@ -52,8 +52,8 @@ class _Candidate:
 class OverlaySink:
     """Keeps the ``count`` samples of lowest IoU of each model and domain, and draws them later.
 
-    Without a count all samples are kept. Drawn are unshifted images, or those under the first shift
-    where the original is not among the shifts.
+    Without a count all samples are kept. The images are drawn unshifted, or under the first shift
+    if the original is not among the shifts.
     """
 
     def __init__(self, run: Run, folder: Path, count: int | None) -> None:
@@ -66,7 +66,7 @@ class OverlaySink:
         self._seen: Counter[Key] = Counter()
 
     def begin(self, part: Part) -> None:
-        """Remember the part."""
+        """Set the part of the next samples."""
         self._part = part
 
     def wants(self, shift: Shift) -> bool:

@@ -65,6 +65,7 @@ if TYPE_CHECKING:
 
     Totals: TypeAlias = Mapping[tuple[int, str, Shift, str | None], Int64]
 
+
 SPLITS = (*(split.value for split in Split), FOLD, "all")
 """Values of ``--split``."""
 
@@ -168,12 +169,12 @@ def predict_dataset(
     MemoryError
         If the device runs out of memory.
     """
-    outputs = OutputPaths.of(out, masks, overlays, overlay_count)
+    outputs = OutputPaths(Path(out), as_path(masks), as_path(overlays), overlay_count)
     substituted = parse_substitutions(clean_skips, shifted_skips)
     scaling = None if normalise is None else Normalisation.parse(normalise)
     stores = [open_dataset(path) for path in as_paths_or_urls(data)]
-    check_asked(shifts, split, ensemble, outputs)
-    check_several(stores, split, outputs)
+    check_options(shifts, split, ensemble, outputs)
+    check_datasets(stores, split, outputs)
     check_substitution(substituted, clean_domain, ensemble, outputs)
     held_split = Split.TRAIN.value if split == FOLD else split
     chosen = choose_domains(stores, domains, held_split, progress)
@@ -188,7 +189,7 @@ def predict_dataset(
         parts, failures = [folds], failures + refused
     else:
         parts = [split_parts(own, split, len(loaded)) for _, own in chosen]
-    ensembles = _ensembles(loaded, progress) if ensemble else []
+    ensembles = _build_ensembles(loaded, progress) if ensemble else []
     runs = [
         Run(
             store,
@@ -216,9 +217,10 @@ def predict_dataset(
         "ensemble": ensemble,
         "precision": precision.value,
         **substitution_parameters(clean_skips, shifted_skips, clean_domain),
-        **({} if scaling is None else {"normalise": str(scaling)}),
     }
-    invocation = _making(models, runs, outputs, parameters)
+    if scaling is not None:
+        parameters["normalise"] = str(scaling)
+    invocation = _invocation(models, runs, outputs, parameters)
     done = _check_outputs(outputs, invocation, loaded, overwrite, resume, dry_run)
     if dry_run:
         numbers = dry_run_summary(runs, invocation, masks is not None, progress)
@@ -226,19 +228,117 @@ def predict_dataset(
     side = tuple(outputs.paths[1:])
     if done:
         return Outcome((outputs.out,), side, failures=tuple(failures))
-    tables = _write(runs, invocation, outputs, failures, progress)
+    tables = _predict_and_write(runs, invocation, outputs, failures, progress)
     summary = {"precision": precision.value}
     return Outcome((outputs.out,), side, summary, failures=tuple(failures), tables=tables)
 
 
-def _ensembles(models: Sequence[LoadedModel], progress: Progress) -> list[Ensemble]:
-    ensembles, alone = fold_ensembles([model.stored for model in models])
-    if alone:
-        progress.warn(f"no ensemble of {', '.join(alone)}: there is only one training of each")
-    return ensembles
+# Options
 
 
-def _making(
+@dataclass(frozen=True, slots=True)
+class OutputPaths:
+    """Paths of the outputs, and the number of samples drawn per model."""
+
+    out: Path
+    masks: Path | None
+    overlays: Path | None
+    overlay_count: int | None
+
+    @property
+    def paths(self) -> list[Path]:
+        """Return the requested outputs, the table first."""
+        return [path for path in (self.out, self.masks, self.overlays) if path is not None]
+
+
+def check_options(
+    shifts: Sequence[Shift], split: str, ensemble: bool, outputs: OutputPaths
+) -> None:
+    """Refuse unknown values, and options that exclude each other."""
+    if split not in SPLITS:
+        raise ArgumentError(f"--split {split}: expected {', '.join(SPLITS[:-1])} or {SPLITS[-1]}")
+    if len(set(shifts)) < len(shifts):
+        raise ArgumentError("a shift is given twice, so its pixels would count twice; drop one")
+    if ensemble and split == FOLD:
+        raise ArgumentError(
+            f"--ensemble with --split {FOLD}: each fold is validated on samples that the "
+            "others were trained on; choose another --split"
+        )
+    count = outputs.overlay_count
+    if count is not None and (outputs.overlays is None or count < 1):
+        raise ArgumentError(f"--overlay-count {count}: expected --overlays DIR and at least 1")
+    if len({path.absolute() for path in outputs.paths}) < len(outputs.paths):
+        raise ArgumentError("--out, --masks and --overlays name one place twice; give each its own")
+
+
+def check_datasets(stores: Sequence[DatasetStore], split: str, outputs: OutputPaths) -> None:
+    """Refuse repeated datasets, different classes, and options that need a single dataset."""
+    if not stores:
+        raise ArgumentError("--data: no dataset store is given")
+    if len(stores) == 1:
+        return
+    single = {
+        f"--split {FOLD}": split == FOLD,
+        "--masks": outputs.masks is not None,
+        "--overlays": outputs.overlays is not None,
+    }
+    for option, given in single.items():
+        if given:
+            raise ArgumentError(f"{option} with {len(stores)} --data: give one store at a time")
+    by_id: dict[str, DatasetStore] = {}
+    for store in stores:
+        first = by_id.setdefault(store.lineage.id, store)
+        if first is not store:
+            raise ArgumentError(
+                f"--data {store.path}: holds the same as {first.path}, so its pixels would count "
+                "twice; drop one"
+            )
+        if store.classes != stores[0].classes:
+            raise MismatchError(
+                f"{store.path}: has classes {', '.join(store.classes)}, {stores[0].path} has "
+                f"{', '.join(stores[0].classes)}; predict stores of other classes into other tables"
+            )
+
+
+def check_substitution(
+    substituted: Sequence[Substitution],
+    clean_domain: str | None,
+    ensemble: bool,
+    outputs: OutputPaths,
+) -> None:
+    """Refuse masks, pictures or an ensemble with a substitution, and a clean domain without one."""
+    if not substituted:
+        if clean_domain is not None:
+            raise ArgumentError("--clean-domain: requires --clean-skips or --shifted-skips")
+        return
+    excluded = {
+        "--ensemble": ensemble,
+        "--masks": outputs.masks is not None,
+        "--overlays": outputs.overlays is not None,
+    }
+    for option, given in excluded.items():
+        if given:
+            raise ArgumentError(
+                f"{option} with --clean-skips: only counts of substituted predictions are kept; "
+                "drop one"
+            )
+
+
+def substitution_parameters(
+    clean_skips: Sequence[str], shifted_skips: Sequence[str], clean_domain: str | None
+) -> dict[str, Any]:
+    """Return the parameters of a substitution, empty for plain predictions."""
+    parameters: dict[str, Any] = {}
+    if clean_skips:
+        parameters["clean_skips"] = list(clean_skips)
+    if shifted_skips:
+        parameters["shifted_skips"] = list(shifted_skips)
+    if clean_domain is not None:
+        parameters["clean_domain"] = clean_domain
+    return parameters
+
+
+def _invocation(
     models: Sequence[Path | str],
     runs: Sequence[Run],
     outputs: OutputPaths,
@@ -284,7 +384,184 @@ def _check_outputs(
     return all(done)
 
 
-def _write(
+def check_models_added(out: Path, invocation: Invocation, paths: Sequence[Path]) -> None:
+    """Explain how to predict more models, if the table exists and only models were added.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Models of this run, in the order of its inputs.
+
+    Raises
+    ------
+    ExistsError
+        If the table holds some of the models, made with the same parameters.
+    """
+    try:
+        header = lineage_of(out) if out.is_file() else None
+    except FormatError:
+        return
+    determinants = invocation.determinants
+    if header is None or dict(header.parameters) != determinants["parameters"]:
+        return
+    finished, data = _models_and_data(header.inputs)
+    requested, requested_data = _models_and_data(determinants["inputs"])
+    added = [str(path) for path, key in zip(paths, requested, strict=True) if key not in finished]
+    if added and set(finished) < set(requested) and data == requested_data:
+        raise ExistsError(
+            f"{out}: is complete, without {', '.join(added)}, and tables cannot be extended; "
+            "predict the new one alone into another --out, and give both tables to 'skiptool "
+            "report'"
+        )
+
+
+def _models_and_data(inputs: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
+    """Divide the inputs of a prediction table: ids of models, and all others by role."""
+    models = [key for role, key in inputs.items() if role.startswith("model")]
+    others = {role: key for role, key in inputs.items() if not role.startswith("model")}
+    return models, others
+
+
+# Models and the samples that they segment
+
+
+def load_models(
+    places: Sequence[Path | str],
+    data: Sequence[tuple[DatasetStore, Sequence[Domain]]],
+    device: str,
+    normalisation: Normalisation | None = None,
+) -> tuple[list[LoadedModel], list[str]]:
+    """Open every model that fits the data, and put its network on the device.
+
+    Parameters
+    ----------
+    places : sequence of Path or str
+        Model folders, and folders that hold them; local paths or URLs.
+    data : sequence of (DatasetStore, sequence of Domain)
+        Data to segment.
+    device : str
+    normalisation : Normalisation, optional
+        Input scaling of models trained elsewhere.
+
+    Returns
+    -------
+    models : list of LoadedModel
+    failures : list of str
+        One line for each model that is damaged or does not fit.
+
+    Raises
+    ------
+    SkiptoolError
+        The failure itself if there is only one model; else a SourceError if all fail.
+    ArgumentError
+        If a model is given twice, or the scaling is missing or does not suit one.
+    MemoryError
+        If the device cannot hold them.
+    """
+    loaded: list[LoadedModel] = []
+    failed: list[SkiptoolError] = []
+    for path in model_folders(places):
+        try:
+            opened = open_model(path)
+        except SkiptoolError as error:
+            failed.append(error)
+            continue
+        stored = opened.with_normalisation(
+            normalisation
+        )  # an error here is one of options: it is raised
+        try:
+            for store, domains in data:
+                check_fits(stored, store, domains)
+            network = restore_network(stored.architecture, stored.tensors(), stored.normalisation)
+        except SkiptoolError as error:
+            names_path = re.search(rf"(?<![\w/]){re.escape(str(path))}(?!\w)", str(error))
+            failed.append(error if names_path else type(error)(f"{path}: {error}"))
+            continue
+        with explain_memory_errors(device, f"the network of {path}"):
+            loaded.append(LoadedModel(stored, prepare_for_inference(network, device)))
+    if not loaded:
+        raise all_failed_error(failed)
+    _check_distinct([model.stored for model in loaded])
+    return loaded, [str(error) for error in failed]
+
+
+def check_fits(model: StoredModel, store: DatasetStore, domains: Iterable[Domain]) -> None:
+    """Refuse a model whose channels, size limits or number of classes do not suit the data."""
+    for domain in domains:
+        size = (domain.height, domain.width)
+        model.check_fits(domain.channels, size, f"{store.path}: domain {domain.name}")
+    classes, predicted = store.classes, model.architecture.classes
+    if len(classes) != len(predicted):
+        detail = " (background and foreground, by one logit)" if model.architecture.binary else ""
+        raise MismatchError(
+            f"{model.path}: predicts {len(predicted)} classes{detail}, {store.path} has "
+            f"{len(classes)} ({', '.join(classes)}); they must be the same"
+        )
+
+
+def _check_distinct(models: Sequence[StoredModel]) -> None:
+    by_id: dict[str, StoredModel] = {}
+    for model in models:
+        first = by_id.setdefault(model.id, model)
+        if first is not model:
+            raise ArgumentError(
+                f"{model.path}: is the same model as {first.path}, so its pixels would count "
+                "twice; drop one"
+            )
+
+
+def _build_ensembles(models: Sequence[LoadedModel], progress: Progress) -> list[Ensemble]:
+    ensembles, single = fold_ensembles([model.stored for model in models])
+    if single:
+        progress.warn(f"no ensemble of {', '.join(single)}: there is only one training of each")
+    return ensembles
+
+
+def split_parts(domains: Sequence[Domain], split: str, models: int) -> list[Part]:
+    """Return one part per domain: every model segments the samples of the split."""
+    numbers = tuple(range(models))
+    return [
+        Part(domain, tuple(domain.select(None if split == "all" else split)), numbers)
+        for domain in domains
+    ]
+
+
+def fold_parts(
+    store: DatasetStore, domains: Sequence[Domain], models: Sequence[LoadedModel]
+) -> tuple[list[LoadedModel], list[Part], list[str]]:
+    """Assign to each model the samples that it was validated on, those of its own fold.
+
+    Returns
+    -------
+    models : list of LoadedModel
+        Those whose samples are in the data; parts number the models in this list.
+    parts : list of Part
+        One for each fold of a domain, shared by the models of that fold.
+    failures : list of str
+        One line for each model trained on another split, or elsewhere.
+
+    Raises
+    ------
+    SkiptoolError
+        If no model is left.
+    """
+    validated, failures = find_validation_samples(
+        store, domains, [model.stored for model in models]
+    )
+    groups: dict[ValidationSamples, list[int]] = {}
+    for number, samples in enumerate(validated.values()):
+        groups.setdefault(samples, []).append(number)
+    parts = [
+        Part(store.domain(name), indices, tuple(numbers))
+        for (name, indices), numbers in groups.items()
+    ]
+    return [models[number] for number in validated], parts, failures
+
+
+# Outputs
+
+
+def _predict_and_write(
     runs: Sequence[Run],
     invocation: Invocation,
     outputs: OutputPaths,
@@ -325,9 +602,9 @@ def _write(
             )
     tables = []
     for run, own_totals in zip(runs, totals, strict=True):
-        absent = absent_classes(run, own_totals)
-        if absent is not None:
-            progress.warn(absent)
+        warning = absent_classes_warning(run, own_totals)
+        if warning is not None:
+            progress.warn(warning)
         table = iou_table(run, own_totals)
         title = f"{run.store.name}: {table.title}" if len(runs) > 1 else table.title
         tables.append(replace(table, title=title))
@@ -335,7 +612,7 @@ def _write(
 
 
 def _count(run: Run, writer: TableWriter, sinks: Sequence[Sink], progress: Progress) -> Totals:
-    """Append the counts of a run to the table, and return their sums over samples."""
+    """Append the counts of a run to the table; return their sums over samples."""
     totals: dict[tuple[int, str, Shift, str | None], Int64] = {}
     for part in run.parts:
         for prediction, matrices in count_part(run, part, sinks, progress).items():
@@ -358,287 +635,6 @@ def _columns(run: Run, part: Part, prediction: Prediction, matrices: Int64) -> M
     )
 
 
-@dataclass(frozen=True, slots=True)
-class OutputPaths:
-    """Where the outputs go, and how many samples of a model are drawn."""
-
-    out: Path
-    masks: Path | None
-    overlays: Path | None
-    overlay_count: int | None
-
-    @classmethod
-    def of(
-        cls,
-        out: Path | str,
-        masks: Path | str | None,
-        overlays: Path | str | None,
-        overlay_count: int | None,
-    ) -> OutputPaths:
-        """Build from paths or text."""
-        return cls(Path(out), as_path(masks), as_path(overlays), overlay_count)
-
-    @property
-    def paths(self) -> list[Path]:
-        """Return the outputs that are asked for, the table first."""
-        return [path for path in (self.out, self.masks, self.overlays) if path is not None]
-
-
-def check_asked(shifts: Sequence[Shift], split: str, ensemble: bool, outputs: OutputPaths) -> None:
-    """Refuse unknown words, and options that exclude each other."""
-    if split not in SPLITS:
-        raise ArgumentError(f"--split {split}: expected {', '.join(SPLITS[:-1])} or {SPLITS[-1]}")
-    if len(set(shifts)) < len(shifts):
-        raise ArgumentError("a shift is given twice, its pixels would count twice; drop one")
-    if ensemble and split == FOLD:
-        raise ArgumentError(
-            f"--ensemble with --split {FOLD}: every fold is validated on samples of its own that "
-            "the others were trained on; choose another --split"
-        )
-    count = outputs.overlay_count
-    if count is not None and (outputs.overlays is None or count < 1):
-        raise ArgumentError(f"--overlay-count {count}: expected --overlays DIR and at least 1")
-    if len({path.absolute() for path in outputs.paths}) < len(outputs.paths):
-        raise ArgumentError("--out, --masks and --overlays name one place twice; give each its own")
-
-
-def check_several(stores: Sequence[DatasetStore], split: str, outputs: OutputPaths) -> None:
-    """Refuse several datasets that do not go together, or options that need a single one.
-
-    Raises
-    ------
-    ArgumentError
-        If there is none or one is given twice, or folds, masks or pictures of several are asked
-        for.
-    MismatchError
-        If their classes differ.
-    """
-    if not stores:
-        raise ArgumentError("--data: no dataset store is given")
-    if len(stores) == 1:
-        return
-    options = {
-        f"--split {FOLD}": split == FOLD,
-        "--masks": outputs.masks,
-        "--overlays": outputs.overlays,
-    }
-    refused = [name for name, given in options.items() if given]
-    if refused:
-        raise ArgumentError(f"{refused[0]} with {len(stores)} --data: give one store at a time")
-    by_id: dict[str, DatasetStore] = {}
-    for store in stores:
-        first = by_id.setdefault(store.lineage.id, store)
-        if first is not store:
-            raise ArgumentError(
-                f"--data {store.path}: holds the same as {first.path}, its pixels would count "
-                "twice; drop one"
-            )
-        if store.classes != stores[0].classes:
-            raise MismatchError(
-                f"{store.path}: has classes {', '.join(store.classes)}, {stores[0].path} has "
-                f"{', '.join(stores[0].classes)}; predict stores of other classes into other tables"
-            )
-
-
-def check_models_added(out: Path, invocation: Invocation, paths: Sequence[Path]) -> None:
-    """Explain how to add models to a finished table, if models are all that was added.
-
-    Parameters
-    ----------
-    paths : sequence of Path
-        Models of the run, in the order of its inputs.
-
-    Raises
-    ------
-    ExistsError
-        If the table holds some of the models, made with the same parameters.
-    """
-    try:
-        header = lineage_of(out) if out.is_file() else None
-    except FormatError:
-        return
-    asked = invocation.determinants
-    if header is None or dict(header.parameters) != asked["parameters"]:
-        return
-
-    def split(inputs: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
-        """Return the ids of the models, and the other inputs."""
-        models = [key for role, key in inputs.items() if role.startswith("model")]
-        others = {role: key for role, key in inputs.items() if not role.startswith("model")}
-        return models, others
-
-    held, held_others = split(header.inputs)
-    wanted, wanted_others = split(asked["inputs"])
-    added = [str(path) for path, key in zip(paths, wanted, strict=True) if key not in held]
-    if added and set(held) < set(wanted) and held_others == wanted_others:
-        raise ExistsError(
-            f"{out}: is whole, without {', '.join(added)}; a table is not added to: predict the "
-            "new one alone into another --out, and give both tables to 'skiptool report'"
-        )
-
-
-def check_substitution(
-    substituted: Sequence[Substitution],
-    clean_domain: str | None,
-    ensemble: bool,
-    outputs: OutputPaths,
-) -> None:
-    """Refuse masks, pictures or an ensemble with a substitution, and a clean domain without one."""
-    if not substituted:
-        if clean_domain is not None:
-            raise ArgumentError("--clean-domain: expected --clean-skips or --shifted-skips with it")
-        return
-    options = {
-        "--ensemble": ensemble,
-        "--masks": outputs.masks,
-        "--overlays": outputs.overlays,
-    }
-    refused = [name for name, given in options.items() if given]
-    if refused:
-        raise ArgumentError(
-            f"{refused[0]} with --clean-skips: only counts are kept of substituted predictions; "
-            "drop one"
-        )
-
-
-def substitution_parameters(
-    clean_skips: Sequence[str], shifted_skips: Sequence[str], clean_domain: str | None
-) -> dict[str, Any]:
-    """Return the parameters of a substitution; plain predictions have none."""
-    parameters: dict[str, Any] = {}
-    if clean_skips:
-        parameters["clean_skips"] = list(clean_skips)
-    if shifted_skips:
-        parameters["shifted_skips"] = list(shifted_skips)
-    if clean_domain is not None:
-        parameters["clean_domain"] = clean_domain
-    return parameters
-
-
-def split_parts(domains: Sequence[Domain], split: str, models: int) -> list[Part]:
-    """Return one part per domain: every model segments the samples of the split."""
-    numbers = tuple(range(models))
-    return [
-        Part(domain, tuple(domain.select(None if split == "all" else split)), numbers)
-        for domain in domains
-    ]
-
-
-def fold_parts(
-    store: DatasetStore, domains: Sequence[Domain], models: Sequence[LoadedModel]
-) -> tuple[list[LoadedModel], list[Part], list[str]]:
-    """Assign to each model the samples that it was validated on, those of its own fold.
-
-    Returns
-    -------
-    models : list of LoadedModel
-        Those whose samples are there; parts count in this list.
-    parts : list of Part
-        One for each fold of a domain, shared by the models of that fold.
-    failures : list of str
-        One line for each model trained on another split, or elsewhere.
-
-    Raises
-    ------
-    SkiptoolError
-        If no model is left.
-    """
-    validated, failures = find_validation_samples(
-        store, domains, [model.stored for model in models]
-    )
-    groups: dict[ValidationSamples, list[int]] = {}
-    for number, samples in enumerate(validated.values()):
-        groups.setdefault(samples, []).append(number)
-    parts = [
-        Part(store.domain(name), indices, tuple(numbers))
-        for (name, indices), numbers in groups.items()
-    ]
-    return [models[number] for number in validated], parts, failures
-
-
-def load_models(
-    places: Sequence[Path | str],
-    data: Sequence[tuple[DatasetStore, Sequence[Domain]]],
-    device: str,
-    normalisation: Normalisation | None = None,
-) -> tuple[list[LoadedModel], list[str]]:
-    """Open every model that fits the data, and put its network on the device.
-
-    Parameters
-    ----------
-    places : sequence of Path or str
-        Model folders, and folders that hold them; local paths or URLs.
-    data : sequence of (DatasetStore, sequence of Domain)
-        What is to be segmented.
-    device : str
-    normalisation : Normalisation, optional
-        Input scaling of models trained elsewhere.
-
-    Returns
-    -------
-    models : list of LoadedModel
-    failures : list of str
-        One line for each model that is damaged or does not fit.
-
-    Raises
-    ------
-    SkiptoolError
-        The failure itself if there is only one model; else a SourceError if all fail.
-    ArgumentError
-        If a model is given twice, or the scaling is missing or does not suit one.
-    MemoryError
-        If the device cannot hold them.
-    """
-    loaded: list[LoadedModel] = []
-    failed: list[SkiptoolError] = []
-    for path in model_folders(places):
-        try:
-            opened = open_model(path)
-        except SkiptoolError as error:
-            failed.append(error)
-            continue
-        stored = opened.with_normalisation(normalisation)  # raises: a wrong option, no bad model
-        try:
-            for store, domains in data:
-                check_fits(stored, store, domains)
-            network = restore_network(stored.architecture, stored.tensors(), stored.normalisation)
-        except SkiptoolError as error:
-            named = re.search(rf"(?<![\w/]){re.escape(str(path))}(?!\w)", str(error))
-            failed.append(error if named else type(error)(f"{path}: {error}"))
-            continue
-        with explain_memory_errors(device, f"the network of {path}"):
-            loaded.append(LoadedModel(stored, prepare_for_inference(network, device)))
-    if not loaded:
-        raise all_failed_error(failed)
-    _check_twice([model.stored for model in loaded])
-    return loaded, [str(error) for error in failed]
-
-
-def check_fits(model: StoredModel, store: DatasetStore, domains: Iterable[Domain]) -> None:
-    """Refuse a model whose channels, size limits or number of classes do not suit the data."""
-    for domain in domains:
-        size = (domain.height, domain.width)
-        model.check_fits(domain.channels, size, f"{store.path}: domain {domain.name}")
-    ours, theirs = store.classes, model.architecture.classes
-    if len(ours) != len(theirs):
-        how = " (background and foreground, by one logit)" if model.architecture.binary else ""
-        raise MismatchError(
-            f"{model.path}: predicts {len(theirs)} classes{how}, {store.path} has {len(ours)} "
-            f"({', '.join(ours)}); they must be the same"
-        )
-
-
-def _check_twice(models: Sequence[StoredModel]) -> None:
-    by_id: dict[str, StoredModel] = {}
-    for model in models:
-        first = by_id.setdefault(model.id, model)
-        if first is not model:
-            raise ArgumentError(
-                f"{model.path}: a model is given twice (as {first.path} too), its pixels would "
-                "count twice; drop one"
-            )
-
-
 def iou_table(run: Run, totals: Totals) -> Table:
     """Tabulate IoU accumulated over the split: domains and shifts by architectures.
 
@@ -653,7 +649,7 @@ def iou_table(run: Run, totals: Totals) -> Table:
     """
     columns: dict[str, list[int]] = {}
     for number in range(len(run.models) + len(run.ensembles)):
-        columns.setdefault(_column(run.predictor(number)), []).append(number)
+        columns.setdefault(_architecture_name(run.predictor(number)), []).append(number)
     domains = list(dict.fromkeys(part.domain.name for part in run.parts))
     classes = run.store.classes
     labels = [None, *range(1, len(classes))] if len(classes) > 2 else [None]
@@ -686,20 +682,20 @@ def iou_table(run: Run, totals: Totals) -> Table:
     return Table(f"IoU of {', '.join(classes[1:])}, {samples}, mean over {trainings}", cells)
 
 
-def _column(model: StoredModel | Ensemble) -> str:
-    """Name an architecture; folders from elsewhere may bear the same name as another one."""
+def _architecture_name(model: StoredModel | Ensemble) -> str:
+    """Name an architecture; a folder from elsewhere may have the name of another one."""
     name, arch = model.name.rpartition("/fold")[0] or model.name, model.architecture.arch
     return name if arch == Arch.UNET or name.startswith(arch) else f"{arch} {name}"
 
 
 def _mean_score(matrices: Sequence[Int64], label: int | None) -> float | None:
-    scores = [float(mean_iou(each) if label is None else iou(each)[label]) for each in matrices]
+    scores = [float(mean_iou(m) if label is None else iou(m)[label]) for m in matrices]
     mean, _ = mean_and_spread(scores)
     return None if isnan(mean) else mean
 
 
-def absent_classes(run: Run, totals: Totals) -> str | None:
-    """Return a warning that names the classes in no mask of a domain, None if all occur."""
+def absent_classes_warning(run: Run, totals: Totals) -> str | None:
+    """Return a warning about classes that occur in no mask of a domain, if there are any."""
     truths: dict[str, Int64] = {}
     for (_, domain, shift, _), matrix in totals.items():
         if shift == run.shifts[0]:
@@ -714,5 +710,5 @@ def absent_classes(run: Run, totals: Totals) -> str | None:
         return None
     return (
         f"{run.store.path}: {'; '.join(absent)}: the IoU of such a class is 0 where it is "
-        "predicted all the same, else it has none (NaN) and is left out of means"
+        "predicted, and otherwise undefined (NaN) and left out of means"
     )
