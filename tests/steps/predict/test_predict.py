@@ -49,6 +49,7 @@ from skiptool.stores.models import open_model
 from skiptool.stores.overlays import open_overlays
 from skiptool.stores.tables import open_table
 from skiptool.stores.zarrs import recorded_failures
+from skiptool.substitution import parse_substitutions
 from small_models import edit, settled, sibling
 from small_stores import refused, sample, set_attributes, set_json, unseal, write_dataset
 from small_stores import sample as small_sample
