@@ -111,7 +111,7 @@ def forecast_table(inputs: Inputs) -> str:
     lines, splits = [], []
     for fit in fit_losses(scores(inputs.totals()), layers):
         splits.append(fit.split)
-        who = f"{fit.kin.family} {fit.pruning}"
+        who = f"{fit.setting.family} {fit.pruning}"
         for held in fit.cross_validation.held:
             errors = f"{held.error:.2f} | {held.error_of_mean:.2f}"
             lines.append(f"| {who} | {held.kind} | {held.points} | {errors} |")

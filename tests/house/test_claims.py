@@ -524,7 +524,7 @@ def test_the_forecast_is_that_of_the_report(claims: ModuleType, tmp_path: Path) 
     assert "of\nthe test images." in text
     assert len(fits) == 10
     for fit in fits:
-        who = f"{fit.kin.encoder} {fit.pruning}"
+        who = f"{fit.setting.encoder} {fit.pruning}"
         assert cells(text, who, "mean of the kinds")[1] == f"{fit.error:.2f}"
         kinds = {held.kind: held for held in fit.cross_validation.held}
         assert cells(text, who, "contrast")[2] == f"{kinds['contrast'].error_of_mean:.2f}"
