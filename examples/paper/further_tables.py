@@ -112,7 +112,7 @@ def forecast_table(inputs: Inputs) -> str:
     for fit in fit_losses(scores(inputs.totals()), layers):
         splits.append(fit.split)
         who = f"{fit.kin.family} {fit.pruning}"
-        for held in fit.crossed.held:
+        for held in fit.cross_validation.held:
             errors = f"{held.error:.2f} | {held.error_of_mean:.2f}"
             lines.append(f"| {who} | {held.kind} | {held.points} | {errors} |")
         errors = f"{fit.error:.2f} | {fit.error_of_mean:.2f}"

@@ -526,7 +526,7 @@ def test_the_forecast_is_that_of_the_report(claims: ModuleType, tmp_path: Path) 
     for fit in fits:
         who = f"{fit.kin.encoder} {fit.pruning}"
         assert cells(text, who, "mean of the kinds")[1] == f"{fit.error:.2f}"
-        kinds = {held.kind: held for held in fit.crossed.held}
+        kinds = {held.kind: held for held in fit.cross_validation.held}
         assert cells(text, who, "contrast")[2] == f"{kinds['contrast'].error_of_mean:.2f}"
     assert "left out" not in claims.everything([dark], [])
 

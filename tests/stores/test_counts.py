@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from skiptool.comparison.stored_counts import equal_bins
+from skiptool.comparison.pairs import equal_bins
 from skiptool.errors import FormatError
 from skiptool.names import Kind
 from skiptool.steps.info import describe
@@ -50,7 +50,7 @@ def test_store_can_be_pickled(counts: Path) -> None:
     np.testing.assert_array_equal(
         travelled.read("enc1", slice(2, 5)), store.read("enc1", slice(2, 5))
     )
-    assert equal_bins(travelled.counted("enc1").binning, store.counted("enc1").binning)
+    assert equal_bins(travelled.count_layout("enc1").binning, store.count_layout("enc1").binning)
 
 
 def test_store_replaced_during_reading_is_detected(counts: Path) -> None:
@@ -78,7 +78,7 @@ def test_hash_of_bins_reveals_any_change() -> None:
 def test_open_activations_opens_either_kind(counts: Path, tmp_path: Path) -> None:
     assert isinstance(open_activations(counts), CountsStore)
     features = written(tmp_path / "f.zarr", activations(3))
-    assert open_activations(str(features)).counted("enc1") is None
+    assert open_activations(str(features)).count_layout("enc1") is None
     np.save(tmp_path / "a.npy", np.zeros((3, 2), np.float32))
     assert open_activations(tmp_path / "a.npy").layers == ("features",)
 

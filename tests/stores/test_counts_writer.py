@@ -88,7 +88,7 @@ def test_rows_are_the_sums_of_their_images(
         for place, block in enumerate(blocks):
             np.testing.assert_array_equal(low[place], stored[block].min(axis=(0, 2)))
             np.testing.assert_array_equal(high[place], stored[block].max(axis=(0, 2)))
-        known = store.counted(name)
+        known = store.count_layout(name)
         assert known.images.tolist() == [len(block) for block in blocks]
         assert known.vectors == 4
         np.testing.assert_array_equal(known.binning.low, bins[name].low)

@@ -8,8 +8,14 @@ import typer
 
 from skiptool.cli import options, paths
 from skiptool.cli.console import command
-from skiptool.names import Metric
+from skiptool.names import LAYERWISE, Metric
 from skiptool.records import Outcome, Progress
+
+_OF_CHANNELS = [
+    f"{metric} [default]" if metric is Metric.HELLINGER else metric.value
+    for metric in Metric
+    if metric not in LAYERWISE
+]
 
 
 @command
@@ -38,9 +44,8 @@ def hellinger(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="hellinger [default], bhattacharyya, jensen-shannon, total-variation, kl, "
-            "kolmogorov-smirnov, wasserstein, wasserstein-exact or representation-shift; of whole "
-            "layers: covariance, classifier or paired-difference. May be repeated.",
+            help=f"{options.alternatives(_OF_CHANNELS)}; of whole layers: "
+            f"{options.alternatives(LAYERWISE)}. May be repeated.",
             autocompletion=options.complete_with(*Metric),
         ),
     ] = None,

@@ -16,8 +16,9 @@ from skiptool.names import (
     Arch,
     ExportFormat,
     Precision,
+    ShiftKind,
     split_names,
-    unquoted_name,
+    unquote_name,
 )
 from skiptool.records import ORIGINAL, PAPER_SWEEP, Shift
 
@@ -33,12 +34,34 @@ def complete_with(*names: str) -> Callable[[str], list[str]]:
     return complete
 
 
+def alternatives(names: Sequence[str]) -> str:
+    """List names of which one is chosen.
+
+    Examples
+    --------
+    >>> alternatives(["a", "b", "c"])
+    'a, b or c'
+    """
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+_SHIFTED_KINDS = tuple(kind for kind in ShiftKind if kind is not ShiftKind.ORIGINAL)
+"""Kinds of shift that take a factor."""
+
+
+def _shift_words() -> list[str]:
+    """Complete shifts of the paper, and ``KIND=`` of kinds beyond it."""
+    paper = {shift.kind for shift in PAPER_SWEEP}
+    further = [f"{kind}=" for kind in ShiftKind if kind not in paper]
+    return [*map(str, (ORIGINAL, *PAPER_SWEEP)), *further]
+
+
 ArchOption = Annotated[
     str,
     typer.Option(
         "--arch",
         metavar="NAME",
-        help="unet, unetplusplus, linknet or manet.",
+        help=f"{alternatives(list(Arch))}.",
         autocompletion=complete_with(*Arch),
     ),
 ]
@@ -96,8 +119,8 @@ Shifts = Annotated[
     typer.Option(
         "--shift",
         metavar="KIND=FACTOR",
-        help="Shift of the images, repeatable: brightness, contrast, saturation; or original.",
-        autocompletion=complete_with(*map(str, (ORIGINAL, *PAPER_SWEEP))),
+        help=f"Shift of the images, repeatable: {', '.join(_SHIFTED_KINDS)}; or original.",
+        autocompletion=complete_with(*_shift_words()),
     ),
 ]
 Sweep = Annotated[
@@ -126,7 +149,7 @@ def parse_list(words: Sequence[str] | None) -> tuple[str, ...]:
     >>> parse_list(["enc1,enc2", 'head,"a, b"'])
     ('enc1', 'enc2', 'head', 'a, b')
     """
-    parts = [unquoted_name(part) for word in words or () for part in split_names(word, ",")]
+    parts = [unquote_name(part) for word in words or () for part in split_names(word, ",")]
     return tuple(part for part in parts if part)
 
 
@@ -237,7 +260,7 @@ def parse_weights(words: Sequence[str] | None, option: str) -> tuple[tuple[str, 
     for word in parse_list(words):
         name, _, number = word.rpartition("=")
         try:
-            found.append((unquoted_name(name), float(number)))
+            found.append((unquote_name(name), float(number)))
         except ValueError:
             name = ""
         if not name:
@@ -401,11 +424,11 @@ def parse_labels(words: Sequence[str] | None, option: str) -> dict[int | tuple[i
             raise _no_label(word, option)
         for text, name in _LABEL.findall(word):
             key = _key(text)
-            if key is None or not unquoted_name(name):
+            if key is None or not unquote_name(name):
                 raise _no_label(word, option)
             if key in found:
                 raise ArgumentError(f"{option} {word!r}: the value {text} is given a class twice")
-            found[key] = unquoted_name(name)
+            found[key] = unquote_name(name)
     return found
 
 

@@ -32,7 +32,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from skiptool.errors import LeftoverError, SkiptoolError
-from skiptool.records import Outcome, Shade, Table, Task
+from skiptool.records import Outcome, Shade, Table, Task, luminance
 
 # -------------------------------------------------------------------------------------------------
 # Ground behind the numbers of a matrix on a terminal: the colour says how high each is.
@@ -72,7 +72,7 @@ def cell_style(value: float, shade: Shade) -> Style:
         return Style.null()
     share = (value - shade.low) / (shade.high - shade.low)
     colour = _between(_DIVERGING if shade.diverging else _SEQUENTIAL, min(max(share, 0.0), 1.0))
-    letters = "#000000" if luminance(colour) > _DARKEST else "#ffffff"
+    letters = "#000000" if luminance(*colour.normalized) > _DARKEST else "#ffffff"
     return Style(color=letters, bgcolor=Color.from_triplet(colour))
 
 
@@ -83,15 +83,6 @@ def _between(anchors: tuple[str, ...], share: float) -> ColorTriplet:
     ends = [(int(low[k : k + 2], 16), int(high[k : k + 2], 16)) for k in (1, 3, 5)]
     red, green, blue = (round(a + (b - a) * (place - below)) for a, b in ends)
     return ColorTriplet(red, green, blue)
-
-
-def luminance(colour: ColorTriplet) -> float:
-    """Relative luminance of an sRGB colour, in [0, 1] (WCAG 2.2)."""
-    linear = [
-        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
-        for part in colour.normalized
-    ]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 # -------------------------------------------------------------------------------------------------

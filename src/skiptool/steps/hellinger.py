@@ -26,14 +26,15 @@ from skiptool.comparison.layer import Design
 from skiptool.comparison.pairs import (
     PRINTED,
     Pair,
-    columns_of,
-    in_order,
+    check_bins,
+    counted_settings,
     layer_warnings,
     measure_pairs,
+    result_columns,
+    sort_results,
     unshared_layers,
 )
-from skiptool.comparison.results import Measured
-from skiptool.comparison.stored_counts import check_bins, counted_settings
+from skiptool.comparison.results import LayerResult
 from skiptool.errors import ArgumentError, FormatError, MismatchError, suggestion
 from skiptool.names import Kind, Metric, RangeRule, ShiftKind
 from skiptool.parallel import available_cores, dask_mapper, thread_map
@@ -87,7 +88,7 @@ class _Comparison:
     reference: FeatureStore
     other: FeatureStore
     design: Design
-    measured: Sequence[Measured]
+    measured: Sequence[LayerResult]
 
     @property
     def name(self) -> str:
@@ -303,7 +304,7 @@ def _compare_groups(
         if out is not None:
             invocation = replace(
                 invocation,
-                parameters={**settings.asked, "all_pairs": all_pairs},
+                parameters={**settings.options, "all_pairs": all_pairs},
                 placement={**invocation.placement, "out": out},
                 inputs=_input_ids(groups),
             )
@@ -328,7 +329,7 @@ def _compared(
 ) -> list[_Comparison]:
     designs, results = measure_pairs(stores, pairs, settings, mapper, progress, keep=keep)
     return [
-        _Comparison(stores[first], stores[second], design, in_order(measured, settings))
+        _Comparison(stores[first], stores[second], design, sort_results(measured, settings))
         for (first, second), design, measured in zip(pairs, designs, results, strict=True)
     ]
 
@@ -574,11 +575,11 @@ def _write(
         for each in comparisons:
             facts = _facts(each.reference, each.other)
             for measured in each.measured:
-                columns = columns_of(measured, each.design)
+                columns = result_columns(measured, each.design)
                 table.append({**facts, **columns}, len(columns["channel"]))
 
 
-def _values(measured: Measured) -> list[float]:
+def _values(measured: LayerResult) -> list[float]:
     mean = np.array([measured.mean["value"]])
     return list(map(float, measured.channels.get("value", mean)))
 
@@ -629,7 +630,7 @@ def _table(comparisons: Sequence[_Comparison], settings: Settings, per_channel: 
     for each in comparisons:
         names = {"reference": each.reference.name, "other": each.other.name}
         for measured in each.measured:
-            columns = columns_of(measured, each.design)
+            columns = result_columns(measured, each.design)
             for row in range(len(columns["channel"]) if per_channel else 1):
                 rows.append(names | {name: _cell(columns[name], row) for name in PRINTED})
     hidden = set() if per_channel else {"channel"}
@@ -743,8 +744,8 @@ def compare_features(
     mapper = partial(thread_map, workers=settings.workers)
     (design,), (measured,) = measure_pairs([first, second], [(0, 1)], settings, mapper)
     columns: dict[str, list[Any]] = {"reference": [], "other": []}
-    for each in in_order(measured, settings):
-        made = columns_of(each, design)
+    for each in sort_results(measured, settings):
+        made = result_columns(each, design)
         rows = len(made["channel"])
         made |= {"reference": "reference", "other": "other"}
         for name, values in made.items():

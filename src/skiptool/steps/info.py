@@ -12,7 +12,7 @@ from typing import Any
 
 from skiptool.errors import FormatError, SkiptoolError
 from skiptool.names import Kind
-from skiptool.records import SILENT, Outcome, Progress, as_places
+from skiptool.records import SILENT, Outcome, Progress, as_paths_or_urls
 from skiptool.stores.addresses import is_web, last_part, path_or_url, redact
 from skiptool.stores.artifacts import (
     TABLES,
@@ -83,7 +83,7 @@ def describe(
     entries: dict[str, Any] = {}
     failures: list[str] = []
     places: list[Path | str] = []
-    for path in as_places(paths):
+    for path in as_paths_or_urls(paths):
         try:
             places += _below(path)
         except SkiptoolError as error:
@@ -274,7 +274,7 @@ def _counts(path: Path | str) -> dict[str, Any]:
     store = open_counts(path)
     facts = _feature_facts(store)
     layers = facts.pop("layers")
-    images = int(store.counted(store.layers[0]).images.sum())
+    images = int(store.count_layout(store.layers[0]).images.sum())
     return {**facts, "images": images, "rows": len(store), "layers": layers}
 
 

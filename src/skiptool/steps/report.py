@@ -14,7 +14,7 @@ import numpy as np
 from skiptool.errors import ArgumentError, FormatError
 from skiptool.figures.style import figure_bytes
 from skiptool.names import Kind, PictureFormat, ShiftKind
-from skiptool.records import SILENT, Outcome, Progress, Table, as_path, as_places
+from skiptool.records import SILENT, Outcome, Progress, Table, as_path, as_paths_or_urls
 from skiptool.report.contents import image_exhibits, printed_tables, table_exhibits
 from skiptool.report.exhibit import Exhibit, name_exhibits, nan_to_none
 from skiptool.report.inputs import Inputs
@@ -112,7 +112,7 @@ def write_report(
     ExistsError
         If an output exists.
     """
-    tables, out, figures = as_places(tables), as_path(out), as_path(figures)
+    tables, out, figures = as_paths_or_urls(tables), as_path(out), as_path(figures)
     if not 0 < level < 1:
         raise ArgumentError(f"level {level:g}: expected a number above 0 and below 1, such as 0.95")
     if out is not None:

@@ -46,7 +46,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import zarr
 
-from skiptool.distances.bins import MAX_BINS, Binning, Counted
+from skiptool.distances.bins import MAX_BINS, Binning, CountLayout
 from skiptool.errors import FormatError
 from skiptool.names import Kind
 from skiptool.stores.addresses import last_part, path_or_url, redact
@@ -93,7 +93,7 @@ class CountsStore(FeatureStore):
     """
 
     edges: Mapping[str, tuple[Rows, Rows]] = field(default_factory=dict)
-    _counted: dict[str, Counted] = field(default_factory=dict, repr=False, compare=False)
+    _counted: dict[str, CountLayout] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def images(self) -> Int64:
@@ -102,7 +102,7 @@ class CountsStore(FeatureStore):
             return np.ones(len(self), dtype=np.int64)
         return np.asarray(self.columns[IMAGES], dtype=np.int64)
 
-    def counted(self, layer: str) -> Counted:
+    def count_layout(self, layer: str) -> CountLayout:
         """Return how the values of a layer were counted."""
         _, channels, bins = self._layer(layer).shape
         if layer not in self._counted:
@@ -112,7 +112,7 @@ class CountsStore(FeatureStore):
                     f"{self.where}: bins of {layer} are of {len(binning.low)} channels, the layer "
                     f"has {channels}; {_REMEDY}"
                 )
-            self._counted[layer] = Counted(binning, int(self.facts["vectors"]), self.images)
+            self._counted[layer] = CountLayout(binning, int(self.facts["vectors"]), self.images)
         return self._counted[layer]
 
 

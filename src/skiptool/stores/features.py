@@ -89,7 +89,7 @@ from skiptool.stores.zarrs import (
 )
 
 if TYPE_CHECKING:
-    from skiptool.distances.bins import Counted
+    from skiptool.distances.bins import CountLayout
     from skiptool.records import AnyArray, Float32
     from skiptool.stores.zarrs import Rows
 
@@ -202,7 +202,7 @@ class FeatureStore(OpenStore):
         """Return the data type of a layer, in native byte order."""
         return self._layer(layer).dtype
 
-    def counted(self, layer: str) -> Counted | None:
+    def count_layout(self, layer: str) -> CountLayout | None:
         """Return None, as the store holds values, not counts of them."""
         self._layer(layer)
         return None

@@ -33,7 +33,7 @@ LAYERS = ("input", "enc1", "dec1", "head")
 def bins(path: Path) -> dict[str, tuple[list[float], list[float]]]:
     """Low and span of the bins of each layer."""
     store = open_counts(path)
-    known = {layer: store.counted(layer).binning for layer in store.layers}
+    known = {layer: store.count_layout(layer).binning for layer in store.layers}
     return {name: (each.low.tolist(), each.span.tolist()) for name, each in known.items()}
 
 
@@ -371,7 +371,7 @@ def test_interrupted_run_goes_on(
     }
     model, out, whole = [experiment.baseline], tmp_path / "c", tmp_path / "whole"
     extract_features(model, experiment.data, whole, **how)
-    tap, extremes, calls, blocks = features.tap, features.stored_extremes, [], []
+    tap, extremes, calls, blocks = features.pooled_activations, features.stored_extremes, [], []
 
     def interrupted(*words: Any) -> Any:  # noqa: ANN401
         calls.append(words)

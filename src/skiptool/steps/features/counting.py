@@ -267,6 +267,6 @@ def _taken(
             f"--bins {options.bins}: {source.where} holds counts in {bins} bins; drop --bins, or "
             "give --ranges a feature store"
         )
-    given = {layer: source.counted(layer).binning for layer in layers}
+    given = {layer: source.count_layout(layer).binning for layer in layers}
     together = options.pool_images or int(source.facts["pool_images"])
     return Counting(bins, together, given=given, source=place)

@@ -32,7 +32,7 @@ from skiptool.records import (
     Progress,
     Shift,
     Task,
-    as_places,
+    as_paths_or_urls,
 )
 from skiptool.shifts import apply_shifts, shifts_to_apply
 from skiptool.steps.features.counting import Counting, CountsOptions, Grid, Part, planned_counts
@@ -194,7 +194,7 @@ def extract_features(
             raise ArgumentError(f"--{option} {word}: expected {', '.join(known)}")
     scaling = None if normalise is None else Normalisation.parse(normalise)
     out, device = Path(out), choose_device(device)
-    stores = [open_dataset(place) for place in as_places(data)]
+    stores = [open_dataset(place) for place in as_paths_or_urls(data)]
     _check_several(stores, split, counts=counts and ranges is None)
     held_split = Split.TRAIN.value if split == FOLD else split
     chosen = choose_domains(stores, domains, held_split, progress)
@@ -202,9 +202,10 @@ def extract_features(
         sweep, shifts, [domain for _, own in chosen for domain in own], progress
     )
     opened = [
-        open_model(path).with_normalisation(scaling) for path in model_folders(as_places(models))
+        open_model(path).with_normalisation(scaling)
+        for path in model_folders(as_paths_or_urls(models))
     ]
-    source = None if ranges is None else as_places(ranges)[0]
+    source = None if ranges is None else as_paths_or_urls(ranges)[0]
     options = CountsOptions(bins, source, reference_domain, pool_images, grid)
     if not counts:
         _check_without_counts(options)
@@ -457,7 +458,7 @@ def _earlier_bins(counting: Counting, jobs: Sequence[Job], waiting: Sequence[Job
             bins = resumed_bins(partial_path(job.out), job.invocation, job.layers)
         else:
             made = open_counts(job.out)
-            bins = {layer: made.counted(layer).binning for layer in job.layers}
+            bins = {layer: made.count_layout(layer).binning for layer in job.layers}
         if bins is not None:
             by_id.setdefault(ranges_id(bins), (job, bins))
     if len(by_id) > 1:

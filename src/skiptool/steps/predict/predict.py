@@ -27,7 +27,7 @@ from skiptool.records import (
     Shift,
     Table,
     as_path,
-    as_places,
+    as_paths_or_urls,
 )
 from skiptool.shifts import shifts_to_apply
 from skiptool.steps.predict.counting import (
@@ -58,7 +58,7 @@ from skiptool.stores.staging import OutputType, atomic_output, check_writable
 from skiptool.stores.tables import TableWriter, prediction_columns
 from skiptool.stores.transfers import accept_urls
 from skiptool.stores.zarrs import record_failures
-from skiptool.substitution import Substitution, substitutions
+from skiptool.substitution import Substitution, parse_substitutions
 
 if TYPE_CHECKING:
     from skiptool.records import Int64
@@ -169,9 +169,9 @@ def predict_dataset(
         If the device runs out of memory.
     """
     outputs = OutputPaths.of(out, masks, overlays, overlay_count)
-    substituted = substitutions(clean_skips, shifted_skips)
+    substituted = parse_substitutions(clean_skips, shifted_skips)
     scaling = None if normalise is None else Normalisation.parse(normalise)
-    stores = [open_dataset(path) for path in as_places(data)]
+    stores = [open_dataset(path) for path in as_paths_or_urls(data)]
     check_asked(shifts, split, ensemble, outputs)
     check_several(stores, split, outputs)
     check_substitution(substituted, clean_domain, ensemble, outputs)
@@ -181,7 +181,7 @@ def predict_dataset(
     shifts = shifts_to_apply(sweep, shifts, read, progress)
     device = choose_device(device)
     precision = choose_precision(precision, device)
-    models = as_places(models)
+    models = as_paths_or_urls(models)
     loaded, failures = load_models(models, chosen, device, scaling)
     if split == FOLD:
         loaded, folds, refused = fold_parts(*chosen[0], loaded)
