@@ -835,8 +835,8 @@ NAMES: dict[str, tuple[Make, tuple[int, ...], tuple[str, ...]]] = {
     "a chunk that is a link": (linked_chunk, (1,), ("data.zarr",)),
     "a pipe for a chunk": (pipe_in_store("b/images/c/0/0/0/0"), (1,), ("is missing",)),
     "a pipe for metadata": (pipe_in_store("b/zarr.json"), (1,), ("is not a regular file",)),
-    "a pipe for metadata of a column": (pipe_in_store("b/samples/n/zarr.json"), (1,), ("no file",)),
-    "a pipe for the root": (pipe_in_store("zarr.json"), (1,), ("no file",)),
+    "a pipe for metadata of a column": (pipe_in_store("b/samples/n/zarr.json"), (1,), ("regular",)),
+    "a pipe for the root": (pipe_in_store("zarr.json"), (1,), ("not a regular file",)),
 }  # fmt: skip
 
 
