@@ -371,7 +371,7 @@ def test_interrupted_run_can_be_resumed(
     }
     model, out, whole = [experiment.baseline], tmp_path / "c", tmp_path / "whole"
     extract_features(model, experiment.data, whole, **how)
-    tap, extremes, calls, blocks = features.tap, features.stored_extremes, [], []
+    tap, extremes, calls, blocks = features.pooled_activations, features.stored_extremes, [], []
 
     def interrupted(*words: Any) -> Any:  # noqa: ANN401
         calls.append(words)

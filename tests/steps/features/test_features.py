@@ -196,7 +196,12 @@ def test_interrupted_run_can_be_resumed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     how = {"layers": ["enc1", "head"], "split": "all", "shifts": [DARK]}
-    out, whole, tap, sizes = tmp_path / "f.zarr", tmp_path / "whole.zarr", features.tap, []
+    out, whole, tap, sizes = (
+        tmp_path / "f.zarr",
+        tmp_path / "whole.zarr",
+        features.pooled_activations,
+        [],
+    )
     extract_features([experiment.baseline], experiment.data, whole, **how)
 
     def interrupted(network: Any, images: Any, *words: Any) -> Any:  # noqa: ANN401
@@ -234,7 +239,7 @@ def test_full_disk_keeps_recorded_chunks(
         "split": "all",
         "shifts": [ORIGINAL, DARK, Shift.parse("contrast=2")],
     }
-    taps, appends, tap, append = [], [], features.tap, FeatureWriter.append
+    taps, appends, tap, append = [], [], features.pooled_activations, FeatureWriter.append
 
     def full(self: FeatureWriter, blocks: Any) -> None:  # noqa: ANN401
         appends.append(threading.current_thread() is threading.main_thread())
