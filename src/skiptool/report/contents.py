@@ -19,7 +19,7 @@ from skiptool.report.layerwise import layerwise_exhibits
 from skiptool.report.paired import paired_comparisons
 from skiptool.report.registration import registrations
 from skiptool.report.samples import data_sheets
-from skiptool.report.scores import parameter_exhibit, score_matrices
+from skiptool.report.scores import parameter_exhibits, score_exhibits
 from skiptool.report.substitution import substitutions
 from skiptool.report.training import training_curves
 from skiptool.stores.histories import history_facts
@@ -50,7 +50,7 @@ def table_exhibits(
         (history_facts(table), table.columns(tuple(HISTORY))) for table in inputs.histories
     ]
     return [
-        *score_matrices(rated, inputs.sizes()),
+        *score_exhibits(rated, inputs.sizes()),
         *_substitutions(inputs, by_subject, level),
         *paired_comparisons(by_subject, level=level),
         *(comparisons(of_layers, inputs.channels()) if inputs.shifts else ()),
@@ -63,7 +63,7 @@ def table_exhibits(
             for table in inputs.registrations
             for exhibit in registrations(table.columns(tuple(REGISTRATION)), table.path.stem)
         ),
-        *parameter_exhibit(inputs.parameters()),
+        *parameter_exhibits(inputs.parameters()),
     ]
 
 
