@@ -33,7 +33,7 @@ _NAMED: Final = 4
 """Layers named in a sentence; more are counted."""
 
 
-def loss_correlations(
+def correlation_exhibits(
     scores: Sequence[Score],
     layers: Mapping[str, Sequence[Any]],
     *,

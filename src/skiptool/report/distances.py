@@ -22,7 +22,7 @@ from skiptool.figures.violin import layer_violins
 from skiptool.names import DECODER_INPUTS, INPUT_LAYER, Kind, ShiftKind
 from skiptool.records import Shade, Table
 from skiptool.report.exhibit import Cell, Exhibit, group_by, layer_numbers, nan_to_none
-from skiptool.report.overview import overviews
+from skiptool.report.overview import overview_exhibits
 from skiptool.report.wording import (
     bins_suffix,
     caution_text,
@@ -47,7 +47,7 @@ _HALF: Final = 0.5
 _Pick = Callable[[LayerDistance], TrainingAverage | None]
 
 
-def comparisons(
+def distance_exhibits(
     layers: Mapping[str, Sequence[Any]], channels: Mapping[str, Sequence[Any]]
 ) -> list[Exhibit]:
     """Build the exhibits of shift tables in the order of the page.
@@ -71,7 +71,7 @@ def comparisons(
     bases = list(dict.fromkeys(map(_base, compared)))
     compared.sort(key=lambda one: (bases.index(_base(one)), *_shift_order(one.facts)))
     along = [one.select_layers(lambda layer: layer not in DECODER_INPUTS) for one in compared]
-    exhibits = overviews([one for one in along if one.networks])
+    exhibits = overview_exhibits([one for one in along if one.networks])
     for one, within, name in zip(compared, along, _names(compared), strict=True):
         if within.networks:
             exhibits.append(violin_exhibit(within, name))

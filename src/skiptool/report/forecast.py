@@ -40,7 +40,7 @@ _LISTED: Final = 3
 """Forecasts listed in a sentence; the table has all of them."""
 
 
-def loss_forecasts(
+def forecast_exhibits(
     scores: Sequence[Score], layers: Mapping[str, Sequence[Any]], *, level: float = 0.95
 ) -> list[Exhibit]:
     """Show forecasts without labels.

@@ -63,7 +63,7 @@ class _Matrix:
     values: Float64
 
 
-def overviews(compared: Sequence[ShiftDistances]) -> list[Exhibit]:
+def overview_exhibits(compared: Sequence[ShiftDistances]) -> list[Exhibit]:
     """Build an overview of each set of shifts of a domain, and of each set of domains."""
     named = [
         one

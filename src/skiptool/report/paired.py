@@ -42,9 +42,7 @@ _Places: TypeAlias = Sequence[int]
 """Row of the plot for each difference."""
 
 
-def paired_comparisons(
-    totals: Mapping[str, Sequence[Any]], *, level: float = 0.95
-) -> list[Exhibit]:
+def paired_exhibits(totals: Mapping[str, Sequence[Any]], *, level: float = 0.95) -> list[Exhibit]:
     """Compare pruned networks with their baseline, in the same trainings and on the same subjects.
 
     Parameters

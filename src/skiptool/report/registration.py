@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from skiptool.report.exhibit import Number
 
 
-def registrations(columns: Mapping[str, Sequence[Any]], name: str = "") -> list[Exhibit]:
+def registration_exhibits(columns: Mapping[str, Sequence[Any]], name: str = "") -> list[Exhibit]:
     """Show the pairs of domains of a registration table.
 
     Parameters

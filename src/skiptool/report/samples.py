@@ -28,7 +28,7 @@ _COLUMNS: Final = 8  # at most
 _SCALES: Final = (("mpp", "µm/px"), ("spacing", "mm/px"))  # columns of the sources
 
 
-def data_sheets(store: DatasetStore) -> list[Exhibit]:
+def sample_exhibits(store: DatasetStore) -> list[Exhibit]:
     """Show up to 16 samples of each domain of a dataset, 8 for more than three domains."""
     most = _MOST if len(store.domains) <= _FEW_DOMAINS else _FEWER
     return [

@@ -472,7 +472,7 @@ def _extreme_differences(matrix: ScoreMatrix) -> list[str]:
 
 
 def difference_to_baseline(matrix: ScoreMatrix) -> ScoreMatrix | None:
-    """Subtract the baseline of its family from each row, the ensemble of the baseline from ensembles.
+    """Subtract from each row the baseline of its family, or that baseline's ensemble.
 
     Networks of the same fold and repeat are compared, then averaged. Rows without a baseline are
     left out. None if no difference can be computed.

@@ -23,7 +23,7 @@ _Key: TypeAlias = tuple[str, str, str]
 """Architecture, encoder and pruning."""
 
 
-def training_curves(
+def training_exhibits(
     runs: Sequence[tuple[Mapping[str, Any], Mapping[str, Sequence[Any]]]],
 ) -> list[Exhibit]:
     """Show each group of runs that differ in network, fold and repeat alone.
