@@ -73,7 +73,7 @@ def test_folds_are_averaged_where_there_are_several() -> None:
     assert tuple(shown.sentences) == (
         "resnet18 baseline: best validation mIoU 0.625 ± 0.177 over 2 folds, at epochs 0 to 2.",
         "resnet18 L1-pruned: best validation mIoU 0.500, at epoch 0.",
-        "1 of 3 runs was best at the last epoch: more epochs may raise them further.",
+        "1 of 3 runs was best at the last epoch: more epochs may improve them further.",
     )
 
 

@@ -310,11 +310,11 @@ def draw_epochs(
         _draw_pruning(pair, [run for run in runs if run.pruning == pruning], pens[pruning])
     for axes in pair:
         axes.grid(axis="y")
-        for epoch in stairs(runs):
+        for epoch in drops_to_mark(runs):
             axes.axvline(epoch, 0.0, 0.05, color=INK, linewidth=0.7, clip_on=False, zorder=5)
 
 
-def stairs(runs: Sequence[Run]) -> list[int]:
+def drops_to_mark(runs: Sequence[Run]) -> list[int]:
     """Return the epochs at which a learning rate falls; none if they are too many to mark."""
     drops = sorted({epoch for run in runs for epoch in run.train.drops()})
     return drops if len(drops) <= _MOST_TICKS else []
@@ -343,7 +343,7 @@ def _epoch_handles(runs: Sequence[Run], pens: Mapping[str, _Pen]) -> list[Artist
         handles.append(Line2D([], [], color=INK, lw=0.8, ls=_DASHED, label="training loss"))
     if any(run.best_epoch is not None for run in runs):
         handles.append(Line2D([], [], color=INK, markersize=3.6, label="weights kept", **_KEPT))
-    if stairs(runs):
+    if drops_to_mark(runs):
         tick: dict[str, Any] = {"marker": "|", "markersize": 5, "linestyle": "none"}
         handles.append(Line2D([], [], color=INK, label="learning rate falls", **tick))
     return handles

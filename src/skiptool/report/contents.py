@@ -1,6 +1,6 @@
-"""The list of exhibits that inputs allow, in the order of the page.
+"""All exhibits of a report, in the order of the page.
 
-To add an exhibit, write a module with a function that returns its `Exhibit` and call it here.
+To add an exhibit, write a module with a function that returns it, and call that function here.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ if TYPE_CHECKING:
 def table_exhibits(
     inputs: Inputs, level: float, seed: int, *, forecast: bool = False
 ) -> list[Exhibit]:
-    """Build the exhibits of tables.
+    """Build the exhibits that show tables.
 
     Parameters
     ----------
     inputs : Inputs
     level, seed : float, int
-        Of the intervals that are computed here, and of their resampling.
+        Level of intervals, and seed of their resampling.
     forecast : bool
-        Forecast the loss of IoU without labels.
+        Include forecasts of the loss of IoU for images without labels.
     """
     rated, by_subject = scores(inputs.totals()), inputs.totals("subject")
     layers = inputs.layers()
@@ -70,14 +70,14 @@ def table_exhibits(
 
 
 def image_exhibits(inputs: Inputs) -> tuple[list[Exhibit], list[str]]:
-    """Build the exhibits of stores of images and masks, and warnings about what these lack."""
+    """Build the exhibits that show images and masks; return warnings about missing ones too."""
     exhibits, warnings = example_exhibits(inputs.predictions, inputs.datasets, inputs.masks)
     sheets = [sheet for store in inputs.datasets for sheet in sample_exhibits(store)]
     return [*exhibits, *sheets], warnings
 
 
 def printed_tables(exhibits: Sequence[Exhibit]) -> tuple[Table, ...]:
-    """Return the tables to print in a terminal; all of them if there are no short ones."""
+    """Return the tables to print in a terminal: the short ones, or all if there are none."""
     short = [exhibit for exhibit in exhibits if exhibit.printed]
     return tuple(exhibit.table for exhibit in short or exhibits)
 
@@ -87,6 +87,6 @@ def _substitutions(
 ) -> Iterator[Exhibit]:
     groups = inputs.by_clean_domain()
     for domain, tables in groups.items():
-        alone = len(groups) == 1  # then the group has all tables, whose totals are known
-        totals = by_subject if alone else inputs.totals("subject", tables=tables)
+        # A single group contains all tables, so that its totals are known.
+        totals = by_subject if len(groups) == 1 else inputs.totals("subject", tables=tables)
         yield from substitution_exhibits(totals, clean_domain=domain, level=level)

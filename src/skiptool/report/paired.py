@@ -276,7 +276,8 @@ def _exceptions(differences: _Differences, fewest_subjects: int) -> str:
     text = ""
     single = sum(difference.trainings == 1 for difference in differences)
     if single and _is_tested(differences):
-        text += f"; {single:,} with one training or an ensemble have intervals over subjects and no test"
+        text += f"; {single:,} with one training or an ensemble have intervals over subjects"
+        text += " and no test"
     if fewest_subjects < 2:
         text += "; comparisons on one subject have neither an interval nor a test"
     unpaired = max(difference.unpaired for difference in differences)
