@@ -18,8 +18,8 @@ from skiptool.figures.curves import (
     LayerCurve,
     draw_curves,
     draw_layer_curves,
+    drops_to_mark,
     layer_curves,
-    stairs,
 )
 from skiptool.figures.style import (
     TWO_COLUMNS,
@@ -296,8 +296,8 @@ def test_only_what_is_drawn_is_explained() -> None:
 
 
 def test_a_rate_that_falls_all_the_time_has_no_stairs() -> None:
-    assert stairs([run(epochs=30, fall=10), run(epochs=30, fall=15)]) == [10, 15, 20]
-    assert stairs([run(epochs=30, fall=1)]) == []
+    assert drops_to_mark([run(epochs=30, fall=10), run(epochs=30, fall=15)]) == [10, 15, 20]
+    assert drops_to_mark([run(epochs=30, fall=1)]) == []
 
 
 def test_long_names_have_room_in_the_legend(labels: Check) -> None:

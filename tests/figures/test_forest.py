@@ -21,7 +21,7 @@ from skiptool.names import PictureFormat
 
 Check = Callable[[Figure], list[str]]
 KEY = {"label": "cell IoU minus that of the baseline", "interval": "95 % interval over subjects"}
-SURE = {"sure": "p < 0.05 (Holm)", "unsure": "p ≥ 0.05"}
+LEGEND = {"significant": "p < 0.05 (Holm)", "not_significant": "p ≥ 0.05"}
 SWEEP = [Column("original")] + [
     Column(f"{factor:g}", kind)
     for kind in ("brightness", "contrast", "saturation")
@@ -43,7 +43,7 @@ def marks(rows: int, networks: int, families: int, ensemble: bool = False) -> li
 
 
 def drawn(found: list[Mark], rows: list[Column]) -> Figure:
-    return forest(found, rows, **KEY, **SURE)
+    return forest(found, rows, **KEY, **LEGEND)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_every_label_has_its_own_place_on_the_sheet(
     figure = drawn(marks(rows, networks, families), SWEEP[:rows])
     texts = labels(figure)
     assert len(figure.axes) == families
-    assert {*KEY.values(), *SURE.values(), "L1-pruned", "original", "0"} <= set(texts)
+    assert {*KEY.values(), *LEGEND.values(), "L1-pruned", "original", "0"} <= set(texts)
     assert "± SD between trainings" in texts
     assert ("brightness" in texts) == (rows > 1)
     assert (figure.get_size_inches()[0] <= TWO_COLUMNS + 1e-6) == (families <= 3)
@@ -94,7 +94,7 @@ def test_the_key_explains_what_is_there_alone(labels: Check) -> None:
     nan = math.nan
     found = [replace(mark, spread=nan) for mark in marks(1, 2, 1, ensemble=True)]
     texts = labels(drawn(found, SWEEP[:1]))
-    assert {"L1-pruned", "L1-pruned, ensemble", *SURE.values()} <= set(texts)
+    assert {"L1-pruned", "L1-pruned, ensemble", *LEGEND.values()} <= set(texts)
     assert "± SD between trainings" not in texts
 
 
@@ -144,7 +144,7 @@ ROWS = [Column("a"), Column("b")]
 
 def mark(**facts: Any) -> Mark:  # noqa: ANN401 - any field
     plain = {"row": 0, "family": "resnet18", "pruning": "L1-pruned", "ensemble": False}
-    numbers = {"value": 0.2, "low": 0.1, "high": 0.4, "spread": 0.05, "sure": True}
+    numbers = {"value": 0.2, "low": 0.1, "high": 0.4, "spread": 0.05, "significant": True}
     return Mark(**{**plain, **numbers, **facts})
 
 
@@ -171,7 +171,7 @@ def points(axes: Axes) -> list[Any]:
     return [line for line in axes.lines if line.get_marker() in ("o", "s", "^", "v", "D")]
 
 
-def test_a_sure_mark_by_hand() -> None:
+def test_a_significant_mark_is_filled() -> None:
     axes = panel(mark(row=1))
     assert bars(axes, 0.75 * 0.09 * 72) == [pytest.approx([0.15, 0.25])]
     assert bars(axes, 1.0) == [pytest.approx([0.1, 0.4])]
@@ -181,20 +181,23 @@ def test_a_sure_mark_by_hand() -> None:
     assert line.get_markerfacecolor() == architecture_colours(["L1-pruned"])["L1-pruned"]
 
 
-def test_an_unsure_mark_is_pale_inside() -> None:
-    (sure,), (unsure,) = (points(panel(mark(sure=sure))) for sure in (True, False))
-    assert sure.get_color() == unsure.get_color() == sure.get_markerfacecolor()
-    assert to_hex(unsure.get_markerfacecolor()) == "#eaeef2"
+def test_a_mark_that_is_not_significant_is_open() -> None:
+    (filled,) = points(panel(mark(significant=True)))
+    (hollow,) = points(panel(mark(significant=False)))
+    assert filled.get_color() == hollow.get_color() == filled.get_markerfacecolor()
+    assert to_hex(hollow.get_markerfacecolor()) == "#eaeef2"
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.3, 0.4), (0.0, 0.1), (0.199, 0.201)])
 def test_an_interval_need_not_hold_the_value(low: float, high: float) -> None:
     """A percentile interval may lie beside the value."""
-    assert bars(panel(mark(low=low, high=high, sure=False)), 1.0) == [pytest.approx([low, high])]
+    assert bars(panel(mark(low=low, high=high, significant=False)), 1.0) == [
+        pytest.approx([low, high])
+    ]
 
 
 def test_what_is_not_known_is_not_drawn() -> None:
-    axes = panel(mark(low=NAN, high=NAN, spread=NAN, sure=False), mark(row=1, value=NAN))
+    axes = panel(mark(low=NAN, high=NAN, spread=NAN, significant=False), mark(row=1, value=NAN))
     assert bars(axes, 1.0) == bars(axes, 0.75 * 0.09 * 72) == []
     (line,) = points(axes)
     assert len(line.get_xdata()) == 1

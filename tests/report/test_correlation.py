@@ -15,7 +15,7 @@ from skiptool.analysis.correlation import Association, associations
 from skiptool.figures.scatter import interval_text
 from skiptool.records import ORIGINAL
 from skiptool.report.correlation import (
-    loss_correlations,
+    correlation_exhibits,
     ranking_exhibit,
     rivals_text,
     scatter_exhibit,
@@ -36,7 +36,7 @@ def two() -> tuple[list[Any], Layers]:
 
 
 def test_one_exhibit_an_encoder_then_their_ranking() -> None:
-    shown = loss_correlations(*two())
+    shown = correlation_exhibits(*two())
     assert [each.topic for each in shown] == [
         *("forecast-by-layer", "forecast-by-layer", "rank-correlation"),
     ]
@@ -46,7 +46,7 @@ def test_one_exhibit_an_encoder_then_their_ranking() -> None:
     )
     assert "resnet50" in shown[1].title
     assert len({each.title for each in shown}) == 3
-    assert loss_correlations([], as_layers([])) == []
+    assert correlation_exhibits([], as_layers([])) == []
 
 
 def test_metrics_and_splits_have_exhibits_of_their_own() -> None:
@@ -55,7 +55,7 @@ def test_metrics_and_splits_have_exhibits_of_their_own() -> None:
     both["metric"] = [*layers["metric"], *["kl"] * len(layers["metric"])]
     train = [replace(one, split="train") for one in scores]
     both["reference_split"] = both["split"] = [None] * len(both["metric"])
-    shown = loss_correlations([*scores, *train], both)
+    shown = correlation_exhibits([*scores, *train], both)
     assert [each.topic for each in shown] == ["forecast-by-layer", "rank-correlation"] * 4
     assert len({each.title for each in shown}) == 8
     assert "Hellinger" in shown[0].title
@@ -64,7 +64,7 @@ def test_metrics_and_splits_have_exhibits_of_their_own() -> None:
 
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_every_number_of_the_table_is_among_the_numbers(place: int) -> None:
-    each = loss_correlations(*two())[place]
+    each = correlation_exhibits(*two())[place]
     numbers = each.numbers
     known = {value for row in numbers for value in row.values() if isinstance(value, float | int)}
     columns = each.table.columns
@@ -79,7 +79,7 @@ def test_every_number_of_the_table_is_among_the_numbers(place: int) -> None:
 def test_points_that_are_drawn_are_among_the_numbers() -> None:
     scores, layers = sweep()
     (found,) = associations(scores, layers)
-    numbers = loss_correlations(scores, layers)[0].numbers
+    numbers = correlation_exhibits(scores, layers)[0].numbers
     mean = found.means()[-1]
     (loss,) = [
         row
@@ -103,7 +103,7 @@ def test_points_that_are_drawn_are_among_the_numbers() -> None:
 
 
 def test_the_caption_says_what_the_numbers_rest_on() -> None:
-    (first, ranking) = loss_correlations(*sweep(folds=2))
+    (first, ranking) = correlation_exhibits(*sweep(folds=2))
     for part in (
         *("Loss of cell IoU", "test images of study, 24 a network", "mean over 2 trainings"),
         "n = 36 points",
@@ -112,20 +112,20 @@ def test_the_caption_says_what_the_numbers_rest_on() -> None:
     ):
         assert part in first.caption
     assert "assumed to be" not in first.caption
-    unsaid = loss_correlations(*sweep(split=None))[0].caption
+    unsaid = correlation_exhibits(*sweep(split=None))[0].caption
     assert "36 of 36 points come from shift tables that do not name one split" in unsaid
     assert "n = 36 points" in ranking.caption
     assert "Left out" not in first.caption
-    single = loss_correlations(*sweep(folds=1))[0]
+    single = correlation_exhibits(*sweep(folds=1))[0]
     assert "one pruning, trained once, under one shift" in single.caption
     assert "deviation" not in single.caption
     scores, layers = sweep()
     uneven = [one for one in scores if (one.fold, one.pruning) != (1, "baseline")]
-    fewer = loss_correlations(uneven, layers)[0]
+    fewer = correlation_exhibits(uneven, layers)[0]
     assert "mean over 1 to 2 trainings" in fewer.caption
     assert "Left out: 9 comparisons without IoU on both sides." in fewer.caption
     several = [replace(one, classes=("a", "b")) for one in scores]
-    assert "Loss of mean IoU of a, b:" in loss_correlations(several, layers)[0].caption
+    assert "Loss of mean IoU of a, b:" in correlation_exhibits(several, layers)[0].caption
 
 
 def made_up(*triples: tuple[float, float, float]) -> Exhibit:
@@ -152,7 +152,7 @@ def test_in_words_which_layer_forecasts_best() -> None:
 
 def test_a_correlation_without_an_interval_says_why(labels: Check) -> None:
     """Of five points in perfect order a page must not say 1.00 [1.00, 1.00]."""
-    shown = loss_correlations(*sweep(shifts=SHIFTS[:5]))
+    shown = correlation_exhibits(*sweep(shifts=SHIFTS[:5]))
     (told,) = shown[0].sentences
     assert told.startswith("resnet18: the largest rank correlation is at ")
     assert told.endswith("; 5 shifts are too few for an interval (at least 9).")
@@ -170,7 +170,7 @@ def test_a_correlation_without_an_interval_says_why(labels: Check) -> None:
 
 
 def test_families_agree_or_not() -> None:
-    assert not loss_correlations(*sweep())[1].sentences
+    assert not correlation_exhibits(*sweep())[1].sentences
     first, second = ends((0.2, 0.1, 0.3), (0.8, 0.7, 0.9)), ends((0.9, 0.8, 1.0))
     agreed = ranking_exhibit([first, first]).sentences
     assert tuple(agreed) == ("The largest correlation is at enc2 in all 2 families.",)
@@ -179,7 +179,7 @@ def test_families_agree_or_not() -> None:
 
 
 def test_all_are_drawn(labels: Check) -> None:
-    for each in loss_correlations(*two()):
+    for each in correlation_exhibits(*two()):
         figure = each.draw()
         assert figure is not None
         assert "input" in labels(figure)
@@ -188,7 +188,7 @@ def test_all_are_drawn(labels: Check) -> None:
 def test_names_from_data_stay_names(labels: Check) -> None:
     long = "<script>" * 25
     scores, layers = sweep(dataset=long, encoder=long, layers=(long, "$x$"), prunings=(long,))
-    shown = loss_correlations([replace(one, classes=(long,)) for one in scores], layers)
+    shown = correlation_exhibits([replace(one, classes=(long,)) for one in scores], layers)
     for each in shown:
         assert long not in each.title + each.caption + " ".join(each.sentences)
         figure = each.draw()
@@ -200,7 +200,7 @@ def test_names_from_data_stay_names(labels: Check) -> None:
 def test_domains_are_named_as_such() -> None:
     scores = [score(ORIGINAL, 0.9 - 0.1 * n, domain=name) for n, name in enumerate("abcde")]
     rows = [distance(ORIGINAL, 0.1 * n, domain=name) for n, name in enumerate("bcde", start=1)]
-    shown = loss_correlations(scores, as_layers(rows))
+    shown = correlation_exhibits(scores, as_layers(rows))
     assert "4 shifts or pairs of domains" in shown[0].caption
     losses = [row for row in shown[0].numbers if row["quantity"] == "loss of IoU"]
     assert [row["domain"] for row in losses] == ["b", "c", "d", "e"]

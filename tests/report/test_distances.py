@@ -14,8 +14,8 @@ from skiptool.analysis.distances import read_distances
 from skiptool.figures.panels import Network
 from skiptool.names import DECODER_INPUTS
 from skiptool.report.distances import (
-    comparisons,
     curve_exhibit,
+    distance_exhibits,
     layer_table,
     violin_networks,
 )
@@ -37,7 +37,7 @@ TWO_FOLDS = (
 
 
 def violins(*layers: Layer) -> list[Exhibit]:
-    return [one for one in comparisons(*tables(*layers)) if one.topic == "distance"]
+    return [one for one in distance_exhibits(*tables(*layers)) if one.topic == "distance"]
 
 
 def networks(*layers: Layer) -> list[Network]:
@@ -174,7 +174,7 @@ def test_a_page_shows_the_overview_first_and_shifts_in_their_order() -> None:
         for factor in (1.5, 0.5)
         for each in network({"input": 0.5, "enc1": 0.3}, factor=factor)
     ]
-    shown = comparisons(*tables(*rows, *network({"enc1": 0.4}, shift="contrast", factor=0.1)))
+    shown = distance_exhibits(*tables(*rows, *network({"enc1": 0.4}, shift="contrast", factor=0.1)))
     topics = ["reach", *("distance", "layers", "transmission") * 2, "distance", "layers"]
     assert [one.topic for one in shown] == topics
     heads = [f"Distance by layer: {shift} against original, a" for shift in
@@ -195,7 +195,7 @@ def test_every_number_of_a_table_is_among_the_numbers() -> None:
         for place, pruning in enumerate(("baseline", *(f"skips-{n}" for n in range(7)))):
             means = {"input": 0.5, "enc1": 0.1 + 0.01 * place, "x": math.nan}
             rows += network(means, pruning, factor=factor)
-    shown = comparisons(*tables(*rows))
+    shown = distance_exhibits(*tables(*rows))
     assert len(shown) == 7
     for one in shown:
         assert_told(one)
@@ -210,7 +210,7 @@ def assert_told(one: Exhibit) -> None:
 
 
 def test_nothing_is_no_comparison() -> None:
-    assert comparisons(*tables()) == []
+    assert distance_exhibits(*tables()) == []
 
 
 def test_the_violins_are_drawn(labels: Check) -> None:
@@ -329,7 +329,7 @@ def of_network(pruning: str, encoder: str = "resnet18") -> list[Layer]:
 
 
 def drawn(*layers: Layer) -> Exhibit:
-    (found,) = [one for one in comparisons(*tables(*layers)) if one.topic == "decoder-inputs"]
+    (found,) = [one for one in distance_exhibits(*tables(*layers)) if one.topic == "decoder-inputs"]
     return found
 
 
@@ -374,7 +374,7 @@ def test_two_panels_an_encoder() -> None:
 
 def test_they_stay_out_of_the_curves_along_the_network() -> None:
     rows = of_network("baseline")
-    others = [one for one in comparisons(*tables(*rows)) if one.topic != "decoder-inputs"]
+    others = [one for one in distance_exhibits(*tables(*rows)) if one.topic != "decoder-inputs"]
     assert {number["layer"] for one in others for number in one.numbers} == {"input", "enc1"}
     (compared,) = read_distances(*tables(*rows))
     assert set(VALUES) < set(compared.layers)
@@ -382,4 +382,4 @@ def test_they_stay_out_of_the_curves_along_the_network() -> None:
 
 def test_alone_they_are_all_that_is_shown() -> None:
     rows = [row for row in of_network("baseline") if row[0]["layer"] in VALUES]
-    assert [one.topic for one in comparisons(*tables(*rows))] == ["decoder-inputs"]
+    assert [one.topic for one in distance_exhibits(*tables(*rows))] == ["decoder-inputs"]

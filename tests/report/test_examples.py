@@ -24,7 +24,7 @@ from skiptool.report.examples import (
     check_masks,
     choose_examples,
     example_exhibit,
-    examples,
+    example_exhibits,
     masked_scores,
     sample_ious,
     worst_and_median,
@@ -171,7 +171,7 @@ def test_the_baseline_chooses_and_all_show_its_samples(case: Predicted) -> None:
     (sheet,), warnings = choose_examples([table], [case.store()], [masks])
     assert warnings == []
     assert [one.pruning for one in sheet.networks] == ["baseline", "L1-pruned"]
-    assert [(c.which, c.sample, c.shift) for c in sheet.columns] == [
+    assert [(c.rank, c.sample, c.shift) for c in sheet.columns] == [
         *(("worst", "s1", ORIGINAL), ("median", "s3", ORIGINAL)),
         *(("worst", "s0", DARK), ("median", "s1", DARK)),
     ]
@@ -224,7 +224,7 @@ def test_without_baseline_or_original_the_first_there_is_chooses(case: Predicted
     (sheet,), _ = choose_examples([table], [case.store()], [masks])
     assert [one.pruning for one in sheet.networks] == ["L1-pruned", "L2-pruned"]
     assert {column.shift for column in sheet.columns} == {DARK}
-    assert [column.which for column in sheet.columns] == ["worst", "median"]
+    assert [column.rank for column in sheet.columns] == ["worst", "median"]
 
 
 @pytest.mark.long
@@ -245,13 +245,13 @@ def test_what_is_missing_is_told_and_nothing_is_drawn(case: Predicted, tmp_path:
     table, masks = case.write([network()])
     other, _ = case.write([network(model_id="another")], name="q")
     store = case.store()
-    assert examples([table], [store], []) == ([], [])
+    assert example_exhibits([table], [store], []) == ([], [])
     for tables, datasets, word in (
         ([table], [], "the images are missing"),
         ([], [store], "no prediction table has its models"),
         ([other], [store], "no prediction table has its models"),
     ):
-        sheets, (warning,) = examples(tables, datasets, [masks])
+        sheets, (warning,) = example_exhibits(tables, datasets, [masks])
         assert sheets == []
         assert warning.startswith("p.zarr: no examples are drawn, ")
         assert word in warning
@@ -270,7 +270,7 @@ def test_samples_without_foreground_are_not_chosen(tmp_path: Path) -> None:
     empty = np.zeros((10, 10), dtype=np.uint8)
     case = Predicted(tmp_path, dataset(tmp_path / "d.zarr", mask=empty))
     table, masks = case.write([network()])
-    sheets, (warning,) = examples([table], [case.store()], [masks])
+    sheets, (warning,) = example_exhibits([table], [case.store()], [masks])
     assert sheets == []
     assert "no sample holds foreground" in warning
 
@@ -286,7 +286,7 @@ def test_a_table_that_does_not_fit_its_dataset_is_told(case: Predicted) -> None:
         (replace(store, domains={"a": renamed}), "sample 's1' of the prediction table"),
         (replace(store, domains={"a": replace(domain, height=11)}), "10 x 10"),
     ):
-        sheets, (warning,) = examples([table], [changed], [masks])
+        sheets, (warning,) = example_exhibits([table], [changed], [masks])
         assert sheets == []
         assert word in warning
 
@@ -295,8 +295,8 @@ def test_masks_of_other_data_are_refused_by_name(case: Predicted, tmp_path: Path
     table, masks = case.write([network()])
     other = replace(case.store(), lineage=replace(case.store().lineage, id="0" * 32))
     with refused(FormatError, "p.zarr", "d.zarr"):
-        examples([table], [other], [masks])
-    assert len(examples([table], [other, case.store()], [masks])[0]) == 1
+        example_exhibits([table], [other], [masks])
+    assert len(example_exhibits([table], [other, case.store()], [masks])[0]) == 1
 
 
 @pytest.fixture

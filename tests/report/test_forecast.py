@@ -16,8 +16,8 @@ from skiptool.records import ORIGINAL
 from skiptool.report.exhibit import Exhibit
 from skiptool.report.forecast import (
     forecast_caption,
+    forecast_exhibits,
     forecast_sentences,
-    loss_forecasts,
 )
 from skiptool.stores.tables import REPORT
 from sweeps import SHIFTS, Layers, as_layers, distance, score, sweep
@@ -51,19 +51,19 @@ def worthless(scores: list[Any], layers: Layers) -> Made:
 
 
 def test_one_exhibit_a_pruning_in_the_order_of_the_paper() -> None:
-    shown = loss_forecasts(*made())
+    shown = forecast_exhibits(*made())
     assert [each.topic for each in shown] == ["forecast"] * 2
     assert [each.title for each in shown] == [
         f"Loss of IoU forecast from Hellinger distance, resnet18 {pruning}, fitted to study, a, "
         "test, B = 100"
         for pruning in ("baseline", "L1-pruned")
     ]
-    assert loss_forecasts([], as_layers([])) == []
+    assert forecast_exhibits([], as_layers([])) == []
 
 
 @pytest.mark.parametrize("folds", [1, 3])
 def test_every_number_of_the_table_is_among_the_numbers(folds: int) -> None:
-    each = loss_forecasts(*made(folds))[0]
+    each = forecast_exhibits(*made(folds))[0]
     numbers = each.numbers
     columns = each.table.columns
     known = {value for row in numbers for value in row.values() if isinstance(value, float | int)}
@@ -79,12 +79,12 @@ def test_every_number_of_the_table_is_among_the_numbers(folds: int) -> None:
 
 
 def test_with_nothing_to_forecast_the_table_has_the_errors_alone() -> None:
-    columns = loss_forecasts(*sweep())[0].table.columns
+    columns = forecast_exhibits(*sweep())[0].table.columns
     assert [*columns] == ["of", "layer", "points", "error", "error of the mean"]
 
 
 def test_numbers_say_what_they_are_of() -> None:
-    numbers = loss_forecasts(*made())[0].numbers
+    numbers = forecast_exhibits(*made())[0].numbers
     common = {"dataset": "study", "pruning": "baseline", "arch": "unet", "encoder": "resnet18"}
     assert all(common.items() <= row.items() for row in numbers)
     for quantity in ("cross-validated error", "error of the mean"):
@@ -109,7 +109,7 @@ def test_numbers_say_what_they_are_of() -> None:
 def test_a_level_is_that_of_the_kinds_and_of_shifts_within_the_domain_only() -> None:
     scores, layers = made()
     lost = [one for one in scores if one.shift != SHIFTS[0]]
-    columns = loss_forecasts(lost, layers)[0].table.columns
+    columns = forecast_exhibits(lost, layers)[0].table.columns
     assert [*zip(columns["of"], columns["level"], strict=True)][4:] == [
         *(("b", None), ("c", None), ("brightness 0.25", 0.75)),
     ]
@@ -117,7 +117,7 @@ def test_a_level_is_that_of_the_kinds_and_of_shifts_within_the_domain_only() -> 
 
 def test_the_caption_says_what_is_fitted_and_how_it_was_tested() -> None:
     scores, layers = made()
-    (caption, _) = (each.caption for each in loss_forecasts(scores, layers))
+    (caption, _) = (each.caption for each in forecast_exhibits(scores, layers))
     for part in (
         *("loss of IoU (cell)", "of the test images of study, a (24 a network)", "n = 27 points"),
         *("one of 3 trained networks", "one of 9 shifts", "start at 0", "Barlow et al. 1972"),
@@ -129,15 +129,15 @@ def test_the_caption_says_what_is_fitted_and_how_it_was_tested() -> None:
         assert part in caption
     assert "assumed" not in caption
     scores, layers = made(split="validation")
-    caption = loss_forecasts(scores, layers)[0].caption
+    caption = forecast_exhibits(scores, layers)[0].caption
     assert "of the validation images of study, a" in caption
     assert "not given" not in caption
-    assert "cannot be reached" not in loss_forecasts(*made(), level=0.75)[0].caption
-    assert "nothing to forecast" in loss_forecasts(*sweep())[0].caption
+    assert "cannot be reached" not in forecast_exhibits(*made(), level=0.75)[0].caption
+    assert "nothing to forecast" in forecast_exhibits(*sweep())[0].caption
 
 
 def test_in_words_how_well_kinds_left_out_are_forecast() -> None:
-    first, second, inside = loss_forecasts(*made())[0].sentences
+    first, second, inside = forecast_exhibits(*made())[0].sentences
     assert first.startswith(
         "resnet18 baseline: on kinds of shift left out, the loss of IoU is forecast from the "
         "distance at "
@@ -154,12 +154,12 @@ def test_subjects_are_counted_where_they_are_the_unit() -> None:
     changed = [name == "b" for name in layers["domain"]]
     for place in np.flatnonzero(changed):
         layers["unit"][place], layers["units_other"][place] = "subject", 2
-    second = loss_forecasts(scores, layers)[0].sentences[1]
+    second = forecast_exhibits(scores, layers)[0].sentences[1]
     assert second.startswith("Forecast loss: b (24 test images of 2 subjects) 0.")
 
 
 def test_where_the_fit_is_no_better_than_the_mean_no_loss_is_forecast() -> None:
-    each = loss_forecasts(*worthless(*made()))[0]
+    each = forecast_exhibits(*worthless(*made()))[0]
     (told,) = each.sentences
     assert told.startswith("resnet18 baseline: no loss of IoU can be forecast from these shifts.")
     columns = each.table.columns
@@ -178,7 +178,7 @@ def test_images_without_a_shift_are_told_as_such() -> None:
             for column, value in (("corrected", 0.05), ("ci_low", -0.2), ("ci_high", 0.15)):
                 layers[column][place] = value
             layers["p_value"][place], layers["n_other"][place] = 0.67, 8
-    each = loss_forecasts(scores, layers)[0]
+    each = forecast_exhibits(scores, layers)[0]
     second = each.sentences[1]
     assert second.startswith(
         "Forecast loss: b (8 test images): no shift seen (p = 0.67), loss not distinguishable from "
@@ -193,7 +193,7 @@ def test_images_without_a_shift_are_told_as_such() -> None:
 
 def test_what_lies_beyond_the_fit_is_counted() -> None:
     many = tuple(f"domain {n}" for n in range(8))  # distances from 0.3 to 1.0
-    shown = loss_forecasts(*made(domains=many))[0]
+    shown = forecast_exhibits(*made(domains=many))[0]
     assert shown.sentences[-1] == (
         "5 of 8 distances are greater than any in the fit, where the line is constant: the loss "
         "may be greater than forecast."
@@ -204,14 +204,14 @@ def test_what_lies_beyond_the_fit_is_counted() -> None:
 
 @pytest.mark.parametrize(("folds", "domains"), [(1, ("b",)), (3, ("b", "c")), (5, ("b",) * 1)])
 def test_all_are_drawn(folds: int, domains: tuple[str, ...], labels: Check) -> None:
-    for each in loss_forecasts(*made(folds, domains)):
+    for each in forecast_exhibits(*made(folds, domains)):
         figure = each.draw()
         assert figure is not None
         assert {"Hellinger distance at", "b"} & {*labels(figure)}
 
 
 def test_a_figure_says_that_a_fit_is_worth_nothing(labels: Check) -> None:
-    (figure, _) = (each.draw() for each in loss_forecasts(*worthless(*made())))
+    (figure, _) = (each.draw() for each in forecast_exhibits(*worthless(*made())))
     assert figure is not None
     assert "fit under controlled shifts: no better than the mean" in labels(figure)
 
@@ -220,7 +220,9 @@ def test_names_from_data_stay_names(labels: Check) -> None:
     long = "<script>" * 25
     facts: dict[str, Any] = {"dataset": long, "encoder": long, "prunings": (long,)}
     scores, layers = made(domains=(long + "b", "$x$"), **facts)
-    shown: list[Exhibit] = loss_forecasts([replace(one, classes=(long,)) for one in scores], layers)
+    shown: list[Exhibit] = forecast_exhibits(
+        [replace(one, classes=(long,)) for one in scores], layers
+    )
     assert len(shown) == 1
     for each in shown:
         assert long not in each.title + each.caption + " ".join(each.sentences)

@@ -12,14 +12,14 @@ from matplotlib.figure import Figure
 from skiptool.analysis.distances import read_distances
 from skiptool.records import Shade
 from skiptool.report.exhibit import Exhibit
-from skiptool.report.overview import divide_matrices, overviews
+from skiptool.report.overview import divide_matrices, overview_exhibits
 from small_shifts import Layer, network, tables
 
 Check = Callable[[Figure], list[str]]
 
 
 def drawn(*layers: Layer) -> list[Exhibit]:
-    return overviews(read_distances(*tables(*layers)))
+    return overview_exhibits(read_distances(*tables(*layers)))
 
 
 def shifts(pruning: str = "baseline", by: float = 1.0, **facts: Any) -> list[Layer]:  # noqa: ANN401

@@ -21,7 +21,7 @@ from skiptool.report.exhibit import Exhibit
 from skiptool.report.paired import (
     findings,
     paired_caption,
-    paired_comparisons,
+    paired_exhibits,
 )
 from skiptool.stats.permutation import holm
 
@@ -70,7 +70,7 @@ def joined(*tables: dict[str, list[Any]]) -> dict[str, list[Any]]:
 
 
 def shown(totals: dict[str, list[Any]], **settings: Any) -> list[Exhibit]:  # noqa: ANN401
-    return paired_comparisons(totals, **settings)
+    return paired_exhibits(totals, **settings)
 
 
 def test_rows_are_shifts_by_kind_and_all_are_adjusted_together() -> None:

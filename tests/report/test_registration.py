@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from registration_cases import FAR, OFF, table
 from skiptool.analysis.registration import ELSEWHERE
 from skiptool.report.exhibit import Exhibit
-from skiptool.report.registration import registrations
+from skiptool.report.registration import registration_exhibits
 from skiptool.stores.tables import REPORT
 
 ROWS: tuple[tuple[Any, ...], ...] = (
@@ -23,7 +23,7 @@ ROWS: tuple[tuple[Any, ...], ...] = (
 
 
 def alone(*rows: tuple[Any, ...]) -> Exhibit:
-    (shown,) = registrations(table(*rows), "d.zarr")
+    (shown,) = registration_exhibits(table(*rows), "d.zarr")
     return shown
 
 
@@ -94,8 +94,8 @@ def test_the_caption_says_what_was_allowed_and_how_much_there_was() -> None:
 
 def test_it_is_drawn_and_nothing_is_not() -> None:
     assert isinstance(alone(*ROWS).draw(), Figure)
-    assert registrations(table()) == []
-    (shown,) = registrations(table(ROWS[0]))
+    assert registration_exhibits(table()) == []
+    (shown,) = registration_exhibits(table(ROWS[0]))
     assert shown.title == "Residual misalignment"
 
 

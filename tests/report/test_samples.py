@@ -14,7 +14,7 @@ from skiptool.records import Sample
 from skiptool.report import samples as module
 from skiptool.report.exhibit import Exhibit
 from skiptool.report.page import as_svg
-from skiptool.report.samples import data_sheets
+from skiptool.report.samples import sample_exhibits
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.tables import as_table
 from small_stores import sample, write_dataset
@@ -26,7 +26,7 @@ def texts(figure: Figure) -> list[str]:
 
 def sheets(folder: Path, samples: Sequence[Sample]) -> list[Exhibit]:
     write_dataset(folder / "d.zarr", samples)
-    return data_sheets(open_dataset(folder / "d.zarr"))
+    return sample_exhibits(open_dataset(folder / "d.zarr"))
 
 
 def test_samples_and_subjects_are_counted_by_split(tmp_path: Path) -> None:

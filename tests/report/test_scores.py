@@ -18,14 +18,14 @@ from skiptool.report.exhibit import Exhibit
 from skiptool.report.scores import (
     ScoreGrid,
     ScoreMatrix,
-    by_domain,
-    by_shift,
     difference_exhibit,
     difference_to_baseline,
     iou_exhibit,
-    parameter_exhibit,
+    matrices_by_domain,
+    matrices_by_shift,
+    parameter_exhibits,
     parameter_table,
-    score_matrices,
+    score_exhibits,
     shift_column,
     shift_order,
 )
@@ -56,7 +56,7 @@ FOUND = [
 
 def test_folds_are_averaged_by_architecture_and_shift() -> None:
     """Worked by hand; sd of two values is their difference over the root of 2."""
-    (matrix,) = by_shift(FOUND)
+    (matrix,) = matrices_by_shift(FOUND)
     assert matrix.grid.rows == (Row("baseline", "resnet18"), Row("L1-pruned", "resnet18"))
     assert matrix.grid.columns == (
         *(Column("original", ""), Column("0.5", "brightness"), Column("1.5", "brightness")),
@@ -67,7 +67,7 @@ def test_folds_are_averaged_by_architecture_and_shift() -> None:
     root = math.sqrt(2)
     expected = [[0.1 / root, 0.2 / root, nan, nan], [nan] * 4]
     np.testing.assert_allclose(matrix.spread, expected)
-    assert (matrix.trainings, matrix.measure, matrix.grid.across) == (2, "cell IoU", "shift")
+    assert (matrix.trainings, matrix.measure, matrix.grid.column_kind) == (2, "cell IoU", "shift")
     assert matrix.title == "IoU under shift, a"
     assert "mean over up to 2 folds" in matrix.caption
     assert "test samples of d.zarr" in matrix.caption
@@ -79,25 +79,25 @@ def test_repeats_are_trainings_of_their_own() -> None:
         replace(PLAIN, fold=fold, repeat=repeat, model_id=f"m{fold}{repeat}", miou=miou)
         for fold, repeat, miou in ((0, 0, 0.5), (0, 1, 0.9), (1, 0, 0.4))
     )
-    (matrix,) = by_domain([first, again, other])
+    (matrix,) = matrices_by_domain([first, again, other])
     np.testing.assert_allclose(matrix.values, [[0.6]])
     np.testing.assert_allclose(matrix.spread, [[math.sqrt(0.07)]])
     assert (matrix.trainings, matrix.counts.tolist()) == (3, [[3]])
     assert matrix.by_training[0, 0] == {(0, 0): 0.5, (0, 1): 0.9, (1, 0): 0.4}
     assert "mean over 3 trainings of 2 folds" in matrix.caption
     whole = [*(first, again, other), replace(other, repeat=1, model_id="m11")]
-    assert "mean over 2 folds x 2 repeats" in by_domain(whole)[0].caption
+    assert "mean over 2 folds x 2 repeats" in matrices_by_domain(whole)[0].caption
 
 
 def test_a_model_in_two_tables_counts_once() -> None:
-    (once,), (twice,) = by_shift(FOUND), by_shift([*FOUND, *map(replace, FOUND)])
+    (once,), (twice,) = matrices_by_shift(FOUND), matrices_by_shift([*FOUND, *map(replace, FOUND)])
     np.testing.assert_array_equal(once.values, twice.values)
     np.testing.assert_array_equal(once.spread, twice.spread)
     assert once.trainings == twice.trainings
 
 
 def test_the_table_holds_the_same_numbers() -> None:
-    table = iou_exhibit(by_shift(FOUND)[0]).table
+    table = iou_exhibit(matrices_by_shift(FOUND)[0]).table
     assert table.title == "cell IoU: IoU under shift, a"
     assert table.columns["shift"] == [
         "original",
@@ -110,17 +110,19 @@ def test_the_table_holds_the_same_numbers() -> None:
 
 
 def test_in_words_each_architecture_is_measured_against_itself() -> None:
-    assert tuple(iou_exhibit(by_shift(FOUND)[0]).sentences) == (
+    assert tuple(iou_exhibit(matrices_by_shift(FOUND)[0]).sentences) == (
         "resnet18 baseline: 0.85 (original), lowest 0.20 (brightness 0.5).",
         "resnet18 L1-pruned: 0.70 (original), lowest 0.50 (saturation 0).",
     )
-    (without,) = by_shift([score("baseline", 0, DARK, 0.4), score("baseline", 0, GREY, 0.2)])
+    (without,) = matrices_by_shift(
+        [score("baseline", 0, DARK, 0.4), score("baseline", 0, GREY, 0.2)]
+    )
     assert tuple(iou_exhibit(without).sentences) == (
         "resnet18 baseline: 0.40 (brightness 0.5), lowest 0.20 (saturation 0).",
     )
-    (alone,) = by_shift([score("baseline", 0, DARK, 0.4)])
+    (alone,) = matrices_by_shift([score("baseline", 0, DARK, 0.4)])
     assert tuple(iou_exhibit(alone).sentences) == ()
-    (empty,) = by_shift([score("baseline", 0, shift, math.nan) for shift in (DARK, GREY)])
+    (empty,) = matrices_by_shift([score("baseline", 0, shift, math.nan) for shift in (DARK, GREY)])
     assert tuple(iou_exhibit(empty).sentences) == ()
 
 
@@ -130,7 +132,7 @@ def test_datasets_domains_and_splits_have_a_matrix_each() -> None:
         *(replace(each, dataset_id="d2") for each in FOUND[:3]),
         *(replace(each, split="train") for each in FOUND[:3]),
     ]
-    assert len(by_shift([*FOUND, *elsewhere])) == 4
+    assert len(matrices_by_shift([*FOUND, *elsewhere])) == 4
 
 
 def test_encoders_stand_in_groups_and_prunings_in_the_paper_s_order() -> None:
@@ -140,7 +142,7 @@ def test_encoders_stand_in_groups_and_prunings_in_the_paper_s_order() -> None:
         for pruning in ("skips-1+3", "L4-pruned", "baseline")
         for shift in (ORIGINAL, DARK)
     ]
-    (matrix,) = by_shift(found)
+    (matrix,) = matrices_by_shift(found)
     assert [(row.group, row.label) for row in matrix.grid.rows] == [
         (encoder, pruning)
         for encoder in ("resnet50", "resnet18")
@@ -154,7 +156,7 @@ def test_architectures_of_one_encoder_are_never_averaged() -> None:
         for arch, miou in (("unet", 0.2), ("unetplusplus", 0.4), ("linknet", 0.6))
         for domain in ("a", "b")
     ]
-    (matrix,) = by_domain(found)
+    (matrix,) = matrices_by_domain(found)
     groups = ["resnet18", "unetplusplus resnet18", "linknet resnet18"]
     assert matrix.grid.rows == tuple(Row("baseline", group) for group in groups)
     assert matrix.values.tolist() == [[0.2] * 2, [0.4] * 2, [0.6] * 2]
@@ -167,13 +169,15 @@ def test_architectures_of_one_encoder_are_never_averaged() -> None:
 
 def test_factors_that_look_alike_stay_apart() -> None:
     near = Shift.parse("brightness=0.50000001")
-    (matrix,) = by_shift([score("baseline", 0, DARK, 0.4), score("baseline", 0, near, 0.2)])
+    (matrix,) = matrices_by_shift(
+        [score("baseline", 0, DARK, 0.4), score("baseline", 0, near, 0.2)]
+    )
     assert matrix.values.tolist() == [[0.4, 0.2]]
 
 
 def test_several_classes_are_named() -> None:
     found = [replace(each, classes=("cell", "debris")) for each in FOUND]
-    (matrix,) = by_shift(found)
+    (matrix,) = matrices_by_shift(found)
     assert matrix.measure == "mean IoU"
     assert matrix.caption.startswith("Mean IoU (mean of cell, debris) from")
 
@@ -183,7 +187,7 @@ def test_domains_stand_side_by_side_unshifted() -> None:
         score("baseline", fold, ORIGINAL, miou, domain=domain)
         for fold, domain, miou in ((0, "b", 0.4), (1, "b", 0.6), (0, "a", 0.9))
     ]
-    (matrix,) = by_domain([*found, score("baseline", 0, DARK, 0.0, domain="a")])
+    (matrix,) = matrices_by_domain([*found, score("baseline", 0, DARK, 0.0, domain="a")])
     assert matrix.grid.columns == (Column("a"), Column("b"))
     np.testing.assert_allclose(matrix.values, [[0.9, 0.5]])
     assert matrix.title == "IoU by domain, d.zarr"
@@ -196,7 +200,7 @@ def test_datasets_that_the_same_networks_were_tested_on_share_a_matrix() -> None
     alien = [replace(own[0], dataset="f.zarr", dataset_id="f", model_id="x", domain="c")]
     size = {("d", "a", "test"): (3, 2), ("e", "b", "test"): (9, 4), ("g", "a", "test"): (1, 1)}
     size[own[0].dataset_id, "a", "test"] = (3, 2)
-    joined, apart = by_domain([*own, *other, *alien], size)
+    joined, apart = matrices_by_domain([*own, *other, *alien], size)
     assert joined.title == "IoU by domain, d.zarr and e.zarr"
     assert joined.grid.columns == (Column("a (d.zarr)"), Column("a (e.zarr)"), Column("b"))
     np.testing.assert_allclose(joined.values, [[0.9, 0.5, 0.5]])
@@ -207,17 +211,21 @@ def test_datasets_that_the_same_networks_were_tested_on_share_a_matrix() -> None
 
 def test_one_domain_is_shown_where_no_matrix_of_shifts_shows_it() -> None:
     plain = [each for each in FOUND if each.shift == ORIGINAL]
-    (matrix,) = by_domain(plain)
+    (matrix,) = matrices_by_domain(plain)
     np.testing.assert_allclose(matrix.values, [[0.85], [0.7]])
-    assert by_shift(plain) == []
-    assert by_domain(FOUND) == []
-    assert len(by_domain([*FOUND, *(replace(each, dataset_id="d2") for each in plain)])) == 1
-    assert (by_shift([]), by_domain([])) == ([], [])
+    assert matrices_by_shift(plain) == []
+    assert matrices_by_domain(FOUND) == []
+    assert (
+        len(matrices_by_domain([*FOUND, *(replace(each, dataset_id="d2") for each in plain)])) == 1
+    )
+    assert (matrices_by_shift([]), matrices_by_domain([])) == ([], [])
 
 
 @pytest.mark.parametrize("folds", [1, 2])
 def test_the_spread_is_drawn_where_there_are_several_folds(labels: Check, folds: int) -> None:
-    (matrix,) = by_shift([each for each in FOUND if each.fold is not None and each.fold < folds])
+    (matrix,) = matrices_by_shift(
+        [each for each in FOUND if each.fold is not None and each.fold < folds]
+    )
     assert isinstance(matrix, ScoreMatrix)
     texts = labels(iou_exhibit(matrix).draw())
     assert "cell IoU" in texts
@@ -230,7 +238,7 @@ def test_an_ensemble_is_not_among_the_folds_it_is_made_of() -> None:
     """Worked by hand: folds 0.8 and 0.9, their ensemble 0.95."""
     together = score("baseline", ENSEMBLE_FOLD, ORIGINAL, 0.95)
     darker = score("baseline", ENSEMBLE_FOLD, DARK, 0.4)
-    (without,), (matrix,) = by_shift(FOUND), by_shift([together, *FOUND, darker])
+    (without,), (matrix,) = matrices_by_shift(FOUND), matrices_by_shift([together, *FOUND, darker])
     labels = [row.label for row in matrix.grid.rows]
     assert labels == ["baseline", "baseline, ensemble", "L1-pruned"]
     np.testing.assert_array_equal(matrix.values[[0, 2]], without.values)
@@ -244,7 +252,7 @@ def test_an_ensemble_is_not_among_the_folds_it_is_made_of() -> None:
 
 
 def test_each_cell_is_a_row_of_the_report_table() -> None:
-    (matrix,) = by_shift([*FOUND, score("baseline", ENSEMBLE_FOLD, DARK, 0.4)])
+    (matrix,) = matrices_by_shift([*FOUND, score("baseline", ENSEMBLE_FOLD, DARK, 0.4)])
     shown = iou_exhibit(matrix)
     numbers = shown.numbers
     assert len(numbers) == matrix.values.size == 12
@@ -265,7 +273,7 @@ def test_each_cell_is_a_row_of_the_report_table() -> None:
 
 def test_numbers_by_domain_name_the_domain() -> None:
     found = [score("baseline", 0, ORIGINAL, 0.5, domain=domain) for domain in "ba"]
-    (matrix,) = by_domain(found)
+    (matrix,) = matrices_by_domain(found)
     assert [(number["domain"], number["shift"]) for number in iou_exhibit(matrix).numbers] == [
         ("a", "original"),
         ("b", "original"),
@@ -278,7 +286,7 @@ def test_of_many_architectures_the_extremes_are_told() -> None:
         for rank, pruning in enumerate(["skips-1", "baseline", *(f"x{k}" for k in range(20))])
         for shift in (ORIGINAL, DARK)
     ]
-    (matrix,) = by_shift(found)
+    (matrix,) = matrices_by_shift(found)
     assert tuple(iou_exhibit(matrix).sentences) == (
         "resnet18 baseline: 0.90 (original), lowest 0.01 (brightness 0.5).",
         "resnet18 skips-1: 0.90 (original), lowest 0.00 (brightness 0.5).",
@@ -288,7 +296,7 @@ def test_of_many_architectures_the_extremes_are_told() -> None:
 
 def test_titles_tell_splits_apart() -> None:
     held = [replace(one, split="validation") for one in FOUND]
-    assert [matrix.title for matrix in by_shift([*FOUND, *held])] == [
+    assert [matrix.title for matrix in matrices_by_shift([*FOUND, *held])] == [
         "IoU under shift, a",
         "IoU under shift, a, validation images",
     ]
@@ -373,7 +381,7 @@ FOUND_DIFFERENCES = [
 
 
 def difference(found: list[Score]) -> ScoreMatrix:
-    (matrix,) = by_shift(found)
+    (matrix,) = matrices_by_shift(found)
     shown = difference_to_baseline(matrix)
     assert shown is not None
     return shown
@@ -402,7 +410,7 @@ def test_a_difference_stands_right_behind_its_matrix() -> None:
         score_of_differences(each.pruning, 0, ORIGINAL, 0.5, domain="b")
         for each in FOUND_DIFFERENCES[::2]
     ]
-    shown = score_matrices([*FOUND_DIFFERENCES, *far])
+    shown = score_exhibits([*FOUND_DIFFERENCES, *far])
     assert [one.topic for one in shown] == ["iou", "difference"] * 2
     assert [one.heading for one in shown] == [
         *["IoU under shift, a"] * 2,
@@ -428,8 +436,8 @@ def test_a_difference_stands_right_behind_its_matrix() -> None:
     ],
 )
 def test_none_where_there_is_nothing_to_compare(found: list[Score]) -> None:
-    assert [one.topic for one in score_matrices(found)] == ["iou"]
-    assert score_matrices([]) == []
+    assert [one.topic for one in score_exhibits(found)] == ["iou"]
+    assert score_exhibits([]) == []
 
 
 def test_rows_without_a_baseline_are_left_out() -> None:
@@ -508,7 +516,7 @@ def test_networks_of_one_fold_and_repeat_are_compared() -> None:
         score_of_differences("L1-pruned", 1, ORIGINAL, 0.1, repeat=1),
     ]
     found = [replace(each, model_id=f"{each.model_id} {each.repeat}") for each in found]
-    shown = difference_to_baseline(by_domain(found)[0])
+    shown = difference_to_baseline(matrices_by_domain(found)[0])
     assert shown is not None
     np.testing.assert_allclose(shown.values, [[-0.05]])
     np.testing.assert_allclose(shown.spread, [[0.3 / math.sqrt(2)]])
@@ -535,7 +543,7 @@ def test_by_domain() -> None:
             *(("L1-pruned", "a", 0.75), ("L1-pruned", "b", 0.5)),
         )
     ]
-    (matrix,) = by_domain(found)
+    (matrix,) = matrices_by_domain(found)
     shown = difference_to_baseline(matrix)
     assert shown is not None
     assert shown.values.tolist() == [[0.25, 0.25]]
@@ -564,11 +572,11 @@ def test_table_two_of_the_paper_whatever_the_order_given() -> None:
 
 def test_without_networks_only_the_stub_is_left() -> None:
     assert dict(parameter_table({}).columns) == {"architecture": []}
-    assert parameter_exhibit({}) == []
+    assert parameter_exhibits({}) == []
 
 
 def test_an_exhibit_without_a_figure_whose_numbers_are_those_of_its_table() -> None:
-    (shown,) = parameter_exhibit(COUNTS)
+    (shown,) = parameter_exhibits(COUNTS)
     assert (shown.topic, shown.heading) == ("parameters", "Parameters")
     assert shown.draw is None
     assert {
@@ -583,8 +591,8 @@ def test_an_exhibit_without_a_figure_whose_numbers_are_those_of_its_table() -> N
 
 def test_in_words_what_the_skip_connections_cost() -> None:
     """Worked by hand: 792,576 of 14,328,354 are 5.53 %."""
-    assert tuple(parameter_exhibit(COUNTS)[0].sentences) == (
-        "resnet18: L4-pruned has 5.5 % fewer parameters than baseline.",
+    assert tuple(parameter_exhibits(COUNTS)[0].sentences) == (
+        "resnet18: L4-pruned has 5.5 % fewer parameters than the baseline.",
     )
     alike = {("linknet", "r", pruning): 7 for pruning in ("baseline", "L4-pruned")}
-    assert tuple(parameter_exhibit(alike)[0].sentences) == ()
+    assert tuple(parameter_exhibits(alike)[0].sentences) == ()

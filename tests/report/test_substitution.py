@@ -22,7 +22,7 @@ from skiptool.report.substitution import (
     regained_caption,
     short_interval,
     substituted_caption,
-    substitutions,
+    substitution_exhibits,
 )
 from skiptool.stats.permutation import holm
 from substituted import BRIGHT, DARK, columns, rows, study
@@ -46,7 +46,7 @@ def test_two_matrices_of_each_domain_and_split_stand_in_one_section() -> None:
         study(split="train", found=fewer),
         study(dataset_id="d2", found=fewer),
     )
-    shown = substitutions(totals)
+    shown = substitution_exhibits(totals)
     assert [one.topic for one in shown] == ["substitution", "regained"] * 4
     assert {one.heading for one in shown} == {"Which skip connection carries the shift"}
     assert [one.title for one in shown[:4]] == [
@@ -64,7 +64,7 @@ def test_networks_stand_in_the_papers_order_and_shifts_by_kind() -> None:
         study((DARK,), ("baseline",), found={None: 9, "3": 30}),
         study((DARK,), ("baseline",), (ENSEMBLE_FOLD,), found={None: 9, "3": 30}),
     )
-    first, second = substitutions(totals)
+    first, second = substitution_exhibits(totals)
     assert (
         heads(first)
         == heads(second)
@@ -83,11 +83,11 @@ def test_networks_stand_in_the_papers_order_and_shifts_by_kind() -> None:
 def test_many_networks_are_divided_among_sheets() -> None:
     found = {None: 9, "bottleneck": 30}
     totals = study((DARK,), FIVE, (0,), 2, ("resnet18", "resnet34"), found)
-    shown = substitutions(totals)
+    shown = substitution_exhibits(totals)
     assert [one.title.partition(", ")[2] for one in shown[::2]] == ["a, resnet18", "a, resnet34"]
     assert len(heads(shown[0])) == 5
     names = [f"net {number:02d}" for number in range(8)]
-    shown = substitutions(study((DARK,), names, (0,), 2, ("resnet18",), found))
+    shown = substitution_exhibits(study((DARK,), names, (0,), 2, ("resnet18",), found))
     assert [one.title.partition(", ")[2] for one in shown[::2]] == [
         *("a, resnet18 1 of 2", "a, resnet18 2 of 2")
     ]
@@ -96,17 +96,17 @@ def test_many_networks_are_divided_among_sheets() -> None:
 
 def test_baselines_are_told_first() -> None:
     totals = study((DARK,), ("L1-pruned", "baseline"), (0,), 4, ("r18", "r34"), {None: 9, "2": 60})
-    first, second = substitutions(totals)
+    first, second = substitution_exhibits(totals)
     told = [sentence.partition(" (one training):")[0] for sentence in first.sentences]
     assert told == ["r18 baseline", "r34 baseline", "r18 L1-pruned", "r34 L1-pruned"]
     assert tuple(second.sentences) == ()
 
 
 def test_nothing_substituted_shows_nothing() -> None:
-    assert substitutions(study(found={None: 20})) == []
-    assert substitutions(columns()) == []
+    assert substitution_exhibits(study(found={None: 20})) == []
+    assert substitution_exhibits(columns()) == []
     alone = columns(rows(ORIGINAL, None, (1, 2)), rows(ORIGINAL, "1", (1, 2)))
-    assert substitutions(alone) == []  # without a shift there is nothing to regain
+    assert substitution_exhibits(alone) == []  # without a shift there is nothing to regain
 
 
 def test_several_classes_are_a_mean() -> None:
@@ -116,15 +116,15 @@ def test_several_classes_are_a_mean() -> None:
             "debris" if label == "cell" and number % 8 > 3 else label
             for number, label in enumerate(totals[name])
         ]
-    first, second = substitutions(totals)
+    first, second = substitution_exhibits(totals)
     assert first.caption.startswith("Mean IoU when")
     assert second.caption.startswith("Mean IoU with")
 
 
 def test_the_level_is_checked_and_stands_with_the_numbers() -> None:
     with pytest.raises(ArgumentError, match="level"):
-        substitutions(study(), level=0.0)
-    _, second = substitutions(study(), level=0.5)
+        substitution_exhibits(study(), level=0.0)
+    _, second = substitution_exhibits(study(), level=0.5)
     assert {number.get("level") for number in second.numbers} == {0.5, None}
 
 
@@ -134,7 +134,7 @@ def test_between_domains_the_clean_one_stands_first() -> None:
         rows(ORIGINAL, None, (90,) * 16, domain="b"),
         rows(DARK, None, (50,) * 16, domain="b"),
     )
-    first, second = substitutions(totals, clean_domain="b")
+    first, second = substitution_exhibits(totals, clean_domain="b")
     assert first.title == "IoU with clean skip connections, a (clean: b)"
     table = first.table.columns
     assert [*table][2:] == ["b", "a"]
@@ -153,7 +153,7 @@ def test_between_domains_the_clean_one_stands_first() -> None:
 
 def test_a_shift_within_another_domain_is_named_with_it() -> None:
     totals = joined(study((DARK,)), study((ORIGINAL,), found={None: 90}, domain="b"))
-    first, _ = substitutions(totals, clean_domain="b")
+    first, _ = substitution_exhibits(totals, clean_domain="b")
     assert [*first.table.columns][2:] == ["b", "brightness 0.5"]
     assert "under brightness 0.5 in domain a a clean L1" in first.sentences[0]
 
@@ -322,7 +322,7 @@ def test_captions_say_what_it_rests_on() -> None:
         " subjects); mean over 2 trainings, standard deviation below it",
         "activation patching",
         "never saw in training",
-        "is sufficient for it; whether this input alone carries the shift is",
+        "only the reverse, in which it alone is shifted",
     ):
         assert part in text
     scale = difference_scale(np.array([0.6]))
@@ -352,7 +352,7 @@ Check = Callable[[Figure], list[str]]
 
 
 def both(totals: Mapping[str, Sequence[Any]], level: float = 0.95) -> tuple[Exhibit, Exhibit]:
-    first, second = substitutions(totals, level=level)
+    first, second = substitution_exhibits(totals, level=level)
     return first, second
 
 

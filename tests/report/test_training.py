@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from skiptool.report.exhibit import Exhibit
-from skiptool.report.training import training_curves
+from skiptool.report.training import training_exhibits
 from skiptool.stores.tables import REPORT
 from training_cases import history
 
@@ -16,7 +16,7 @@ ON = {"dataset": "d.zarr", "domain": "A"}
 
 
 def alone(*runs: tuple[dict[str, Any], dict[str, list[Any]]]) -> Exhibit:
-    (shown,) = training_curves(runs)
+    (shown,) = training_exhibits(runs)
     return shown
 
 
@@ -73,7 +73,7 @@ def test_folds_are_averaged_where_there_are_several() -> None:
     assert tuple(shown.sentences) == (
         "resnet18 baseline: best validation mIoU 0.625 ± 0.177 over 2 folds, at epochs 0 to 2.",
         "resnet18 L1-pruned: best validation mIoU 0.500, at epoch 0.",
-        "1 of 3 runs was best at the last epoch: more epochs may raise them further.",
+        "1 of 3 runs was best at the last epoch: more epochs may improve them further.",
     )
 
 
@@ -114,7 +114,7 @@ def test_the_caption_says_how_it_was_trained() -> None:
 
 
 def test_protocols_have_an_exhibit_each() -> None:
-    shown = training_curves(
+    shown = training_exhibits(
         [history(**ON, protocol={"seed": seed, "patience": None}) for seed in (0, 1)]
     )
     assert [each.title for each in shown] == [
@@ -123,7 +123,7 @@ def test_protocols_have_an_exhibit_each() -> None:
     ]
     assert {(each.topic, each.heading) for each in shown} == {("training", "Training")}
     assert alone(history()).title == "Training"
-    assert training_curves([]) == []
+    assert training_exhibits([]) == []
 
 
 def test_repeats_have_a_line_each_and_are_averaged_as_trainings() -> None:

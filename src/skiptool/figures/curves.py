@@ -50,12 +50,12 @@ if TYPE_CHECKING:
 # Values along the layers of networks
 
 MOST_BANDS: Final = 6
-"""Lines of a panel whose bands can still be told apart."""
+"""Most lines of a panel for which bands are drawn."""
 
 _DASHES: Final = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 _MARK: Final[dict[str, Any]] = {"color": SOFT, "linewidth": 0.7, "linestyle": (0, (4, 2))}
-_LAYER_HEIGHTS: Final = {1: 2.1, 2: 1.7}  # inches of a panel, by rows; else the next
-_LAYER_HEIGHT: Final = 1.4
+_LAYER_HEIGHTS: Final = {1: 2.1, 2: 1.7}  # inches of a panel, by number of rows
+_LAYER_HEIGHT: Final = 1.4  # with more rows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,7 +65,7 @@ class LayerCurve:
     Attributes
     ----------
     pruning, encoder : str
-        Give the colour and the panel.
+        Determine the colour and the panel.
     skips : tuple of int
         Levels of its skip connections.
     values : mapping of layer to float
@@ -92,7 +92,7 @@ def layer_curves(
     vertical: str,
     mark: float | None = None,
 ) -> Figure:
-    """Draw lines along layers, one panel for each encoder.
+    """Draw values along layers as lines, with a panel for each encoder.
 
     Parameters
     ----------
@@ -100,9 +100,9 @@ def layer_curves(
     layers : sequence of str
         Names along the axis, in order.
     title, vertical : str
-        Title of the figure; name of the vertical axis.
+        Title of the figure, and name of the vertical axis.
     mark : float, optional
-        Height of a dashed line through every panel.
+        Value of a dashed horizontal line in every panel.
 
     Returns
     -------
@@ -121,15 +121,14 @@ def layer_curves(
     columns = {1: 1, 2: 2, 4: 2}.get(len(encoders), 3)
     while columns > 1 and panel_width(columns) < 0.1 * len(layers):
         columns -= 1
-    cells = [divmod(place, columns) for place in range(len(encoders))]
+    cells = [divmod(n, columns) for n in range(len(encoders))]
     with drawing_style():
         pens = _pens(curves)
         figure, panels, width = layer_grid(cells, layers)
-        for encoder, axes in zip(encoders, panels, strict=True):
-            group = [curve for curve in curves if curve.encoder == encoder]
+        groups = [[curve for curve in curves if curve.encoder == name] for name in encoders]
+        for encoder, group, axes in zip(encoders, groups, panels, strict=True):
             draw_layer_curves(axes, group, layers, pens, mark=mark)
             axes.set_title(shorten(label_text(encoder), 8.0, width), weight="bold")
-        groups = [[curve for curve in curves if curve.encoder == name] for name in encoders]
         _zero_based(panels[0], max(map(_top, groups)))
         figure.suptitle(label_text(title, 100), x=0.01, ha="left")
         figure.supylabel(vertical, color=SOFT)
@@ -147,7 +146,7 @@ def draw_layer_curves(
     *,
     mark: float | None = None,
 ) -> None:
-    """Draw lines along layers into Axes; by default their pens are chosen and layers are named."""
+    """Draw values along layers into Axes; without pens, choose them and label the layers."""
     if pens is None:
         pens = _pens(curves)
         layer_axes(axes, layers, axes.get_window_extent().width / axes.figure.dpi)
@@ -163,27 +162,26 @@ def draw_layer_curves(
         axes.axhline(mark, zorder=1.5, **_MARK)
     few = len(curves) <= MOST_BANDS
     ranked = in_paper_order(curve.pruning for curve in curves)
-    for curve in sorted(curves, key=lambda each: -ranked.index(each.pruning)):  # baseline on top
+    for curve in sorted(curves, key=lambda curve: -ranked.index(curve.pruning)):  # baseline on top
         pen = pens[curve.pruning]
-        on_axis = sorted((order[layer], layer) for layer in curve.values)
-        places = [x for x, _ in on_axis]
+        drawn = sorted(curve.values, key=order.__getitem__)
+        x = [order[layer] for layer in drawn]
         if few and curve.bands:
-            nothing = (math.nan, math.nan)
-            ends = np.array([curve.bands.get(layer, nothing) for _, layer in on_axis])
-            low, high = ends.reshape(-1, 2).T
-            axes.fill_between(places, low, high, color=pen["color"], alpha=0.16, linewidth=0)
-        values = [curve.values[layer] for _, layer in on_axis]
+            gap = (math.nan, math.nan)
+            low, high = np.array([curve.bands.get(layer, gap) for layer in drawn]).reshape(-1, 2).T
+            axes.fill_between(x, low, high, color=pen["color"], alpha=0.16, linewidth=0)
+        values = [curve.values[layer] for layer in drawn]
         width, dot = (1.2, 2.6) if few else (0.8, 1.6)
-        axes.plot(places, values, marker="o", markersize=dot, linewidth=width, zorder=3, **pen)
+        axes.plot(x, values, marker="o", markersize=dot, linewidth=width, zorder=3, **pen)
     _zero_based(axes, _top(curves))
     levels = sorted({level for curve in curves for level in curve.skips})
     ends_of = [(level, order.get(f"enc{level}"), order.get(f"dec{level}")) for level in levels]
-    known = [(level, a, b) for level, a, b in ends_of if a is not None and b is not None]
-    draw_skips(axes, known, SOFT)
+    joined = [(level, a, b) for level, a, b in ends_of if a is not None and b is not None]
+    draw_skips(axes, joined, SOFT)
 
 
 def _pens(curves: Sequence[LayerCurve]) -> dict[str, dict[str, Any]]:
-    """Colour of each pruning, and dashes that distinguish those of one colour."""
+    """Choose the colour of each pruning, and dashes that distinguish those of one colour."""
     pens: dict[str, dict[str, Any]] = {}
     used: list[str] = []
     for pruning, colour in architecture_colours(curve.pruning for curve in curves).items():
@@ -193,7 +191,7 @@ def _pens(curves: Sequence[LayerCurve]) -> dict[str, dict[str, Any]]:
 
 
 def _top(curves: Sequence[LayerCurve]) -> float:
-    """Greatest value of a panel."""
+    """Return the greatest value in a panel, including bands that are drawn."""
     drawn = [0.0]
     for curve in curves:
         drawn += [*curve.values.values(), *curve.nulls.values()]
@@ -203,7 +201,7 @@ def _top(curves: Sequence[LayerCurve]) -> float:
 
 
 def _zero_based(axes: Axes, top: float) -> None:
-    """Let the vertical axis run from 0 to the next round number above a value."""
+    """Set the vertical axis to end at 0 and at the next round number above a value."""
     steps = MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]).tick_values(0.0, top or 0.02)
     axes.set_ylim(0.0, 1.02 * min(float(end) for end in steps if end >= (top or 0.02)))
     axes.yaxis.set_major_locator(RoundLocator(6))
@@ -241,20 +239,20 @@ _KEPT: Final[dict[str, Any]] = {
     "markeredgecolor": "#ffffff",
     "markeredgewidth": 0.4,
 }
-"""Dot at the epoch whose weights are kept."""
+"""Style of the dot at the epoch whose weights are kept."""
 
 _DASHED: Final[_Dashes] = (0, (3.0, 1.4))
 _SECOND: Final[tuple[_Dashes, _Dashes]] = ((0, (7.0, 1.3, 1.3, 1.3)), (0, (1.0, 1.2)))
-"""Validation and training where a colour is used a second time."""
+"""Dashes of validation and training if a colour is used a second time."""
 
-_MOST_TICKS: Final = 12  # a rate that falls more often is a slope, not a staircase
+_MAX_DROPS: Final = 12  # learning rates that fall more often are not marked
 _EPOCH_HEIGHTS: Final = {1: 2.1, 2: 1.7, 3: 1.45}
 _EPOCH_HEIGHT: Final = 1.2
 
 
 @dataclass(frozen=True, slots=True)
 class _Pen:
-    """How the curves of one pruning are drawn."""
+    """Colour and dashes of the curves of a pruning."""
 
     colour: str
     validation: _Dashes = "-"
@@ -310,18 +308,18 @@ def draw_epochs(
         _draw_pruning(pair, [run for run in runs if run.pruning == pruning], pens[pruning])
     for axes in pair:
         axes.grid(axis="y")
-        for epoch in stairs(runs):
+        for epoch in drops_to_mark(runs):
             axes.axvline(epoch, 0.0, 0.05, color=INK, linewidth=0.7, clip_on=False, zorder=5)
 
 
-def stairs(runs: Sequence[Run]) -> list[int]:
-    """Return the epochs at which a learning rate falls; none if they are too many to mark."""
+def drops_to_mark(runs: Sequence[Run]) -> list[int]:
+    """Return the epochs at which a learning rate falls; empty if there are too many to mark."""
     drops = sorted({epoch for run in runs for epoch in run.train.drops()})
-    return drops if len(drops) <= _MOST_TICKS else []
+    return drops if len(drops) <= _MAX_DROPS else []
 
 
 def _epoch_pens(runs: Sequence[Run]) -> dict[str, _Pen]:
-    """Give each pruning its pen; those that share a colour differ in their dashes."""
+    """Choose a pen for each pruning; those of one colour differ in their dashes."""
     pens: dict[str, _Pen] = {}
     for name, colour in architecture_colours(run.pruning for run in runs).items():
         used = any(pen.colour == colour for pen in pens.values())
@@ -330,7 +328,7 @@ def _epoch_pens(runs: Sequence[Run]) -> dict[str, _Pen]:
 
 
 def _epoch_handles(runs: Sequence[Run], pens: Mapping[str, _Pen]) -> list[Artist]:
-    """Legend entries: prunings, then kinds of lines."""
+    """Return the legend entries: prunings, then kinds of lines."""
     handles: list[Artist] = [
         Line2D([], [], color=pen.colour, lw=1.3, ls=pen.validation, label=label_text(name) or "–")
         for name, pen in pens.items()
@@ -343,9 +341,10 @@ def _epoch_handles(runs: Sequence[Run], pens: Mapping[str, _Pen]) -> list[Artist
         handles.append(Line2D([], [], color=INK, lw=0.8, ls=_DASHED, label="training loss"))
     if any(run.best_epoch is not None for run in runs):
         handles.append(Line2D([], [], color=INK, markersize=3.6, label="weights kept", **_KEPT))
-    if stairs(runs):
-        tick: dict[str, Any] = {"marker": "|", "markersize": 5, "linestyle": "none"}
-        handles.append(Line2D([], [], color=INK, label="learning rate falls", **tick))
+    if drops_to_mark(runs):
+        tick = Line2D([], [], color=INK, marker="|", markersize=5, linestyle="none")
+        tick.set_label("learning rate falls")
+        handles.append(tick)
     return handles
 
 
@@ -376,30 +375,30 @@ def _values(curve: Curve, name: str) -> tuple[Int64, Float64]:
 def _line(axes: Axes, curve: tuple[Int64, Float64], **look: Any) -> None:  # noqa: ANN401 - what Matplotlib takes
     """Draw a curve with its gaps; a single point between two gaps is drawn as a dot."""
     epochs, values = curve
-    there = np.isfinite(values)
+    finite = np.isfinite(values)
     axes.plot(epochs, values, **look)
-    padded = np.concatenate([[False], there, [False]])
-    alone = there & ~padded[:-2] & ~padded[2:]
-    if alone.any():
+    padded = np.concatenate([[False], finite, [False]])
+    isolated = finite & ~padded[:-2] & ~padded[2:]
+    if isolated.any():
         look = {**look, "linestyle": "none", "marker": "o", "markersize": 1.6 * look["linewidth"]}
-        axes.plot(epochs[alone], values[alone], **look)
+        axes.plot(epochs[isolated], values[isolated], **look)
 
 
-def _scales(frames: Sequence[Axes], runs: Sequence[Run]) -> None:
-    """Give all panels the same epochs, and those of one measure the same vertical scale."""
+def _scales(panels: Sequence[Axes], runs: Sequence[Run]) -> None:
+    """Set the same epochs on all panels, and the same vertical scale on those of a measure."""
     epochs = np.concatenate([curve.epochs for run in runs for curve in (run.train, run.validation)])
     first, last = int(epochs.min()), int(epochs.max())
     room = max(0.02 * (last - first), 0.3)
-    for axes in frames:
+    for axes in panels:
         axes.set_xlim(first - room, last + room)
         axes.xaxis.set_major_locator(RoundLocator(6, integer=True))
     mious = np.concatenate([run.validation.miou for run in runs])
     losses = np.concatenate([np.r_[run.train.loss, run.validation.loss] for run in runs])
     for column, values in enumerate((mious, losses)):
-        found = values[np.isfinite(values)]
-        low, high = (float(found.min()), float(found.max())) if found.size else (0.0, 1.0)
+        finite = values[np.isfinite(values)]
+        low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
         log = bool(column) and spans_decades(values)
         margin = 0.05 * (high - low) or 0.05
         ends = (low / 1.3, high * 1.3) if log else (low - margin, high + margin)
-        for axes in frames[column::2]:
+        for axes in panels[column::2]:
             set_scale(axes, "y", *ends, log=log)

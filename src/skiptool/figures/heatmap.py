@@ -1,6 +1,6 @@
 """Annotated heat maps: IoU by architecture and shift (Fig. 7) or domain (Fig. 9), values by layer.
 
-:func:`draw_matrix` draws one matrix into any Axes; the other functions make whole figures of it.
+:func:`draw_matrix` draws one matrix into any Axes; the other functions make whole figures.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Row:
 class Column:
     """A column (factor or domain), and the block (kind of shift) that it belongs to.
 
-    Neighbouring columns of one block stand together, with a gap between blocks.
+    There is a gap between adjacent columns of different blocks.
     """
 
     label: str
@@ -62,23 +62,23 @@ class Column:
 
 
 HeatRow = Row
-"""A row of :func:`heat_sheet`; its group (kind of shift) stands left of its first row."""
+"""A row of :func:`heat_sheet`; its group (kind of shift) is named left of its first row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Colours of the values between two ends.
+    """A colour scale between two values.
 
     Attributes
     ----------
     colours : str
         Name of a Matplotlib colour map that does not rely on telling red from green.
     low, high : float
-        Ends; values beyond them have the colour of the end.
+        Ends of the scale; values beyond them have the colour of the nearer end.
     signed : bool
         Values are differences, written with their sign.
     decimals : int
-        Of the numbers written.
+        Decimals of values when written.
     darkest : float
         Share of the colour map in use.
     """
@@ -92,20 +92,20 @@ class Scale:
 
     @property
     def ticks(self) -> tuple[float, float, float]:
-        """Both ends and the middle."""
+        """Ends and middle of the scale."""
         return self.low, (self.low + self.high) / 2, self.high
 
     @property
     def map(self) -> ListedColormap:
-        """The part of the colour map in use."""
+        """Part of the colour map in use."""
         return ListedColormap(matplotlib.colormaps[self.colours](np.linspace(0, self.darkest, 256)))
 
     def shares(self, values: Float64) -> Float64:
-        """Positions of values between the two ends, in [0, 1]; NaN stays NaN."""
+        """Return the positions of values between the ends, in [0, 1]; NaN stays NaN."""
         return np.clip((values - self.low) / (self.high - self.low or 1.0), 0.0, 1.0)
 
     def shades(self, values: Float64) -> Float64:
-        """Colours (..., 4) in [0, 1] of values (...)."""
+        """Return the colours (..., 4) in [0, 1] of values (...)."""
         return np.asarray(self.map(self.shares(values)))
 
     def written(self, value: float) -> str:
@@ -126,7 +126,7 @@ class Scale:
         return f"+{text}" if value > 0 else text.replace("-", "\N{MINUS SIGN}")
 
     def tick(self, value: float) -> str:
-        """Write a tick of the colour bar with no more decimals than needed."""
+        """Write a tick of the colour bar with as few decimals as possible."""
         return self.written(value) if self.signed and value else f"{value:.2g}"
 
 
@@ -152,10 +152,10 @@ def difference_scale(values: Float64) -> Scale:
 
 # One matrix
 
-_HAIRLINE: Final = 0.02  # share of a cell left free along each edge
+_HAIRLINE: Final = 0.02  # margin along each edge, as a share of a cell
 _BLOCK_GAP: Final = 0.25  # between blocks of columns, in cells
 _GROUP_GAP: Final = 0.35  # between groups of rows, in cells
-_HEAD: Final = 0.25  # inches of a group's name above its rows
+_HEAD: Final = 0.25  # inches for the name of a group above its rows
 _PALE: Final = 0.25  # share of a scale up to which grey numbers are legible
 _NOTE_SIZES: Final = (4.0, 4.8)
 _NOTE_MARGIN: Final = 0.036
@@ -188,13 +188,13 @@ def draw_matrix(
     notes : R sequences of C str, optional
         Small texts below the values.
     strong : bool, shape (R, C), optional
-        Values in bold type; the others are grey where their cell is pale.
+        Values in bold type; all others are grey in pale cells.
     heads : bool
-        Name each group of rows above its first row, not to the left of it.
+        Name each group of rows above its first row instead of to the left of it.
     cell : (float, float)
-        Width and height of a cell in inches, by which labels are placed and numbers sized.
+        Width and height of a cell in inches, for the layout of labels and the size of numbers.
     size : float
-        Points of the values, fewer where the cells are narrow.
+        Font size of the values in points; reduced if cells are narrow.
     """
     x, right = _across(columns, cell[0])
     y, bottom = _down(rows, cell[1], heads=heads)
@@ -202,18 +202,18 @@ def draw_matrix(
     shares, shades = scale.shares(values), scale.shades(values)
     _cells(axes, x, y, values, holes).set(cmap=scale.map, clim=(scale.low, scale.high))
     if holes.any():
-        nothing = _cells(axes, x, y, holes, ~holes)
-        nothing.set(cmap=ListedColormap([HOLE]), edgecolor=LINE, hatch="//////")
+        hatched = _cells(axes, x, y, holes, ~holes)
+        hatched.set(cmap=ListedColormap([HOLE]), edgecolor=LINE, hatch="//////")
     axes.set(xlim=(0.0, right), ylim=(bottom, 0.0))
     axes.spines[:].set_visible(False)
-    labels = 6.5 if heads else 6.0
-    axes.tick_params(which="both", length=0.0, pad=3.0, labelcolor=INK, labelsize=labels)
+    label_size = 6.5 if heads else 6.0
+    axes.tick_params(which="both", length=0.0, pad=3.0, labelcolor=INK, labelsize=label_size)
     _name_rows(axes, rows, y, heads=heads)
-    _name_columns(axes, columns, x, cell[0], size=labels)
-    texts = [[scale.written(value) for value in line] for line in values.tolist()]
-    size *= _shrunk([text for line in texts for text in line if text != "nan"], size, cell[0])
-    below = [text for line in notes or () for text in line]
-    small = _NOTE_SIZES[1] * _shrunk(below, _NOTE_SIZES[1], cell[0])
+    _name_columns(axes, columns, x, cell[0], size=label_size)
+    texts = [[scale.written(value) for value in row] for row in values.tolist()]
+    size *= _shrinkage([text for row in texts for text in row if text != "nan"], size, cell[0])
+    below = [text for row in notes or () for text in row]
+    note_size = _NOTE_SIZES[1] * _shrinkage(below, _NOTE_SIZES[1], cell[0])
     centred: dict[str, Any] = {"ha": "center", "va": "center_baseline", "in_layout": False}
     for r, c in np.ndindex(values.shape):
         middle, centre = float(y[r]) + 0.5, float(x[c]) + 0.5
@@ -224,15 +224,15 @@ def draw_matrix(
         faint = strong is not None and not bold and shares[r, c] < _PALE
         ink = SOFT if faint else ink_on(shades[r, c])
         note = notes[r][c] if notes else ""
-        at = middle - (0.055 / cell[1] if note else 0.0)
-        look: dict[str, Any] = {"size": size, "weight": "bold" if bold else "normal"}
-        axes.text(centre, at, texts[r][c], color=ink, **look, **centred)
+        height = middle - 0.055 / cell[1] if note else middle
+        weight = "bold" if bold else "normal"
+        axes.text(centre, height, texts[r][c], color=ink, size=size, weight=weight, **centred)
         if note:
-            axes.text(centre, middle + 0.07 / cell[1], note, color=ink, size=small, **centred)
+            axes.text(centre, middle + 0.07 / cell[1], note, color=ink, size=note_size, **centred)
 
 
 def _down(rows: Sequence[Row], height: float, *, heads: bool) -> tuple[Float64, float]:
-    """Upper edges of rows and the lower end, in cells of a height in inches."""
+    """Return the upper edges of rows and the lower end, in cells of a height in inches."""
     gap = _HEAD / height if heads else _GROUP_GAP
     changes = np.array([False, *(a.group != b.group for a, b in pairwise(rows))])
     edges = np.arange(len(rows)) + gap * np.cumsum(changes)
@@ -240,18 +240,22 @@ def _down(rows: Sequence[Row], height: float, *, heads: bool) -> tuple[Float64, 
 
 
 def _across(columns: Sequence[Column], width: float) -> tuple[Float64, float]:
-    """Left edges of columns and the right end, in cells; no block is narrower than its name."""
-    edges, end = list[float](), -_BLOCK_GAP
+    """Return the left edges of columns and the right end, in cells.
+
+    No block is narrower than its name.
+    """
+    edges: list[float] = []
+    end = -_BLOCK_GAP
     for name, block in groupby(column.block for column in columns):
         count = len(list(block))
         start = end + _BLOCK_GAP
-        edges += [start + place for place in range(count)]
+        edges += [start + column for column in range(count)]
         end = start + max(count, text_width([label_text(name)], 7.0) / width)
     return np.array(edges), end
 
 
 def _cells(axes: Axes, x: Float64, y: Float64, values: AnyArray, mask: Bool) -> Collection:
-    """Draw the cells that are not masked, as rectangles apart from one another."""
+    """Draw the cells that are not masked, as separate rectangles."""
     corners = [np.stack([e + _HAIRLINE, e + 1.0 - _HAIRLINE], axis=1).ravel() for e in (x, y)]
     spaced = np.ma.masked_array(np.zeros((2 * len(y) - 1, 2 * len(x) - 1)), mask=True)
     spaced[::2, ::2] = np.ma.masked_array(values, mask)
@@ -266,9 +270,15 @@ def _name_rows(axes: Axes, rows: Sequence[Row], y: Float64, *, heads: bool) -> N
     names = [label_text(rows[n].group) for n in firsts]
     if heads:
         for n, name in zip(firsts, names, strict=True):
-            where: dict[str, Any] = {"xycoords": axes.get_yaxis_transform(), "ha": "right"}
-            offset: dict[str, Any] = {"xytext": (-3.0, 3.0), "textcoords": "offset points"}
-            axes.annotate(name, (0.0, y[n]), weight="bold", **where, **offset)
+            axes.annotate(
+                name,
+                (0.0, y[n]),
+                (-3.0, 3.0),
+                xycoords=axes.get_yaxis_transform(),
+                textcoords="offset points",
+                ha="right",
+                weight="bold",
+            )
     elif any(names):
         axes.yaxis.remove_overlapping_locs = False
         axes.set_yticks(y[firsts] + 0.5, names, minor=True)
@@ -278,7 +288,7 @@ def _name_rows(axes: Axes, rows: Sequence[Row], y: Float64, *, heads: bool) -> N
 def _name_columns(
     axes: Axes, columns: Sequence[Column], x: Float64, width: float, size: float
 ) -> None:
-    """Label columns above the cells, upright in blocks where they are too wide; name the blocks."""
+    """Label columns above the cells, vertically in blocks with wide labels; name the blocks."""
     labels = [label_text(column.label, 40) for column in columns]
     axes.xaxis.tick_top()
     axes.set_xticks(x + 0.5, labels)
@@ -287,24 +297,27 @@ def _name_columns(
     runs = [list(run) for _, run in groupby(range(len(x)), key=lambda n: columns[n].block)]
     for run in runs:
         widest = text_width([labels[n] for n in run], size)
-        alone = len(run) == 1 < len(runs)
-        if widest > width * (1.0 + (_BLOCK_GAP if alone else 0.0)) - 0.02:
+        single = len(run) == 1 < len(runs)
+        if widest > width * (1.0 + (_BLOCK_GAP if single else 0.0)) - 0.02:
             above = max(above, 72.0 * widest)
             for n in run:
                 texts[n].set_rotation(90)
-    foot = ScaledTranslation(0.0, (above + 6.0) / 72.0, axes.figure.dpi_scale_trans)
-    place = axes.get_xaxis_transform() + foot
+    lift = ScaledTranslation(0.0, (above + 6.0) / 72.0, axes.figure.dpi_scale_trans)
+    above_labels = axes.get_xaxis_transform() + lift
     for run in runs:
         if name := label_text(columns[run[0]].block):
             left = x[run[0]] + _HAIRLINE
             right = max(x[run[-1]] + 1.0 - _HAIRLINE, left + text_width([name], 7.0) / width)
-            rule = Line2D([left, right], [1, 1], transform=place, color=INK, lw=0.6, clip_on=False)
+            rule = Line2D([left, right], [1, 1], color=INK, lw=0.6, clip_on=False)
+            rule.set_transform(above_labels)
             axes.add_artist(rule)
-            axes.annotate(name, (left, 1), (0, 3), xycoords=place, textcoords="offset points")
+            axes.annotate(
+                name, (left, 1), (0, 3), xycoords=above_labels, textcoords="offset points"
+            )
 
 
-def _shrunk(texts: Sequence[str], size: float, width: float) -> float:
-    """Factor by which texts have to shrink to fit into cells of a width in inches."""
+def _shrinkage(texts: Sequence[str], size: float, width: float) -> float:
+    """Return the factor by which texts have to shrink to fit into cells of a width in inches."""
     widest = text_width(list(set(texts)), size)
     return min(1.0, (width - _NOTE_MARGIN) / max(widest, 1e-9))
 
@@ -313,9 +326,10 @@ def _shrunk(texts: Sequence[str], size: float, width: float) -> float:
 
 _IOU_WIDTHS: Final = (0.28, 0.46)  # least and greatest width of a cell in inches
 _LAYER_WIDTHS: Final = (0.24, 0.5)
-_BAR: Final = (1.6, 0.08)  # length and thickness of the colour bar in inches
-_SHORTEST: Final = 0.8  # in inches
-_STEPS: Final = 48  # of the colour bar, few enough to stay paths in SVG
+_BAR_LENGTH: Final = 1.6  # inches of the colour bar
+_BAR_HEIGHT: Final = 0.08
+_SHORTEST_BAR: Final = 0.8
+_BAR_STEPS: Final = 48  # colours, few enough to stay paths in SVG
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -326,11 +340,11 @@ class Heat:
     ----------
     name : str
     values : float64, shape (R, L)
-        NaN where there is none.
+        NaN for missing values.
     low : float
-        Value of the lightest colour, which lower values have too.
+        Lower end of the colour scale.
     strong : bool, shape (R, L), or None
-        Numbers in bold, the others being grey; None to write all alike.
+        Values in bold type, all others being grey; None to write all alike.
     """
 
     name: str
@@ -347,7 +361,7 @@ def iou_matrix(
     spread: Float64 | None = None,
     label: str = "IoU",
 ) -> Figure:
-    """Draw a matrix of IoU with the value in each cell.
+    """Draw a matrix of IoU with a value in each cell.
 
     Parameters
     ----------
@@ -365,12 +379,12 @@ def iou_matrix(
     Returns
     -------
     Figure
-        At most as wide as two journal columns up to about 18 columns, wider beyond.
+        At most as wide as two journal columns with up to about 18 columns, wider with more.
 
     Raises
     ------
     ArgumentError
-        If a shape differs from the number of rows and columns, or there is none of either.
+        If a shape differs from the number of rows and columns, or is empty.
     """
     notes = None if spread is None else _as_notes(spread, rows, columns)
     return _noted_matrix(values, rows, columns, notes, label, SHARES)
@@ -387,9 +401,9 @@ def difference_matrix(
 ) -> Figure:
     """Draw a matrix of differences in [-1, 1], written with their signs.
 
-    Parameters, result and errors as for :func:`iou_matrix`. Colours are symmetric about 0 and end
-    at the greatest absolute difference. ``below`` are R sequences of C small texts below the values
-    instead of ``spread``; all are left out where they would make the figure too wide.
+    Parameters, result and errors are those of :func:`iou_matrix`. Colours are symmetric about 0 and
+    end at the greatest absolute difference. ``below`` are R sequences of C small texts, which
+    replace ``spread``; all are left out if they would make the figure too wide.
     """
     if below is not None:
         _check(np.array(below), rows, columns, "texts below the values")
@@ -407,23 +421,23 @@ def heat_sheet(
     label: str,
     own_scales: bool = False,
 ) -> Figure:
-    """Draw matrices on one scale, from 0 to the greatest value of all, with the value in each cell.
+    """Draw matrices on a common scale from 0 to their greatest value, with a value in each cell.
 
     Parameters
     ----------
     blocks : sequence of Heat
-        Two side by side where two journal columns have room for them.
+        Two side by side if they fit into two journal columns.
     rows : sequence of Row, length R
     layers : sequence of str, length L
     title, label : str
         Title of the figure; meaning of the colours.
     own_scales : bool
-        Each matrix has a scale of its own, from ``low`` to its greatest value.
+        Give each matrix its own scale, from ``low`` to its greatest value.
 
     Raises
     ------
     ArgumentError
-        If there is no block, or its shape is not that of the rows and layers.
+        If there is no block, or a shape differs from the number of rows and layers.
     """
     shape = (len(rows), len(layers))
     if not blocks or any(block.values.shape != shape or not block.values.size for block in blocks):
@@ -438,11 +452,9 @@ def heat_sheet(
         for block, top in zip(blocks, tops, strict=True)
     ]
     with drawing_style():
-        labels, kinds = [row.label for row in rows], [row.group for row in rows]
-        stub = text_width([*map(label_text, labels)], 6.0) + text_width(
-            [*map(label_text, kinds)], 6.0
-        )
-        room = TWO_COLUMNS - stub - 0.32
+        labels = [label_text(row.label) for row in rows]
+        kinds = [label_text(row.group) for row in rows]
+        room = TWO_COLUMNS - text_width(labels, 6.0) - text_width(kinds, 6.0) - 0.32
         across = 2 if len(blocks) > 1 and room - 0.12 >= 2 * _LAYER_WIDTHS[0] * len(layers) else 1
         width = (room - 0.12 * (across - 1)) / across / len(layers)
         return _sheet(
@@ -486,18 +498,18 @@ def _noted_matrix(
     label: str,
     scale: Scale,
 ) -> Figure:
-    """Draw a matrix of IoU; its notes are left out where they would make it too wide."""
+    """Draw a matrix of IoU; its notes are left out if they would make it too wide."""
     _check(values, rows, columns, "values")
     with drawing_style():
         names = [label_text(row.label) for row in rows]
         groups = [label_text(row.group) for row in rows]
         room = TWO_COLUMNS - max(text_width(names, 6.5), text_width(groups, 8.0)) - 0.2
         width = _cell_width(columns, room, 0.0)
-        if texts := list({text for line in notes or () for text in line if text}):
-            need = text_width(texts, _NOTE_SIZES[0]) + _NOTE_MARGIN
-            wider = _cell_width(columns, room, need)
-            more = wider * _across(columns, wider)[1] - room
-            if more > max(width * _across(columns, width)[1] - room, 0.2 * TWO_COLUMNS):
+        if texts := list({text for row in notes or () for text in row if text}):
+            narrowest = text_width(texts, _NOTE_SIZES[0]) + _NOTE_MARGIN
+            wider = _cell_width(columns, room, narrowest)
+            excess = wider * _across(columns, wider)[1] - room
+            if excess > max(width * _across(columns, width)[1] - room, 0.2 * TWO_COLUMNS):
                 notes = None
             else:
                 width = wider
@@ -505,11 +517,11 @@ def _noted_matrix(
         return _sheet([_Tile(values, scale, notes=notes)], rows, columns, label=label, cell=cell)
 
 
-def _cell_width(columns: Sequence[Column], room: float, least: float) -> float:
-    """Fit cells into a width in inches, as far as they may be so narrow."""
-    low, high = (max(width, least) for width in _IOU_WIDTHS)
+def _cell_width(columns: Sequence[Column], room: float, narrowest: float) -> float:
+    """Return the width of cells that fit into a room in inches, within limits."""
+    low, high = (max(width, narrowest) for width in _IOU_WIDTHS)
     width = high
-    for _ in range(4):  # the narrower the cells, the more of them the name of a block takes
+    for _ in range(4):  # the narrower the cells, the more of them a block's name spans
         width = float(np.clip(room / _across(columns, width)[1], low, high))
     return width
 
@@ -538,29 +550,39 @@ def _sheet(
     across: int = 1,
     heads: bool = True,
 ) -> Figure:
-    """Draw matrices into a grid whose ratios are inches, with a colour bar below."""
+    """Draw matrices in a grid whose ratios are inches, with a colour bar below."""
     names = [label_text(tile.name, 48) for tile in tiles]
     width = max(cell[0] * _across(columns, cell[0])[1], text_width(names, 8.0))
     height = cell[1] * _down(rows, cell[1], heads=heads)[1]
     down = -(-len(tiles) // across)
-    beside = text_width([label_text(label)], 6.5) + 0.12
+    bar_label = text_width([label_text(label)], 6.5) + 0.12
     widths = [width] * across
-    if sum(widths) < _SHORTEST + beside:
-        widths.append(_SHORTEST + beside - sum(widths))
-    bar = min(_BAR[0], sum(widths) - beside)
+    if sum(widths) < _SHORTEST_BAR + bar_label:
+        widths.append(_SHORTEST_BAR + bar_label - sum(widths))
+    bar = min(_BAR_LENGTH, sum(widths) - bar_label)
     figure = Figure(figsize=(TWO_COLUMNS, 4.0 + 2.0 * height * down))
-    heights = [*[height] * down, _BAR[1]]
+    heights = [height] * down + [_BAR_HEIGHT]
     grid = figure.add_gridspec(down + 1, len(widths), width_ratios=widths, height_ratios=heights)
-    for place, tile in enumerate(tiles):
-        axes = figure.add_subplot(grid[divmod(place, across)])
-        optional: dict[str, Any] = {"notes": tile.notes, "strong": tile.strong, "heads": heads}
-        draw_matrix(axes, tile.values, rows, columns, tile.scale, cell=cell, size=size, **optional)
+    for n, tile in enumerate(tiles):
+        axes = figure.add_subplot(grid[divmod(n, across)])
+        draw_matrix(
+            axes,
+            tile.values,
+            rows,
+            columns,
+            tile.scale,
+            notes=tile.notes,
+            strong=tile.strong,
+            heads=heads,
+            cell=cell,
+            size=size,
+        )
         axes.set_xlim(0.0, width / cell[0])  # room for its name
-        axes.set_title(names[place], weight="bold")
-        axes.tick_params("y", which="both", labelleft=place % across == 0)
+        axes.set_title(names[n], weight="bold")
+        axes.tick_params("y", which="both", labelleft=n % across == 0)
     if title:
         figure.suptitle(label_text(title, 100), x=0.06 / TWO_COLUMNS, ha="left")
-    foot = figure.add_subplot(grid[-1, :], box_aspect=_BAR[1] / bar, anchor="SW")
+    foot = figure.add_subplot(grid[-1, :], box_aspect=_BAR_HEIGHT / bar, anchor="SW")
     _colour_bar(foot, tiles[0].scale, label_text(label), ticks=ticks)
     fit_layout(figure, heights, widths)
     return figure
@@ -568,12 +590,13 @@ def _sheet(
 
 def _colour_bar(axes: Axes, scale: Scale, label: str, *, ticks: bool) -> None:
     """Draw a horizontal colour bar with its label to the right."""
-    colours = ScalarMappable(Normalize(scale.low, scale.high), scale.map.resampled(_STEPS))
+    colours = ScalarMappable(Normalize(scale.low, scale.high), scale.map.resampled(_BAR_STEPS))
     bar = axes.figure.colorbar(colours, axes, orientation="horizontal")
-    axes.collections[0].set_edgecolor("face")  # close the seams that viewers leave between steps
+    axes.collections[0].set_edgecolor("face")  # no seams between colours in viewers
     bar.outline.set_visible(False)
     shown = scale.ticks if ticks else ()
     bar.set_ticks(shown, labels=[scale.tick(tick) for tick in shown], size=6.0)
-    where: dict[str, Any] = {"textcoords": "offset points", "in_layout": False}
-    where |= {"xycoords": "axes fraction", "va": "center_baseline", "size": 6.5}
-    axes.annotate(label, (1.0, 0.5), (8, 0), **where)
+    text = axes.annotate(
+        label, (1.0, 0.5), (8, 0), xycoords="axes fraction", textcoords="offset points"
+    )
+    text.set(va="center_baseline", size=6.5, in_layout=False)

@@ -1,7 +1,6 @@
-"""Grids of panels that share their axes, and what figures along the layers of a network have.
+"""Grids of panels that share their axes, and common parts of figures along layers of networks.
 
-The grids use Matplotlib's constrained layout: a figure is as large as its panels and the labels
-around them need.
+The grids use Matplotlib's constrained layout; figures are sized to fit their panels and labels.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ if TYPE_CHECKING:
 
 # Grids of panels
 
-_LEFT: Final = 0.6  # inches of the numbers and the name of the vertical axis, about
+_LEFT: Final = 0.6  # approximate inches of the ticks and name of the vertical axis
 _GUTTER: Final = 0.12  # inches between panels
-_HANDLE: Final = 0.55  # inches of a legend entry next to its text
+_HANDLE: Final = 0.55  # inches of a legend entry without its text
 _BRACKETS: Final = 0.22  # inches of the brackets of skip connections below a panel
-_NARROWEST: Final = 0.1  # inches of a layer whose name is upright
+_NARROWEST: Final = 0.1  # inches of a layer with a vertical name
 _NAME_SIZE: Final = 6.5
 
 
@@ -47,7 +46,7 @@ def panel_grid(
 ) -> tuple[Figure, list[Axes]]:
     """Make a figure with panels in the given rows and columns.
 
-    Tick labels of a shared axis are at the leftmost panels of rows, the lowest of columns.
+    Shared axes have tick labels only at the leftmost panels of rows or the lowest of columns.
     """
     rows, columns = (1 + max(places) for places in zip(*cells, strict=True))
     figure = Figure(figsize=(width, 2.5 * rows + 2.0))
@@ -55,8 +54,9 @@ def panel_grid(
     panels: list[Axes] = []
     for row, column in cells:
         first = panels[0] if panels else None
-        shared = (first if sharex else None, first if sharey else None)
-        axes = figure.add_subplot(grid[row, column], sharex=shared[0], sharey=shared[1])
+        axes = figure.add_subplot(
+            grid[row, column], sharex=first if sharex else None, sharey=first if sharey else None
+        )
         if sharex:
             axes.tick_params(
                 "x", which="both", labelbottom=row == max(r for r, c in cells if c == column)
@@ -70,7 +70,7 @@ def panel_grid(
 
 
 def panel_width(columns: int, width: float = TWO_COLUMNS) -> float:
-    """Width in inches, about, of each of some panels side by side."""
+    """Return the approximate width in inches of panels side by side."""
     return (width - _LEFT) / columns - _GUTTER
 
 
@@ -91,10 +91,10 @@ def legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
 def fit_layout(
     figure: Figure, heights: Sequence[float], widths: Sequence[float] | None = None
 ) -> None:
-    """Lay out a figure so that the rows (and columns) of its grid have their sizes in inches.
+    """Resize a figure so that the rows (and columns) of its grid have given sizes in inches.
 
-    The figure grows or shrinks by what the labels around its first panel, in the first row and
-    column or one like them, need. The layout does not change any more, whatever format is written.
+    The first panel must be in the first row and column, or in ones of equal size. The layout is
+    then fixed for all output formats.
     """
     layout = ConstrainedLayoutEngine()
     figure.set_layout_engine(layout)
@@ -117,9 +117,9 @@ _BRACKET: Final = Path([(-1.0, 0.7), (-1.0, -0.4), (1.0, -0.4), (1.0, 0.7)])
 def layer_grid(
     cells: Sequence[tuple[int, int]], names: Sequence[str]
 ) -> tuple[Figure, list[Axes], float]:
-    """Make a grid of panels with layers along the horizontal axis; return its panels' width too.
+    """Make a grid of panels with layers along the horizontal axis; also return their width.
 
-    The figure is wider than two journal columns where the names of its layers need it.
+    The figure is wider than two journal columns if the names of its layers require it.
     """
     columns = 1 + max(column for _, column in cells)
     width = max(panel_width(columns), _NARROWEST * len(names))
@@ -130,11 +130,11 @@ def layer_grid(
 
 
 def layer_axes(axes: Axes, names: Sequence[str], width: float) -> None:
-    """Name layers below Axes of a width in inches, upright where they would touch."""
+    """Name layers below Axes of a width in inches, vertically if the names would touch."""
     labels = [label_text(name, 40) for name in names]
-    upright = text_width(labels, _NAME_SIZE) > width / (len(labels) + 0.4) - 0.02
+    vertical = text_width(labels, _NAME_SIZE) > width / (len(labels) + 0.4) - 0.02
     axes.set_xlim(-0.7, len(labels) - 0.3)
-    axes.set_xticks(range(len(labels)), labels, rotation=90 if upright else 0)
+    axes.set_xticks(range(len(labels)), labels, rotation=90 if vertical else 0)
     axes.tick_params("x", length=0.0, pad=72.0 * _BRACKETS + 2.0)
     axes.grid(axis="y")
 
@@ -142,16 +142,16 @@ def layer_axes(axes: Axes, names: Sequence[str], width: float) -> None:
 def draw_skips(axes: Axes, ends: Sequence[tuple[int, int, int]], colour: str) -> None:
     """Draw skip connections as brackets below Axes, outer ones lower.
 
-    ``ends`` are the level of each and the places of its two layers.
+    ``ends`` are the level of each and the positions of its two layers.
     """
     corner: Any = axes.transAxes
     foot = axes.figure.dpi_scale_trans + ScaledTranslation(0.0, 0.0, corner)
     inches = blended_transform_factory(axes.transData, foot)
     for level, start, end in ends:
         low = -_BRACKETS * (0.9 - 0.7 * SKIP_LEVELS.index(level) / len(SKIP_LEVELS))
-        look = Line2D([start, start, end, end], [-0.03, low, low, -0.03], color=colour)
-        look.set(linewidth=1.0, clip_on=False, transform=inches)
-        axes.add_line(look)
+        bracket = Line2D([start, start, end, end], [-0.03, low, low, -0.03], color=colour)
+        bracket.set(linewidth=1.0, clip_on=False, transform=inches)
+        axes.add_line(bracket)
 
 
 def skip_handle(colour: str = INK) -> Line2D:
@@ -168,15 +168,15 @@ class LayerChannels:
     Attributes
     ----------
     layer : str
-        One of the twelve, or a module name.
+        One of `skiptool.names.LAYERS`, or a module name.
     values : float64, shape (D,)
-        Hellinger distance of each channel, eq. (9), in [0, 1]; NaN is left out.
+        Hellinger distance of each channel, eq. (9), in [0, 1]; NaN is ignored.
     mean : float, optional
-        Mean over the channels, eq. (10); taken from ``values`` where it is not given.
+        Mean over the channels, eq. (10); by default that of ``values``.
     interval : (float, float), optional
-        Interval of the mean, drawn if given.
+        Interval of the mean.
     null : (float, float), optional
-        Where the mean would lie without a shift, drawn as a grey band if given.
+        Range of the mean without a shift, drawn as a grey band.
     """
 
     layer: str
@@ -186,11 +186,11 @@ class LayerChannels:
     null: tuple[float, float] | None = None
 
     def finite(self) -> Float64:
-        """Return the values that are there."""
+        """Return the finite values."""
         return self.values[np.isfinite(self.values)]
 
     def centre(self) -> float:
-        """Return the mean over the channels, NaN where there is no value."""
+        """Return the mean over the channels, NaN without values."""
         if self.mean is not None:
             return self.mean
         values = self.finite()
@@ -199,9 +199,9 @@ class LayerChannels:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Network:
-    """One panel: a network with the skip levels that it has, and its layers.
+    """A network with its skip levels and layers.
 
-    ``encoder`` also names the architecture where it is not ``unet``, see
+    ``encoder`` includes the architecture if that is not ``unet``, see
     `skiptool.records.architecture_family`.
     """
 
@@ -211,13 +211,13 @@ class Network:
     layers: tuple[LayerChannels, ...]
 
     def joined(self, order: Mapping[str, int]) -> list[tuple[int, int, int]]:
-        """Level and the two ends of each skip connection whose layers are both on the axis."""
+        """Return the level and ends of each skip connection whose layers are both on the axis."""
         ends = [(level, order.get(f"enc{level}"), order.get(f"dec{level}")) for level in self.skips]
         return [(level, a, b) for level, a, b in ends if a is not None and b is not None]
 
 
 def layer_order(networks: Sequence[Network]) -> dict[str, int]:
-    """Place of each layer on the axis: data flow for the twelve, then by first appearance.
+    """Return the position of each layer on the axis: in data flow, then by first appearance.
 
     Raises
     ------
@@ -237,11 +237,11 @@ def layer_order(networks: Sequence[Network]) -> dict[str, int]:
             "violins: found no layer, expected at least one network with a layer; give a table "
             "with the channels of one"
         )
-    return {name: place for place, name in enumerate(seen)}
+    return {name: position for position, name in enumerate(seen)}
 
 
 def greatest_distance(networks: Sequence[Network]) -> float:
-    """Greatest distance that a figure of these networks has to show; 0 without any."""
+    """Return the greatest distance in a figure of networks, including intervals; 0 without any."""
     drawn = [0.0]
     for layer in (layer for net in networks for layer in net.layers):
         drawn += [float(layer.finite().max(initial=0.0)), float(np.nan_to_num(layer.centre()))]

@@ -1,7 +1,7 @@
-"""Residuals of aligned scans: a row for each domain, in pixels, in micrometres, and patches lost.
+"""Residual misalignment of scans, in pixels and micrometres, and patches left out because of it.
 
-In each row a line from the 10 % to the 90 % quantile, a box over the quartiles, the median, and
-below it a mark at the median of each slide; then a bar of the patches kept and left out.
+Each row is a domain: a line from the 10 % to the 90 % quantile, a box between the quartiles, the
+median, and below it marks at the medians of slides; then a bar of patches kept and left out.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ _LOST: Final = ("#c9822b", "#8a4fa3", "#b3474e", "#6f7d2f")
 
 
 def draw_alignment(pairs: Sequence[Pair]) -> Figure:
-    """Draw the residual misalignment of each domain, and how many patches are kept.
+    """Draw the residual misalignment of each domain, and the share of patches kept.
 
     Parameters
     ----------
     pairs : sequence of Pair
-        Those of one reference are adjacent.
+        Pairs of the same reference are adjacent.
 
     Returns
     -------
@@ -70,8 +70,8 @@ def draw_alignment(pairs: Sequence[Pair]) -> Figure:
         limits = set(residual_limits(pairs).values())
         low, high = panels[0].get_xlim()
         if len(limits) == 1 and low <= min(limits) <= high:
-            dashed: dict[str, Any] = {"linestyle": (0, (3.0, 1.4)), "zorder": 0.9}
-            panels[0].axvline(*limits, color=_LOST[0], linewidth=0.9, **dashed)
+            limit = panels[0].axvline(*limits, color=_LOST[0], linewidth=0.9, zorder=0.9)
+            limit.set_linestyle((0, (3.0, 1.4)))
         draw_kept(panels[2], pairs)
         _name_groups(panels[0], pairs)
         colours = _colours(pairs)
@@ -83,31 +83,31 @@ def draw_alignment(pairs: Sequence[Pair]) -> Figure:
 
 def draw_residuals(axes: Axes, pairs: Sequence[Pair], unit: str) -> None:
     """Draw the quantiles of residuals and the medians of slides into Axes, a row for each pair."""
-    found = [pair.residuals[unit] for pair in pairs]
-    ends = [value for r in found if r.measured for value in (r.low, r.p90, *r.by_slide)]
+    residuals = [pair.residuals[unit] for pair in pairs]
+    ends = [value for r in residuals if r.measured for value in (r.low, r.p90, *r.by_slide)]
     high = max(ends, default=1.0) or 1.0
-    least = min((value for value in ends if value > 0.0), default=high)
-    floor = max(least, high / 1e4)
+    smallest = min((value for value in ends if value > 0.0), default=high)
+    floor = max(smallest, high / 1e4)
     log = spans_decades(np.array([floor, high]))
-    shown = floor / 1.3 if log else 0.0  # lower values are drawn at the edge
+    low_end = floor / 1.3 if log else 0.0  # lower values are drawn at the edge
     _name_rows(axes, pairs)
-    set_scale(axes, "x", shown, high * (1.3 if log else 1.05), log=log)
-    for r, top in zip(found, _rows(pairs)[0], strict=True):
+    set_scale(axes, "x", low_end, high * (1.3 if log else 1.05), log=log)
+    for r, top in zip(residuals, _rows(pairs)[0], strict=True):
         middle = top + 0.14
         if not r.measured:
-            axes.text(0.02, middle, "not measured", **_beside(axes), color=SOFT, size=6.0)
+            axes.text(0.02, middle, "not measured", **_text_style(axes), color=SOFT, size=6.0)
             continue
         quantiles = (r.low, r.quarter, r.median, r.three_quarters, r.p90)
-        low, quarter, median, upper, p90 = (max(value, shown) for value in quantiles)
+        low, quarter, median, upper, p90 = (max(value, low_end) for value in quantiles)
         axes.plot([low, p90], [middle] * 2, color=INK, linewidth=0.7, solid_capstyle="butt")
         axes.fill_betweenx([middle - 0.06, middle + 0.06], quarter, upper, color=_KEPT, lw=0)
         axes.plot([median] * 2, [middle - 0.085, middle + 0.085], color=INK, linewidth=1.3)
-        marks = np.maximum(r.by_slide, shown)
+        marks = np.maximum(r.by_slide, low_end)
         axes.vlines(marks, top + 0.25, top + 0.31, color=INK, linewidth=0.5)
 
 
 def draw_kept(axes: Axes, pairs: Sequence[Pair]) -> None:
-    """Draw the shares of patches kept, and lost for each reason, into Axes."""
+    """Draw the shares of patches kept and left out, by reason, into Axes."""
     colours = _colours(pairs)
     _name_rows(axes, pairs)
     axes.set_xlim(0.0, 100.0)
@@ -115,7 +115,7 @@ def draw_kept(axes: Axes, pairs: Sequence[Pair]) -> None:
     for pair, top in zip(pairs, _rows(pairs)[0], strict=True):
         middle = top + 0.14
         tally = f"{pair.kept:,} of {pair.patches:,}" if pair.patches else "no patches"
-        axes.text(1.05, middle, tally, **_beside(axes), size=6.5)
+        axes.text(1.05, middle, tally, **_text_style(axes), size=6.5)
         if not pair.patches:
             axes.barh(middle, 100.0, 0.17, color=HOLE)
             continue
@@ -127,7 +127,7 @@ def draw_kept(axes: Axes, pairs: Sequence[Pair]) -> None:
                 begin += share
 
 
-def _beside(axes: Axes) -> Mapping[str, Any]:
+def _text_style(axes: Axes) -> Mapping[str, Any]:
     return {"transform": axes.get_yaxis_transform(), "va": "center_baseline"}
 
 
@@ -140,7 +140,7 @@ def _colours(pairs: Sequence[Pair]) -> dict[str, str]:
 
 
 def _rows(pairs: Sequence[Pair]) -> tuple[list[float], float]:
-    """Top of each row below that of the panels, and the height of all, in inches."""
+    """Return the top of each row, from the top of the panels, and the total height, in inches."""
     tops, below, previous = [], 0.0, None
     for pair in pairs:
         below += _GROUP if pair.reference_domain != previous else 0.0
@@ -151,7 +151,7 @@ def _rows(pairs: Sequence[Pair]) -> tuple[list[float], float]:
 
 
 def _name_rows(axes: Axes, pairs: Sequence[Pair]) -> None:
-    """Name rows by their domain and, in small type, the number of its slides."""
+    """Label rows with their domain and, in small type, the number of its slides."""
     tops, depth = _rows(pairs)
     axes.set_ylim(depth, 0.0)
     axes.set_yticks(np.add(tops, 0.13), [label_text(pair.domain, 24) for pair in pairs])
@@ -165,10 +165,15 @@ def _name_groups(axes: Axes, pairs: Sequence[Pair]) -> None:
     previous = None
     for pair, top in zip(pairs, _rows(pairs)[0], strict=True):
         if pair.reference_domain != previous:
-            name = f"against {label_text(pair.reference_domain, 18)}"
-            where: dict[str, Any] = {"xycoords": axes.get_yaxis_transform(), "ha": "right"}
-            where |= {"textcoords": "offset points", "weight": "bold"}
-            axes.annotate(name, (0.0, top), (-3.5, 3.0), **where)
+            axes.annotate(
+                f"against {label_text(pair.reference_domain, 18)}",
+                (0.0, top),
+                (-3.5, 3.0),
+                xycoords=axes.get_yaxis_transform(),
+                textcoords="offset points",
+                ha="right",
+                weight="bold",
+            )
         previous = pair.reference_domain
 
 

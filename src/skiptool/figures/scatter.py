@@ -1,7 +1,7 @@
 """Distance of layers against the loss of IoU: scatter plots by layer, and rank correlations.
 
-Colour gives the pruning, the marker the kind of shift. Panels share the axis of the loss; each has
-its own axis of distance, because what matters is whether the points rise, not how far they reach.
+The colour of a point encodes the pruning, the marker the kind of shift. Panels share the axis of
+the loss. Each has its own axis of distance, because only the order of distances matters.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from matplotlib.lines import Line2D
@@ -44,46 +44,52 @@ _ACROSS: Final = 4
 _HEIGHTS: Final = (1.15, 1.9)  # least and greatest height of a panel in inches
 
 
-def loss_by_distance(found: Association, measure: str) -> Figure:
+def loss_by_distance(association: Association, measure: str) -> Figure:
     """Draw the loss of IoU against the distance of each layer.
 
     Parameters
     ----------
-    found : Association
-        Each point is the mean of the networks of a pruning under a shift, with whiskers of one
-        standard deviation where there are several; of one network the whisker is the 95 %
-        interval of the distance. The layer of the greatest correlation is framed.
+    association : Association
+        Each point is the mean over the networks of a pruning under a shift. Whiskers are one
+        standard deviation, or the 95 % interval of the distance for a single network. The layer of
+        the greatest correlation is framed.
     measure : str
         Name of the distance.
 
     Returns
     -------
     Figure
-        As wide as two journal columns; as one, with one layer or two.
+        As wide as two journal columns, or as one with one or two layers.
 
     Raises
     ------
     ArgumentError
         If there is no layer.
     """
-    layers = found.joined.layers
+    layers = association.joined.layers
     if not layers:
         raise ArgumentError("distance against loss: found no layer, expected one at least")
     rows = -(-len(layers) // _ACROSS)
     columns = -(-len(layers) // rows)
     width = ONE_COLUMN if len(layers) < 3 else TWO_COLUMNS
     with drawing_style():
-        means = found.means()
+        means = association.means()
         colours = architecture_colours(mean.pruning for mean in means)
-        cells = [divmod(place, columns) for place in range(len(layers))]
+        cells = [divmod(layer, columns) for layer in range(len(layers))]
         figure, panels = panel_grid(cells, width=width, sharex=False)
         across = panel_width(columns, width)
         for layer, axes in enumerate(panels):
-            draw_losses(axes, found, layer, colours)
-            weight = "bold" if layer == found.best else "normal"
+            draw_losses(axes, association, layer, colours)
+            weight = "bold" if layer == association.best else "normal"
             axes.set_title(shorten(layers[layer], 8.0, across), weight=weight, pad=13)
-            rho: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
-            axes.annotate(f"ρ = {interval_text(found, layer)}", (0, 1), (0, 4), size=6.2, **rho)
+            axes.annotate(
+                f"ρ = {interval_text(association, layer)}",
+                (0, 1),
+                (0, 4),
+                xycoords="axes fraction",
+                textcoords="offset points",
+                size=6.2,
+            )
         label_across(panels[(rows - 1) * columns :], label_text(measure, 60))
         figure.supylabel("loss of IoU", color=SOFT)
         legend_below(figure, _handles(means, colours))
@@ -92,33 +98,33 @@ def loss_by_distance(found: Association, measure: str) -> Figure:
 
 
 def draw_losses(
-    axes: Axes, found: Association, layer: int, colours: Mapping[str, str] | None = None
+    axes: Axes, association: Association, layer: int, colours: Mapping[str, str] | None = None
 ) -> None:
-    """Draw the loss of IoU against the distance of one layer, by its place, into Axes."""
-    means = found.means()
+    """Draw the loss of IoU against the distance of a layer, given its index, into Axes."""
+    means = association.means()
     colours = colours or architecture_colours(mean.pruning for mean in means)
     axes.axhline(0.0, color=SOFT, linewidth=0.6, zorder=1)
     axes.grid(axis="y")
-    here = [mean for mean in means if math.isfinite(mean.distances[layer])]
+    finite = [mean for mean in means if math.isfinite(mean.distances[layer])]
     for pruning, colour in colours.items():
-        own = [mean for mean in here if mean.pruning == pruning]
+        own = [mean for mean in finite if mean.pruning == pruning]
         axes.plot(*_whiskers(own, layer), color=colour, linewidth=0.5, alpha=0.55, zorder=2)
         for kind in dict.fromkeys(mean.change.kind for mean in own):
-            some = [mean for mean in own if mean.change.kind == kind]
-            x, y = [mean.distances[layer] for mean in some], [mean.loss for mean in some]
-            look: dict[str, Any] = {"markersize": 3.0, "alpha": 0.85, "mew": 0, "zorder": 3}
-            axes.plot(x, y, marker_of(kind), color=colour, **look)
-    pairs = [(mean.distances[layer], mean.sd_distances[layer]) for mean in here]
-    pairs += [(end, 0.0) for mean in here if mean.folds == 1 for end in _interval(mean, layer)]
+            group = [mean for mean in own if mean.change.kind == kind]
+            x, y = [mean.distances[layer] for mean in group], [mean.loss for mean in group]
+            (points,) = axes.plot(x, y, marker_of(kind), color=colour, zorder=3)
+            points.set(markersize=3.0, alpha=0.85, markeredgewidth=0)
+    pairs = [(mean.distances[layer], mean.sd_distances[layer]) for mean in finite]
+    pairs += [(end, 0.0) for mean in finite if mean.folds == 1 for end in _interval(mean, layer)]
     axes.set_xlim(*_limits(pairs, zero=False))
     axes.set_ylim(*_limits([(mean.loss, mean.sd_loss) for mean in means], zero=True))
     set_ticks(axes)
-    if layer == found.best:
+    if layer == association.best:
         axes.spines[:].set(visible=True, linewidth=0.9)
 
 
 def set_ticks(axes: Axes) -> None:
-    """Set about five round ticks on each axis, on the horizontal one clear of its ends."""
+    """Set about five round ticks on each axis, none near the ends of the horizontal one."""
     axes.xaxis.set_major_locator(RoundLocator(edge=0.08))
     axes.yaxis.set_major_locator(RoundLocator())
     for axis in (axes.xaxis, axes.yaxis):
@@ -126,18 +132,12 @@ def set_ticks(axes: Axes) -> None:
 
 
 def _handles(means: Sequence[Mean], colours: Mapping[str, str]) -> list[Line2D]:
-    """Legend entries: prunings by colour, kinds of shift by marker, whiskers."""
+    """Return the legend entries: prunings by colour, kinds of shift by marker, whiskers."""
     prunings = [
         Line2D([], [], lw=0, marker="o", ms=4.2, mew=0, color=colour, label=_label(name))
         for name, colour in colours.items()
     ]
-    kinds = dict.fromkeys(mean.change.kind for mean in means)
-    others = [
-        Line2D(
-            [], [], lw=0, marker=marker_of(kind), ms=4, mfc="none", color=INK, label=_label(kind)
-        )
-        for kind in kinds
-    ]
+    others = [kind_handle(kind) for kind in dict.fromkeys(mean.change.kind for mean in means)]
     if any(mean.folds > 1 for mean in means):
         label = "± standard deviation of trainings"
         others.append(Line2D([], [], lw=0.7, color=SOFT, label=label))
@@ -147,14 +147,15 @@ def _handles(means: Sequence[Mean], colours: Mapping[str, str]) -> list[Line2D]:
 
 
 def marker_of(kind: str) -> str:
-    """Marker of a kind of shift, or of a change of domain."""
+    """Return the marker of a kind of shift, or of a change of domain."""
     return _MARKERS.get(kind, "X")
 
 
 def kind_handle(kind: str) -> Line2D:
-    """Legend entry of a kind of shift."""
-    look: dict[str, Any] = {"marker": marker_of(kind), "markersize": 4, "markerfacecolor": "none"}
-    return Line2D([], [], linewidth=0, color=INK, label=_label(kind), **look)
+    """Return the legend entry of a kind of shift."""
+    handle = Line2D([], [], linewidth=0, color=INK, marker=marker_of(kind), markersize=4)
+    handle.set(markerfacecolor="none", label=_label(kind))
+    return handle
 
 
 def _label(name: str) -> str:
@@ -162,24 +163,26 @@ def _label(name: str) -> str:
 
 
 def _limits(pairs: Iterable[tuple[float, float]], *, zero: bool) -> tuple[float, float]:
-    """Return the ends of an axis that holds values with their deviations, and a margin."""
+    """Return the ends of an axis that contains values with their deviations and a margin."""
     values, spreads = np.nan_to_num(np.array(list(pairs), dtype=np.float64).reshape(-1, 2)).T
-    reach = [*(values - spreads), *(values + spreads), *[0.0] * zero]
-    low, high = min(reach, default=0.0), max(reach, default=0.0)
+    ends = [*(values - spreads), *(values + spreads)]
+    if zero:
+        ends.append(0.0)
+    low, high = min(ends, default=0.0), max(ends, default=0.0)
     air = 0.07 * (high - low) or 0.05 * abs(high) or 0.05
     return low - air, high + air
 
 
 def _whiskers(means: Sequence[Mean], layer: int) -> tuple[list[float], list[float]]:
-    """Crosses of one standard deviation, or intervals, as a single line to keep files small."""
+    """Return crosses of one standard deviation, or intervals, as one line to keep files small."""
     x: list[float] = []
     y: list[float] = []
     for mean in means:
         if mean.folds > 1:
-            at, loss = mean.distances[layer], mean.loss
-            aside, up = np.nan_to_num((mean.sd_distances[layer], mean.sd_loss)).tolist()
-            x += [at - aside, at + aside, math.nan, at, at, math.nan]
-            y += [loss, loss, math.nan, loss - up, loss + up, math.nan]
+            distance, loss = mean.distances[layer], mean.loss
+            dx, dy = np.nan_to_num((mean.sd_distances[layer], mean.sd_loss)).tolist()
+            x += [distance - dx, distance + dx, math.nan, distance, distance, math.nan]
+            y += [loss, loss, math.nan, loss - dy, loss + dy, math.nan]
         elif ends := _interval(mean, layer):
             x += [*ends, math.nan]
             y += [mean.loss, mean.loss, math.nan]
@@ -191,16 +194,18 @@ def _interval(mean: Mean, layer: int) -> tuple[float, ...]:
     return ends if all(map(math.isfinite, ends)) else ()
 
 
-def interval_text(found: Association, layer: int) -> str:
-    """Write the correlation at a layer with its interval, as far as there is one."""
-    value, low, high = (float(ends[layer]) for ends in (found.correlation, found.low, found.high))
+def interval_text(association: Association, layer: int) -> str:
+    """Write the correlation at a layer, with its interval if there is one."""
+    value, low, high = (
+        float(ends[layer]) for ends in (association.correlation, association.low, association.high)
+    )
     if math.isnan(value):
         return "–"
     return signed(value) + ("" if math.isnan(low) else f" [{signed(low)}, {signed(high)}]")
 
 
 def signed(value: float) -> str:
-    """Write with two digits, more where it would look perfect, and no minus before 0.
+    """Write a correlation with two digits, or more if it would be rounded to 1.
 
     Examples
     --------
@@ -215,52 +220,54 @@ def signed(value: float) -> str:
 
 _NAMES: Final = 1.4  # greatest width of the names of layers in inches
 _ROW: Final = 0.17  # inches of a layer
-_FAMILIES: Final = 3  # side by side
+_MAX_COLUMNS: Final = 3
 
 
-def layers_of(found: Sequence[Association]) -> list[str]:
-    """Return all layers in the order of data flow, others behind.
+def layers_of(associations: Sequence[Association]) -> list[str]:
+    """Return all layers in the order of data flow, followed by others.
 
     Examples
     --------
     >>> layers_of([])
     []
     """
-    return in_data_flow(layer for one in found for layer in one.joined.layers)
+    return in_data_flow(
+        layer for association in associations for layer in association.joined.layers
+    )
 
 
-def correlation_strip(found: Sequence[Association]) -> Figure:
+def correlation_strip(associations: Sequence[Association]) -> Figure:
     """Draw the rank correlation of each layer with its interval.
 
     Parameters
     ----------
-    found : sequence of Association
-        One for each family of networks, whose names are the titles of the panels.
+    associations : sequence of Association
+        One for each family of networks, which is the title of its panel.
 
     Returns
     -------
     Figure
-        As wide as one journal column for one family, as two for several, three in a row.
+        As wide as one journal column for one family, as two for more, with up to three in a row.
 
     Raises
     ------
     ArgumentError
         If there is no layer.
     """
-    layers = layers_of(found)
+    layers = layers_of(associations)
     if not layers:
         raise ArgumentError("rank correlation by layer: found no layer, expected one at least")
-    columns = min(len(found), _FAMILIES)
+    columns = min(len(associations), _MAX_COLUMNS)
     width = ONE_COLUMN if columns == 1 else TWO_COLUMNS
-    cells = [divmod(place, columns) for place in range(len(found))]
+    cells = [divmod(n, columns) for n in range(len(associations))]
     with drawing_style():
         figure, panels = panel_grid(cells, width=width)
         names = [shorten(layer, 6.5, _NAMES) for layer in layers]
         across = (width - text_width(names, 6.8) - 0.2) / columns - 0.12
-        for association, axes in zip(found, panels, strict=True):
+        for association, axes in zip(associations, panels, strict=True):
             draw_correlations(axes, association, layers)
             axes.set_title(shorten(association.joined.setting.family, 8.0, across), weight="bold")
-        low = _lowest(found)
+        low = _lowest(associations)
         panels[0].set_xlim(low, 1.0)
         panels[0].set_xticks(np.arange(low, 1.01, 0.5 if low < -0.5 else 0.25))
         panels[0].set_yticks(range(len(names)), names)
@@ -269,27 +276,45 @@ def correlation_strip(found: Sequence[Association]) -> Figure:
     return figure
 
 
-def _lowest(found: Sequence[Association]) -> float:
-    """Lower end of the axis, a round number: 0, -0.25, -0.5 or -1."""
-    ends = np.concatenate([np.concatenate([one.correlation, one.low]) for one in found])
+def _lowest(associations: Sequence[Association]) -> float:
+    """Return the lower end of the axis: 0, -0.25, -0.5 or -1."""
+    ends = np.concatenate(
+        [np.concatenate([association.correlation, association.low]) for association in associations]
+    )
     lowest = float(np.nanmin([*ends, 0.0]))
     return next(end for end in (0.0, -0.25, -0.5, -1.0) if end <= lowest)
 
 
-def draw_correlations(axes: Axes, found: Association, layers: Sequence[str] | None = None) -> None:
-    """Draw the rank correlation of each layer with its interval into Axes, layers from the top."""
-    layers = layers_of([found]) if layers is None else layers
-    axes.set(xlim=(_lowest([found]), 1.0), ylim=(len(layers) - 0.5, -0.5))
+def draw_correlations(
+    axes: Axes, association: Association, layers: Sequence[str] | None = None
+) -> None:
+    """Draw the rank correlation of each layer with its interval into Axes, from the top."""
+    layers = layers_of([association]) if layers is None else layers
+    axes.set(xlim=(_lowest([association]), 1.0), ylim=(len(layers) - 0.5, -0.5))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("-", "\N{MINUS SIGN}"))
     axes.set_yticks(range(len(layers)), [label_text(layer) for layer in layers])
     axes.tick_params("y", labelcolor=INK)
     axes.grid(axis="x")
-    for place in range(len(layers)):
-        axes.axhline(place, color=LINE, linewidth=0.3, zorder=0.5)
+    for row in range(len(layers)):
+        axes.axhline(row, color=LINE, linewidth=0.3, zorder=0.5)
     axes.axvline(0.0, color=SOFT, linewidth=0.6, zorder=1)
-    rows = zip(found.joined.layers, found.correlation, found.low, found.high, strict=True)
+    rows = zip(
+        association.joined.layers,
+        association.correlation,
+        association.low,
+        association.high,
+        strict=True,
+    )
     for number, (layer, value, low, high) in enumerate(rows):
-        size, line = (5.2, 1.6) if number == found.best else (3.6, 0.8)
-        error = [[value - low], [high - value]]
-        look: dict[str, Any] = {"color": INK, "elinewidth": line, "markersize": size, "mew": 0}
-        axes.errorbar([value], [layers.index(layer)], xerr=error, fmt="o", zorder=3, **look)
+        size, line = (5.2, 1.6) if number == association.best else (3.6, 0.8)
+        axes.errorbar(
+            [value],
+            [layers.index(layer)],
+            xerr=[[value - low], [high - value]],
+            fmt="o",
+            color=INK,
+            elinewidth=line,
+            markersize=size,
+            markeredgewidth=0,
+            zorder=3,
+        )

@@ -2,9 +2,9 @@
 
 Figures are drawn inside :func:`drawing_style`, which starts from Matplotlib's defaults, so that
 neither a user's matplotlibrc nor an earlier plot affects them. DejaVu Sans ships with Matplotlib,
-so the layout is the same on every machine. Text stays text: embedded as TrueType in PDF; in SVG
-written as text, positioned by its anchor, so that it can be searched, read aloud and edited.
-Output is deterministic: the same input gives the same bytes, without date or version.
+so the layout is the same on every machine. Text is embedded as TrueType in PDF and written as text
+in SVG, so that it can be searched, read aloud and edited. Output is deterministic, without date or
+version.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import unicodedata
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import cycle
 from typing import TYPE_CHECKING, Final, Literal
 
 import matplotlib.style
@@ -42,7 +43,7 @@ TWO_COLUMNS: Final = 7.16
 """Width of a figure over two journal columns in inches."""
 
 INK: Final = "#24292f"
-"""Text and axes. The page inverts this and the next three in its dark scheme."""
+"""Text and axes. The page inverts this and the next three colours in its dark scheme."""
 
 SOFT: Final = "#656d76"
 """Secondary text."""
@@ -51,7 +52,7 @@ LINE: Final = "#d0d7de"
 """Grid lines and rules."""
 
 HOLE: Final = "#eaeef2"
-"""Background of cells without a value and of bands behind data."""
+"""Cells without a value, and bands behind data."""
 
 BASELINE_COLOUR: Final = "#3b4048"
 """The unpruned network."""
@@ -65,15 +66,15 @@ _PAPER: Final = {
 }
 _FURTHER: Final = ("#9c2196", "#82bc76", "#5e6ad2", "#d687b8", "#8a6d3b", "#8c959f")
 TONES: Final = {INK: "ink", SOFT: "soft", LINE: "line", HOLE: "hole", BASELINE_COLOUR: "baseline"}
-"""Colours that are inverted on a dark page, and their names there."""
+"""Names of colours that are inverted on a dark page."""
 
 _STYLE: Final = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 7.0,
     "text.color": INK,
-    "text.hinting": "no_hinting",  # letters are as wide at any resolution
-    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
+    "text.hinting": "no_hinting",  # text has the same width at any resolution
+    "text.parse_math": False,  # names may contain dollar signs
     "axes.edgecolor": INK,
     "axes.facecolor": "none",
     "axes.labelcolor": SOFT,
@@ -125,15 +126,15 @@ _METADATA: Final[dict[PictureFormat, dict[str, str | None]]] = {
 }
 _JOINERS: Final = "\u200c\u200d"  # needed to spell some languages
 _CUT: Final = "\N{HORIZONTAL ELLIPSIS}"
-_LONGEST: Final = 200  # characters of a fitted label
+_MAX_LABEL: Final = 200  # characters of a fitted label
 _DARK: Final = "#1b1b1b"
 
 
 @contextmanager
 def drawing_style() -> Iterator[None]:
-    """Draw in this project's style while the context is open, then restore the caller's settings.
+    """Apply the style of the project within a context, then restore the caller's settings.
 
-    Characters missing from DejaVu Sans are left to the reader's browser without a warning.
+    Warnings about characters missing from DejaVu Sans are suppressed; viewers substitute them.
     """
     with matplotlib.style.context(["default", _STYLE]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
@@ -141,7 +142,7 @@ def drawing_style() -> Iterator[None]:
 
 
 def inch_axes(width: float, height: float) -> tuple[Figure, Axes]:
-    """Make a figure with bare axes over the whole sheet, in inches from the upper left corner."""
+    """Make a figure with invisible axes over its whole area, in inches from the upper left."""
     figure = Figure(figsize=(width, height))
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
@@ -151,23 +152,22 @@ def inch_axes(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def in_paper_order(prunings: Iterable[str]) -> list[str]:
-    """Sort different pruning labels: baseline, L1 to L4, then other subsets by name.
+    """Sort distinct pruning labels: baseline, L1 to L4, then other subsets by name.
 
     Examples
     --------
     >>> in_paper_order(["skips-1+3", "L4-pruned", "baseline", "L1-pruned", "L1-pruned"])
     ['baseline', 'L1-pruned', 'L4-pruned', 'skips-1+3']
     """
-    known = list(_PAPER)
-    rank = {name: place for place, name in enumerate(known)}
-    return sorted(set(prunings), key=lambda name: (rank.get(name, len(known)), name))
+    rank = {name: n for n, name in enumerate(_PAPER)}
+    return sorted(set(prunings), key=lambda name: (rank.get(name, len(rank)), name))
 
 
 def architecture_colours(prunings: Iterable[str]) -> dict[str, str]:
     """Assign a colour to each pruning label.
 
-    The paper's five are fixed and distinguishable under the three forms of colour blindness;
-    other subsets take further colours in the order of their names, repeating after the sixth.
+    The five of the paper are fixed and distinguishable under the three forms of colour blindness.
+    Other subsets take further colours in the order of their names, repeating after the sixth.
 
     Examples
     --------
@@ -176,7 +176,7 @@ def architecture_colours(prunings: Iterable[str]) -> dict[str, str]:
     """
     ordered = in_paper_order(prunings)
     others = [name for name in ordered if name not in _PAPER]
-    further = {name: _FURTHER[place % len(_FURTHER)] for place, name in enumerate(others)}
+    further = dict(zip(others, cycle(_FURTHER), strict=False))
     return {name: _PAPER.get(name) or further[name] for name in ordered}
 
 
@@ -189,15 +189,18 @@ def label_text(text: str, limit: int = 32) -> str:
     'slide…f two'
     """
     line = " ".join(text.split())
-    kept = [c for c in line if c in _JOINERS or not unicodedata.category(c).startswith("C")]
-    if len(kept) <= limit:
-        return "".join(kept)
+    text = "".join(
+        char for char in line if char in _JOINERS or not unicodedata.category(char).startswith("C")
+    )
+    if len(text) <= limit:
+        return text
     head = limit // 2
-    return "".join([*kept[:head], _CUT, *kept[len(kept) - (limit - head - 1) :]])
+    tail = limit - head - 1
+    return text[:head] + _CUT + text[len(text) - tail :]
 
 
 def text_width(texts: Sequence[str], size: float) -> float:
-    """Width in inches of the widest label at a font size in points; 0 without labels."""
+    """Return the width in inches of the widest label at a font size in points; 0 without labels."""
     font = FontProperties(size=size)
     measure = TextToPath().get_text_width_height_descent
     return max((measure(text, font, False)[0] for text in texts if text), default=0.0) / 72.0
@@ -211,8 +214,8 @@ def shorten(text: str, size: float, width: float) -> str:
     >>> shorten("CMU-1-Small-Region", 6.0, 2 / 3), shorten("CMU-1", 6.0, 2 / 3)
     ('CMU-1-…egion', 'CMU-1')
     """
-    low, high = 1, min(len(text), _LONGEST)
-    while low < high:  # the longest that fits
+    low, high = 1, min(len(text), _MAX_LABEL)
+    while low < high:  # bisect for the longest text that fits
         middle = (low + high + 1) // 2
         if text_width([label_text(text, middle)], size) <= width:
             low = middle
@@ -235,7 +238,7 @@ def ink_on(colour: str | Float64) -> str:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PDF, SVG or PNG, chosen by the suffix of its path.
+    """Write a figure as PDF, SVG or PNG, depending on the suffix of the path.
 
     Raises
     ------
@@ -273,8 +276,8 @@ def spans_decades(values: Float64, decades: float = 2.0) -> bool:
     >>> spans_decades(np.array([0.01, 1.5])), spans_decades(np.array([0.1, 1.5]))
     (True, False)
     """
-    found = values[np.isfinite(values)]
-    return bool(found.size and found.min() > 0.0 and found.max() > found.min() * 10.0**decades)
+    finite = values[np.isfinite(values)]
+    return bool(finite.size and finite.min() > 0.0 and finite.max() > finite.min() * 10.0**decades)
 
 
 def round_ticks(low: float, high: float, *, log: bool = False, most: int = 5) -> list[float]:
@@ -293,7 +296,7 @@ def round_ticks(low: float, high: float, *, log: bool = False, most: int = 5) ->
 
 
 class RoundLocator(MaxNLocator):
-    """About ``most`` round ticks, none within a share ``edge`` of the ends of the axis."""
+    """Locate about ``most`` round ticks, none within a share ``edge`` of either end of the axis."""
 
     def __init__(self, most: int = 5, *, edge: float = 0.0, integer: bool = False) -> None:
         steps = (1, 2, 5, 10) if integer else _STEPS
@@ -303,7 +306,7 @@ class RoundLocator(MaxNLocator):
     def tick_values(self, vmin: float, vmax: float) -> list[float]:
         """Return the ticks between two ends."""
         ticks = np.asarray(super().tick_values(vmin, vmax))
-        ticks[abs(ticks) < 1e-9 * (vmax - vmin)] = 0.0  # what rounding may leave of 0
+        ticks[abs(ticks) < 1e-9 * (vmax - vmin)] = 0.0  # remainders of rounding
         free = self._edge * (vmax - vmin)
         return [float(tick) for tick in ticks if vmin + free <= tick <= vmax - free]
 

@@ -1,9 +1,8 @@
 """Violins of the distance of each channel, layer by layer (Fig. 8).
 
-One small panel for each network, all on the same axes, encoders side by side: five violins at each
-layer would be hard to tell apart at the width of a page. Each panel shows the means of the
-unpruned network for comparison. Brackets below a panel join ``enc{l}`` and ``dec{l}`` for each skip
-connection.
+Each network has a small panel on the same axes, as several violins at each layer would be hard to
+tell apart. Panels of pruned networks show the means of the baseline for comparison. Brackets below
+a panel join ``enc{l}`` and ``dec{l}`` for each skip connection.
 """
 
 from __future__ import annotations
@@ -52,8 +51,8 @@ if TYPE_CHECKING:
 # Outline of a violin: a kernel density estimate of distances
 
 _POINTS: Final = 48
-_FLAT: Final = 1e-9
-_REACH: Final = 7.0
+_FLAT: Final = 1e-9  # range of values that are considered equal
+_REACH: Final = 7.0  # bandwidths beyond which a value is negligible
 
 
 def density_outline(values: Float64) -> tuple[Float64, Float64] | None:
@@ -67,7 +66,7 @@ def density_outline(values: Float64) -> tuple[Float64, Float64] | None:
     Returns
     -------
     (float64, shape (P,), float64, shape (P,)) or None
-        Positions and the density there; None where all values are equal or there is none.
+        Positions and density; None if all values are equal or there are none.
 
     Notes
     -----
@@ -88,14 +87,14 @@ def density_outline(values: Float64) -> tuple[Float64, Float64] | None:
     width = _bandwidth(values)
     density = np.zeros(_POINTS)
     for mirrored in (values, -values, *([2.0 - values] if values.max() <= 1.0 else [])):
-        far = _REACH * width  # values farther away add nothing visible
+        far = _REACH * width
         mirrored = mirrored[(mirrored > places[0] - far) & (mirrored < places[-1] + far)]
         density += np.exp(-0.5 * ((places[:, None] - mirrored) / width) ** 2).sum(axis=1)
     return places, density / density.max()
 
 
 def _bandwidth(values: Float64) -> float:
-    """Silverman's rule, but at least the distance between two positions."""
+    """Return Silverman's bandwidth, but at least the distance between two positions."""
     quarter, three_quarters = np.quantile(values, (0.25, 0.75))
     scale = float(np.std(values, ddof=1))
     if three_quarters > quarter:
@@ -106,7 +105,7 @@ def _bandwidth(values: Float64) -> float:
 # Panels
 
 _BASELINE: Final = "baseline"
-_FEW: Final = 8  # fewer channels are too few for a density: the values are shown
+_FEW: Final = 8  # values of fewer channels are shown instead of a density
 _HALF: Final = 0.4  # half width of a violin, in steps between layers
 _DOT: Final[dict[str, Any]] = {
     "marker": "o",
@@ -116,32 +115,31 @@ _DOT: Final[dict[str, Any]] = {
     "markeredgewidth": 0.6,
 }
 _HEIGHTS: Final = {1: 1.9, 2: 1.4, 3: 1.15}
-_LOWEST: Final = (0.95, 0.55)  # height of a panel of many: where a page has room, and at least
-_PAGE: Final = 8.2  # inches of all panels, what is between them included
-_BETWEEN: Final = 0.45
-_WRAP: Final = 6  # more networks of one encoder take two columns
-_BESIDE: Final = 3  # networks of more encoders follow one another, in as many columns
+_LOWEST: Final = (0.55, 0.95)  # least and greatest height of a panel with more rows
+_PAGE: Final = 8.2  # inches of all panels and the gaps between them
+_GAP: Final = 0.45
+_WRAP: Final = 6  # more networks of a single encoder take two columns
+_MAX_COLUMNS: Final = 3  # of encoders; networks of more encoders are wrapped
 
 
 def layer_violins(
     networks: Sequence[Network], *, title: str, measure: str = "Hellinger distance"
 ) -> Figure:
-    """Draw the distribution of per-channel distances along each network.
+    """Draw the distribution of the distances of channels at each layer of networks.
 
     Parameters
     ----------
     networks : sequence of Network
-        One for each pruning and encoder, trainings pooled, in any order; panels follow the paper's
-        order of prunings and the first appearance of encoders.
+        One for each pruning and encoder, with trainings pooled, in any order. Panels follow the
+        paper's order of prunings and the first appearance of encoders.
     title : str
-        The shift and the number of bins B.
     measure : str
         Name of the vertical axis.
 
     Returns
     -------
     Figure
-        As wide as two journal columns, wider where the names of layers need it.
+        As wide as two journal columns, or wider if the names of layers require it.
 
     Raises
     ------
@@ -150,7 +148,7 @@ def layer_violins(
     """
     order = layer_order(networks)
     encoders = list(dict.fromkeys(net.encoder for net in networks))
-    headed = len(encoders) <= _BESIDE and any(encoders)
+    headed = len(encoders) <= _MAX_COLUMNS and any(encoders)
     cells = _cells(networks, encoders)
     with drawing_style():
         figure, panels, width = layer_grid(cells, list(order))
@@ -173,26 +171,25 @@ def layer_violins(
         figure.supylabel(measure.split(",")[0], color=SOFT)
         legend_below(figure, _legend(networks, order))
         rows = 1 + max(row for row, _ in cells)
-        free = _PAGE / rows - _BETWEEN
-        height = _HEIGHTS.get(rows, min(_LOWEST[0], max(_LOWEST[1], free)))
+        height = _HEIGHTS.get(rows, float(np.clip(_PAGE / rows - _GAP, *_LOWEST)))
         fit_layout(figure, [height] * rows)
     return figure
 
 
 def _cells(networks: Sequence[Network], encoders: Sequence[str]) -> list[tuple[int, int]]:
-    """Row and column of each panel: prunings down, encoders across, as far as they are few."""
+    """Return row and column of each panel: prunings by encoders, wrapped if there are too many."""
     prunings = in_paper_order(net.pruning for net in networks)
     places = [(encoders.index(net.encoder), prunings.index(net.pruning)) for net in networks]
-    if len(encoders) > _BESIDE:
+    if len(encoders) > _MAX_COLUMNS:
         ranked = sorted(places)
-        return [divmod(ranked.index(place), _BESIDE) for place in places]
+        return [divmod(ranked.index(place), _MAX_COLUMNS) for place in places]
     if len(encoders) == 1 and len(prunings) > _WRAP:
         return [divmod(pruning, 2) for _, pruning in places]
     return [(pruning, encoder) for encoder, pruning in places]
 
 
 def _top(greatest: float) -> float:
-    """Upper end of the distance axis: the next round number."""
+    """Return the upper end of the distance axis, the next round number."""
     step = 0.02 if greatest <= 0.1 else 0.1
     return max(math.ceil(greatest / step - 1e-9) * step, 0.02)
 
@@ -212,12 +209,12 @@ def draw_violins(
     axes : Axes
     network : Network
     order : mapping of layer to int, optional
-        Position of each layer; by default those of the network in the order of data flow, whose
-        names are then written below.
+        Position of each layer. By default, the layers of the network are placed in the order of
+        data flow and labelled.
     baseline : Network, optional
-        Its means are drawn as ticks.
+        Draw its means as ticks.
     colour : str, optional
-        By default that of the pruning.
+        By default, the colour of the pruning.
     """
     if order is None:
         order = layer_order([network])
@@ -227,14 +224,21 @@ def draw_violins(
     for layer in network.layers:
         values = layer.finite()
         if 1 < values.size < _FEW:
-            sides = order[layer.layer] + 0.22 * (-1.0) ** np.arange(values.size)  # beside the mean
-            rings: dict[str, Any] = {"markersize": 3.2, "markerfacecolor": "none", "mew": 0.9}
-            axes.plot(sides, np.sort(values), "o", color=colour, clip_on=False, **rings)
+            # rings on alternating sides of the mean
+            sides = order[layer.layer] + 0.22 * (-1.0) ** np.arange(values.size)
+            (rings,) = axes.plot(sides, np.sort(values), "o", color=colour, clip_on=False)
+            rings.set(markersize=3.2, markerfacecolor="none", markeredgewidth=0.9)
         elif values.size:
             shapes.append(_shape(order[layer.layer], values))
-    # collections: an artist for each layer would take half of the time of a page
-    look: dict[str, Any] = {"facecolors": [to_rgba(colour, 0.5)], "edgecolors": [colour]}
-    axes.add_collection(PolyCollection(shapes, linewidths=0.6, zorder=2, **look), autolim=False)
+    # Collections, as an artist for each layer would double the time to draw a page.
+    violins = PolyCollection(
+        shapes,
+        facecolors=[to_rgba(colour, 0.5)],
+        edgecolors=[colour],
+        linewidths=0.6,
+        zorder=2,
+    )
+    axes.add_collection(violins, autolim=False)
     placed = [(order[layer.layer], layer) for layer in network.layers]
     if nulls := [(x, layer.null) for x, layer in placed if layer.null]:
         x, ends = (np.array(part) for part in zip(*nulls, strict=True))
@@ -246,22 +250,22 @@ def draw_violins(
         means = [(order[layer.layer], layer.centre()) for layer in baseline.layers]
         x, y = np.array([mean for mean in means if math.isfinite(mean[1])]).reshape(-1, 2).T
         axes.hlines(y, x - 0.46, x + 0.46, color=BASELINE_COLOUR, linewidth=0.9, zorder=3)
-    places, centres = [x for x, _ in placed], [layer.centre() for _, layer in placed]
-    axes.plot(places, centres, linestyle="", clip_on=False, zorder=5, **_DOT)
+    positions, centres = [x for x, _ in placed], [layer.centre() for _, layer in placed]
+    axes.plot(positions, centres, linestyle="", clip_on=False, zorder=5, **_DOT)
     axes.set_ylim(0.0, 1.02 * _top(greatest_distance([network])))
     axes.yaxis.set_major_locator(RoundLocator(4))
     draw_skips(axes, network.joined(order), colour)
 
 
 def _shape(x: float, values: Float64) -> Float64:
-    """Return the corners (V, 2) of a violin, of a flat line where all values are equal."""
-    found = density_outline(values)
-    if found is None:
+    """Return the corners (V, 2) of a violin, or of a flat line if all values are equal."""
+    outline = density_outline(values)
+    if outline is None:
         return np.array([[x - _HALF, values[0]], [x + _HALF, values[0]]])
-    places, density = found
+    positions, density = outline
     half = _HALF * density
     sides = np.concatenate([x - half, (x + half)[::-1]])
-    return np.column_stack([sides, np.concatenate([places, places[::-1]])])
+    return np.column_stack([sides, np.concatenate([positions, positions[::-1]])])
 
 
 def _legend(networks: Sequence[Network], order: Mapping[str, int]) -> list[Artist]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -22,7 +23,7 @@ from skiptool.figures.violin import layer_violins
 from skiptool.names import DECODER_INPUTS, INPUT_LAYER, Kind, ShiftKind
 from skiptool.records import Shade, Table
 from skiptool.report.exhibit import Cell, Exhibit, group_by, layer_numbers, nan_to_none
-from skiptool.report.overview import overviews
+from skiptool.report.overview import overview_exhibits
 from skiptool.report.wording import (
     bins_suffix,
     caution_text,
@@ -47,38 +48,38 @@ _HALF: Final = 0.5
 _Pick = Callable[[LayerDistance], TrainingAverage | None]
 
 
-def comparisons(
+def distance_exhibits(
     layers: Mapping[str, Sequence[Any]], channels: Mapping[str, Sequence[Any]]
 ) -> list[Exhibit]:
-    """Build the exhibits of shift tables in the order of the page.
+    """Show the distances of shift tables, in the order of the page.
 
     Parameters
     ----------
     layers, channels : mapping of column name to values
         Rows of layers and gathered channels, see
-        :func:`skiptool.analysis.distances.read_distances`. What was measured in two tables counts
-        once.
+        :func:`skiptool.analysis.distances.read_distances`. A comparison in two tables counts once.
 
     Returns
     -------
     list of Exhibit
-        First an overview of each set of shifts or domains. Then for each comparison its violins,
-        the curves along the network, the shares of the input and the inputs of the decoder blocks,
-        as far as they were measured. Comparisons with the same reference are grouped, by domain
-        and then by shift.
+        An overview of each set of shifts or domains, then for each comparison, as far as measured,
+        violins, curves along the network, shares of the input's distance, and inputs of the decoder
+        blocks. Comparisons with the same reference are adjacent, by domain and then by shift.
     """
     compared = read_distances(layers, channels)
     bases = list(dict.fromkeys(map(_base, compared)))
-    compared.sort(key=lambda one: (bases.index(_base(one)), *_shift_order(one.facts)))
-    along = [one.select_layers(lambda layer: layer not in DECODER_INPUTS) for one in compared]
-    exhibits = overviews([one for one in along if one.networks])
-    for one, within, name in zip(compared, along, _names(compared), strict=True):
-        if within.networks:
-            exhibits.append(violin_exhibit(within, name))
-            exhibits.append(curve_exhibit(within, name))
-        if any(layer.share for network in within.networks for layer in network.layers):
-            exhibits.append(curve_exhibit(within, name, of_input=True))
-        inputs = one.select_layers(lambda layer: layer in DECODER_INPUTS)
+    compared.sort(key=lambda shift: (bases.index(_base(shift)), *_shift_order(shift.facts)))
+    layerwise = [
+        shift.select_layers(lambda layer: layer not in DECODER_INPUTS) for shift in compared
+    ]
+    exhibits = overview_exhibits([shift for shift in layerwise if shift.networks])
+    for shift, along_network, name in zip(compared, layerwise, _names(compared), strict=True):
+        if along_network.networks:
+            exhibits.append(violin_exhibit(along_network, name))
+            exhibits.append(curve_exhibit(along_network, name))
+        if any(layer.share for network in along_network.networks for layer in network.layers):
+            exhibits.append(curve_exhibit(along_network, name, of_input=True))
+        inputs = shift.select_layers(lambda layer: layer in DECODER_INPUTS)
         if inputs.networks:
             exhibits.append(decoder_input_exhibit(inputs, name))
     return exhibits
@@ -106,31 +107,28 @@ def _shift_order(facts: Mapping[str, Any]) -> tuple[int, float]:
 
 
 _SETTINGS: Final = ("metric", "bins", "range_rule", "reference_split", "split")
-"""Facts that tell titles apart in addition to the name of the comparison."""
+"""Facts in titles that tell comparisons of the same name apart."""
 
 
 def _names(compared: Sequence[ShiftDistances]) -> list[str]:
     """Name comparisons uniquely, by their dataset or a number if necessary."""
-    titles = [comparison_title(one.facts) for one in compared]
+    titles = [comparison_title(shift.facts) for shift in compared]
     datasets: dict[str, set[str | None]] = {}
-    for one, title in zip(compared, titles, strict=True):
-        datasets.setdefault(title, set()).add(one.facts["dataset"])
-    names = [
-        f"{title} ({one.facts['dataset']})" if len(datasets[title]) > 1 else title
-        for one, title in zip(compared, titles, strict=True)
-    ]
-    measured = [
-        (name, *map(one.facts.get, _SETTINGS)) for name, one in zip(names, compared, strict=True)
-    ]
-    before = [measured[:index].count(key) for index, key in enumerate(measured)]
-    return [
-        f"{name} ({count + 1})" if count else name
-        for name, count in zip(names, before, strict=True)
-    ]
+    for shift, title in zip(compared, titles, strict=True):
+        datasets.setdefault(title, set()).add(shift.facts["dataset"])
+    names: list[str] = []
+    counts: Counter[tuple[Any, ...]] = Counter()
+    for shift, title in zip(compared, titles, strict=True):
+        name = f"{title} ({shift.facts['dataset']})" if len(datasets[title]) > 1 else title
+        settings = (name, *map(shift.facts.get, _SETTINGS))
+        counts[settings] += 1
+        number = counts[settings]
+        names.append(f"{name} ({number})" if number > 1 else name)
+    return names
 
 
 def layer_table(compared: ShiftDistances, title: str, pick: _Pick) -> Table:
-    """Lay out a number of each layer, architectures across; None if unknown."""
+    """Lay out a number of each layer, with a column for each architecture; None if unknown."""
     columns: dict[str, list[Cell]] = {"layer": [*compared.layers]}
     for network in compared.networks:
         values = {layer: mean.value for layer, mean in _picked(network, pick).items()}
@@ -163,13 +161,13 @@ def _share(layer: LayerDistance) -> TrainingAverage | None:
 
 
 def violin_exhibit(compared: ShiftDistances, name: str) -> Exhibit:
-    """Show one shift against its reference for all architectures.
+    """Show the distances of all channels, by layer and architecture.
 
     Parameters
     ----------
     compared : ShiftDistances
     name : str
-        Of the comparison, unique on the page.
+        Name of the comparison, unique on the page.
     """
     facts = compared.facts
     measure = measure_name(facts["metric"])
@@ -207,7 +205,7 @@ def _channels(layer: LayerDistance) -> LayerChannels:
 
 def _violin_caption(compared: ShiftDistances, measure: str, networks: Sequence[Network]) -> str:
     facts = compared.facts
-    here, there = compared_names(facts)
+    other, reference = compared_names(facts)
     null = (
         ". Shaded: range of the estimate without a shift (95 % of "
         f"{facts['permutations']} permutations)"
@@ -216,7 +214,7 @@ def _violin_caption(compared: ShiftDistances, measure: str, networks: Sequence[N
     )
     note = interval_note(compared)
     return (
-        f"{measure} of each feature channel between {there} and {here}, corrected "
+        f"{measure} of each feature channel between {reference} and {other}, corrected "
         f"for the bias of finite samples; layers in the order of data flow, "
         f"{sample_counts(facts)}{range_suffix(facts['bins'], facts['range_rule'])}, "
         f"{trainings_behind(compared)}{null}"
@@ -226,7 +224,7 @@ def _violin_caption(compared: ShiftDistances, measure: str, networks: Sequence[N
 
 
 def _extremes(compared: ShiftDistances) -> list[str]:
-    """State where along each network the distance is highest and lowest."""
+    """State the layers of each network with the highest and the lowest distance."""
     sentences = []
     for network in compared.networks:
         inner = [
@@ -240,7 +238,7 @@ def _extremes(compared: ShiftDistances) -> list[str]:
         ends = [layer.distance.interval for layer in inner]
         parts = []
         for word, index in (("highest", np.argmax(values)), ("lowest", np.argmin(values))):
-            tied = tied_text([inner[at].layer for at in tied_with(int(index), values, ends)])
+            tied = tied_text([inner[n].layer for n in tied_with(int(index), values, ends)])
             parts.append(f"{word} at {inner[index].layer} ({values[index]:.3f}{tied})")
         sentences.append(f"{network.name}: {', '.join(parts)}.")
     return sentences
@@ -255,20 +253,20 @@ _INSENSITIVE: Final = (
 
 
 def curve_exhibit(compared: ShiftDistances, name: str, *, of_input: bool = False) -> Exhibit:
-    """Show one line for each architecture along the layers.
+    """Show the mean distance along the layers as a line for each architecture.
 
     Parameters
     ----------
     compared : ShiftDistances
     name : str
-        Of the comparison, unique on the page.
+        Name of the comparison, unique on the page.
     of_input : bool
-        Show each layer's share of the distance at the layer ``input`` instead of the distance.
+        Show each layer's share of the distance at the layer ``input`` instead.
     """
     facts = compared.facts
     measure = measure_name(facts["metric"])
-    what = f"in shares of the input's: {name}" if of_input else f"along the network: {name}"
-    title = f"{measure} {what}{bins_suffix(facts['bins'])}"
+    quantity = f"{measure} in shares of the input's" if of_input else f"{measure} along the network"
+    title = f"{quantity}: {name}{bins_suffix(facts['bins'])}"
     pick: _Pick = _share if of_input else _distance
     return Exhibit(
         topic="transmission" if of_input else "layers",
@@ -287,8 +285,8 @@ def curve_exhibit(compared: ShiftDistances, name: str, *, of_input: bool = False
 
 def _curve_caption(compared: ShiftDistances, measure: str, *, of_input: bool) -> str:
     facts = compared.facts
-    here, there = compared_names(facts)
-    what = (
+    other, reference = compared_names(facts)
+    quantity = (
         f"Transmission of the shift: {measure} at each layer, corrected for bias, "
         "divided by that at the input for each training, then averaged"
         if of_input
@@ -306,7 +304,7 @@ def _curve_caption(compared: ShiftDistances, measure: str, *, of_input: bool) ->
         else ""
     )
     return (
-        f"{what}, between {there} and {here}; layers in the order of data flow, "
+        f"{quantity}, between {reference} and {other}; layers in the order of data flow, "
         f"{sample_counts(facts)}{range_suffix(facts['bins'], facts['range_rule'])}, "
         f"{trainings_behind(compared)}. Brackets: skip connections of the architectures"
         f"{bands if note else ''}{null}."
@@ -348,11 +346,13 @@ def _curve(
 
 
 def _nulls(network: NetworkDistances) -> dict[str, float]:
-    return {k.layer: k.null_high for k in network.layers if not math.isnan(k.null_high)}
+    return {
+        layer.layer: layer.null_high for layer in network.layers if not math.isnan(layer.null_high)
+    }
 
 
 def _transmission(compared: ShiftDistances) -> list[str]:
-    """State where the share of the input's distance falls below half."""
+    """State the first layer at which the share of the input's distance is below half."""
     sentences = []
     for network in compared.networks:
         shares = {
@@ -360,9 +360,9 @@ def _transmission(compared: ShiftDistances) -> list[str]:
             for layer, share in _picked(network, _share).items()
             if layer != INPUT_LAYER
         }
-        below = [layer for layer, share in shares.items() if share < _HALF]
         if not shares:
             continue
+        below = [layer for layer, share in shares.items() if share < _HALF]
         if not below:
             sentences.append(
                 f"{network.name}: stays above half of the input's distance at every layer."
@@ -375,21 +375,21 @@ def _transmission(compared: ShiftDistances) -> list[str]:
         )
         above = [name for name in names[names.index(first) + 1 :] if shares[name] >= _HALF]
         if above:
-            again = ", ".join(f"{name} ({shares[name]:.2f})" for name in above)
-            text += f" and rises above it again at {again}"
+            layers = ", ".join(f"{name} ({shares[name]:.2f})" for name in above)
+            text += f" and rises above it again at {layers}"
         sentences.append(f"{text}.")
     return sentences
 
 
 def _against_baseline(compared: ShiftDistances) -> list[str]:
-    """State how far each pruned network is from its baseline."""
+    """Compare the distances of each pruned network with those of its baseline."""
     baselines = {net.family: net for net in compared.networks if net.pruning == "baseline"}
     sentences = []
     for network in compared.networks:
         if network.family not in baselines or network.pruning == "baseline":
             continue
         baseline = _picked(baselines[network.family], _distance)
-        both = [
+        pairs = [
             (mean.value, baseline[layer].value, layer)
             for layer, mean in _picked(network, _distance).items()
             if layer != INPUT_LAYER
@@ -397,13 +397,13 @@ def _against_baseline(compared: ShiftDistances) -> list[str]:
             and math.isfinite(mean.value)
             and math.isfinite(baseline[layer].value)
         ]
-        if not both:
+        if not pairs:
             continue
-        below = sum(here < there for here, there, _ in both)
-        here, there, layer = max(both, key=lambda pair: abs(pair[0] - pair[1]))
+        below = sum(pruned < unpruned for pruned, unpruned, _ in pairs)
+        pruned, unpruned, layer = max(pairs, key=lambda pair: abs(pair[0] - pair[1]))
         sentences.append(
-            f"{network.name}: below the baseline at {below} of {len(both)} layers, farthest from "
-            f"it at {layer} ({here:.3f} against {there:.3f})."
+            f"{network.name}: below the baseline at {below} of {len(pairs)} layers, farthest from "
+            f"it at {layer} ({pruned:.3f} against {unpruned:.3f})."
         )
     return sentences
 
@@ -415,14 +415,14 @@ _FROM: Final = ".from_"
 
 
 def decoder_input_exhibit(compared: ShiftDistances, name: str) -> Exhibit:
-    """Show two panels for each encoder: inputs by skip connections, and from below.
+    """Show the inputs of decoder blocks for each encoder: by skip connections, and from below.
 
     Parameters
     ----------
     compared : ShiftDistances
         Restricted to the layers ``skiptool.names.DECODER_INPUTS``.
     name : str
-        Of the comparison, unique on the page.
+        Name of the comparison, unique on the page.
     """
     facts = compared.facts
     measure = measure_name(facts["metric"])
@@ -444,11 +444,11 @@ def decoder_input_exhibit(compared: ShiftDistances, name: str) -> Exhibit:
 
 def _decoder_input_caption(compared: ShiftDistances, measure: str) -> str:
     facts = compared.facts
-    here, there = compared_names(facts)
+    other, reference = compared_names(facts)
     note = interval_note(compared)
     bands = f" Bands: {note}." if note else ""
     return (
-        f"{measure} between {there} and {here} in the response of each decoder "
+        f"{measure} between {reference} and {other} in the response of each decoder "
         "block's first convolution, split by linearity into the contributions of its skip "
         "connection and of the layers below, before normalisation; estimated mean over channels, "
         "eq. (10), corrected for the bias of finite samples, and over trainings; "
@@ -476,12 +476,12 @@ def _blocks(compared: ShiftDistances) -> list[str]:
 
 
 def _side(network: NetworkDistances, side: str) -> dict[str, TrainingAverage]:
-    """Distances of one side by block."""
-    end = f"{_FROM}{side}"
+    """Select the distances of one side, by block."""
+    suffix = f"{_FROM}{side}"
     return {
-        layer.removesuffix(end): mean
+        layer.removesuffix(suffix): mean
         for layer, mean in _picked(network, _distance).items()
-        if layer.endswith(end)
+        if layer.endswith(suffix)
     }
 
 
@@ -499,11 +499,13 @@ def _decoder_input_table(compared: ShiftDistances, title: str) -> Table:
 
 
 def _side_contrasts(compared: ShiftDistances) -> list[str]:
-    """State at which blocks skip connections bring more shift than the layers below."""
+    """State the blocks at which skip connections are shifted more than the layers below."""
     sentences = []
     for network in compared.networks:
         skips, below = (_side(network, side) for side in _SIDES)
-        more, less, same = list[str](), list[str](), list[str]()
+        more: list[str] = []
+        less: list[str] = []
+        overlapping: list[str] = []
         for block, skip in skips.items():
             if block not in below:
                 continue
@@ -514,16 +516,15 @@ def _side_contrasts(compared: ShiftDistances) -> list[str]:
             elif skip.high < other.low:
                 less.append(numbers)
             else:
-                same.append(block)
-        parts = [
-            f"{text} {', '.join(blocks)}"
-            for text, blocks in (
-                ("skip connection shifted more than the layers below at", more),
-                ("less at", less),
-                ("intervals overlap at", same),
-            )
-            if blocks
-        ]
+                overlapping.append(block)
+        parts = []
+        if more:
+            blocks = ", ".join(more)
+            parts.append(f"skip connection shifted more than the layers below at {blocks}")
+        if less:
+            parts.append(f"less at {', '.join(less)}")
+        if overlapping:
+            parts.append(f"intervals overlap at {', '.join(overlapping)}")
         if parts:
             sentences.append(f"{network.name}: {'; '.join(parts)}.")
     return sentences

@@ -29,23 +29,23 @@ if TYPE_CHECKING:
     from skiptool.records import Float64, UInt8
     from skiptool.report.exhibit import Number
 
-_ROWS: Final = 6
-_SHEETS: Final = 6
-_SIDE: Final = 256  # pixels of a sample in the page
+_MAX_ROWS: Final = 6
+_MAX_SHEETS: Final = 6
+_MAX_SIDE: Final = 256  # pixels of a sample in the page
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MaskedScore:
-    """A score with the predicted masks behind it.
+    """A score and the predicted masks that it was computed from.
 
     Attributes
     ----------
     score : Score
     table : MetricTable
-        Holds its counts, sample by sample.
+        Contains its counts by sample.
     masks : MaskStore
     entry : str
-        Name of its entry in ``masks``.
+        Name of the entry of ``masks``.
     size : tuple of int
         Height and width of the masks.
     """
@@ -57,7 +57,7 @@ class MaskedScore:
     size: tuple[int, ...]
 
     def has(self, sample: str) -> bool:
-        """Return whether there is a mask of a sample."""
+        """Return whether a sample has a mask."""
         return sample in self.masks.ids(self.entry)
 
     def labels(self, sample: str) -> UInt8:
@@ -76,41 +76,41 @@ class Example:
     Attributes
     ----------
     index : int
-        Row in the domain of the dataset.
+        Index in the domain of the dataset.
     sample, subject : str
-    which : str
+    rank : str
         ``worst`` or ``median``.
     shift : Shift
     rated : int
-        Number of samples that it was chosen from.
+        Number of samples it was chosen from.
     """
 
     index: int
     sample: str
     subject: str
-    which: str
+    rank: str
     shift: Shift
     rated: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Examples:
-    """Chosen samples, and the networks of one family whose predictions are shown.
+    """Samples chosen for a sheet, with predictions of networks of one family.
 
     Attributes
     ----------
     store : DatasetStore
     networks : tuple of Score, length R
-        One for each row. Samples were chosen by the first; ``miou`` is not shown.
+        One for each row. The samples were chosen by the scores of the first.
     columns : tuple of Example, length C
     masked : tuple of R tuples of C MaskedScore or None
-        Predictions; None if there is none.
+        Predictions; None where a sample was not predicted.
     values : float64 (R, C)
         Mean IoU of each sample; NaN without foreground or prediction.
     left_out : int
-        Further networks without a row.
+        Number of further networks, which are not shown.
     lowest_of : int
-        Number of shifts of which the last column's has the lowest IoU.
+        Number of shifts from which that of the last column was chosen for its lowest IoU.
     """
 
     store: DatasetStore
@@ -122,10 +122,10 @@ class Examples:
     lowest_of: int
 
 
-def examples(
+def example_exhibits(
     tables: Sequence[MetricTable], datasets: Sequence[DatasetStore], masks: Sequence[MaskStore]
 ) -> tuple[list[Exhibit], list[str]]:
-    """Show examples of each family, domain and split that has masks and images.
+    """Show example predictions of each family, domain and split that has masks and images.
 
     Parameters
     ----------
@@ -139,21 +139,16 @@ def examples(
     exhibits : list of Exhibit
         At most six.
     warnings : list of str
-        What could not be shown, and why.
-
-    Raises
-    ------
-    FormatError
-        If masks were predicted from none of the datasets, or a store is damaged.
+        Reasons why examples could not be shown.
     """
     chosen, warnings = choose_examples(tables, datasets, masks)
-    return [example_exhibit(each) for each in chosen], warnings
+    return [example_exhibit(sheet) for sheet in chosen], warnings
 
 
 def choose_examples(
     tables: Sequence[MetricTable], datasets: Sequence[DatasetStore], masks: Sequence[MaskStore]
 ) -> tuple[list[Examples], list[str]]:
-    """Choose the samples and networks of :func:`examples`."""
+    """Choose the samples and networks of :func:`example_exhibits`, with the same warnings."""
     if not masks:
         return [], []
     if not datasets:
@@ -161,26 +156,29 @@ def choose_examples(
         return [], [f"{names}: no examples are drawn, the images are missing; give the dataset too"]
     check_masks(datasets, masks)
     stores = {store.lineage.id: store for store in datasets}
-    masked = [one for one in masked_scores(tables, masks) if one.score.dataset_id in stores]
-    used = {one.masks.path for one in masked}
+    candidates = [
+        masked for masked in masked_scores(tables, masks) if masked.score.dataset_id in stores
+    ]
+    used = {masked.masks.path for masked in candidates}
     warnings = [
         f"{store.name}: no examples are drawn, no prediction table has its models and shifts; "
         "give the table that was made with it"
         for store in masks
         if store.path not in used
     ]
-    groups = group_by(
-        masked,
-        lambda one: (one.score.dataset_id, one.score.domain, one.score.split, one.score.family),
-    )
+
+    def key(masked: MaskedScore) -> tuple[str, str, str, str]:
+        score = masked.score
+        return score.dataset_id, score.domain, score.split, score.family
+
     sheets: list[Examples] = []
-    for (dataset_id, domain, split, family), group in groups.items():
+    for (dataset_id, domain, split, family), group in group_by(candidates, key).items():
         sheet = _choose(stores[dataset_id], group)
         name = ", ".join(part for part in (family, domain, split) if part)
         if isinstance(sheet, str):
             warnings.append(f"examples of {name}: {sheet}")
-        elif len(sheets) == _SHEETS:
-            warnings.append(f"examples of {name} are left out, {_SHEETS} sheets are shown")
+        elif len(sheets) == _MAX_SHEETS:
+            warnings.append(f"examples of {name} are left out, {_MAX_SHEETS} sheets are shown")
         else:
             sheets.append(sheet)
     return sheets, warnings
@@ -190,7 +188,7 @@ def choose_examples(
 
 
 def check_masks(datasets: Sequence[DatasetStore], masks: Sequence[MaskStore]) -> None:
-    """Raise `FormatError` for masks that were made from none of the datasets."""
+    """Raise `FormatError` if masks were predicted from none of the datasets."""
     known = {store.lineage.id for store in datasets}
     for store in masks:
         if known and store.lineage.inputs.get("dataset") not in known:
@@ -210,8 +208,8 @@ def masked_scores(tables: Iterable[MetricTable], masks: Iterable[MaskStore]) -> 
     for store in masks:
         source = store.lineage.inputs.get("dataset", "")
         for name, (facts, shape) in zip(store.names(), store.entries(), strict=True):
-            which = (facts.get(part) for part in ("model_id", "domain", "shift", "factor"))
-            entries.setdefault((source, *which), (store, name, shape[1:]))
+            predicted = (facts.get(key) for key in ("model_id", "domain", "shift", "factor"))
+            entries.setdefault((source, *predicted), (store, name, shape[1:]))
     paired: dict[tuple[Any, ...], MaskedScore] = {}
     for table in tables:
         if table.lineage.kind is not Kind.PREDICTIONS:
@@ -225,13 +223,13 @@ def masked_scores(tables: Iterable[MetricTable], masks: Iterable[MaskStore]) -> 
 
 
 def sample_ious(masked: MaskedScore, classes: Sequence[str]) -> Mapping[str, float]:
-    """Compute the mean IoU of each sample over the foreground classes, from its counts.
+    """Compute the mean IoU over the foreground classes of each sample from its counts.
 
     Parameters
     ----------
     masked : MaskedScore
     classes : sequence of str
-        Name of each label from 0.
+        Names of the labels, from 0.
 
     Returns
     -------
@@ -241,7 +239,7 @@ def sample_ious(masked: MaskedScore, classes: Sequence[str]) -> Mapping[str, flo
     Raises
     ------
     FormatError
-        If the table counts another class.
+        If the table counts a class that is not among the labels.
     """
     score = masked.score
     rows = masked.table.where(
@@ -279,13 +277,13 @@ def worst_and_median(ious: Mapping[str, float]) -> tuple[list[tuple[str, str]], 
     Parameters
     ----------
     ious : mapping of sample id to float
-        Samples with NaN are left out; equal ones are ordered by name.
+        Samples with NaN are left out, ties are ordered by name.
 
     Returns
     -------
     chosen : list of (str, str)
-        ``worst`` and ``median`` with a sample each; of an even number the lower one of the two in
-        the middle. One or two samples have a ``worst`` only.
+        ``worst`` and ``median``, each with a sample. The median of an even number of samples is the
+        lower of the two in the middle; with fewer than three samples there is only a ``worst``.
     rated : int
         Number of samples chosen from.
 
@@ -296,15 +294,15 @@ def worst_and_median(ious: Mapping[str, float]) -> tuple[list[tuple[str, str]], 
     """
     ordered = [name for _, name in sorted((v, name) for name, v in ious.items() if not np.isnan(v))]
     chosen = [("worst", name) for name in ordered[:1]]
-    if len(ordered) > 2:  # the lower of two is the worst already
+    if len(ordered) > 2:  # of two, the lower is the worst already
         chosen.append(("median", ordered[(len(ordered) - 1) // 2]))
     return chosen, len(ordered)
 
 
 def _choose(store: DatasetStore, group: Sequence[MaskedScore]) -> Examples | str:
-    """Choose the examples of a family, or return why there are none."""
+    """Choose the examples of a family, or return the reason why there are none."""
     networks = _networks(group)
-    shown, first = networks[:_ROWS], networks[0]
+    shown, first = networks[:_MAX_ROWS], networks[0]
     reason = _mismatch(store, group)
     if reason:
         return reason
@@ -312,7 +310,7 @@ def _choose(store: DatasetStore, group: Sequence[MaskedScore]) -> Examples | str
     columns: list[Example] = []
     ious: dict[Shift, list[Mapping[str, float]]] = {}
     domain = store.domain(group[0].score.domain)
-    places = {str(name): index for index, name in enumerate(domain.columns["id"])}
+    indices = {str(name): index for index, name in enumerate(domain.columns["id"])}
     subjects = domain.columns["subject"]
     for shift in shifts:
         ious[shift] = [
@@ -320,13 +318,12 @@ def _choose(store: DatasetStore, group: Sequence[MaskedScore]) -> Examples | str
             for network in shown
         ]
         chosen, rated = worst_and_median(ious[shift][0])
-        unknown = [sample for _, sample in chosen if sample not in places]
+        unknown = [sample for _, sample in chosen if sample not in indices]
         if unknown:
             return f"sample {unknown[0]!r} of the prediction table is not in {store.name}"
-        columns += [
-            Example(places[sample], sample, str(subjects[places[sample]]), which, shift, rated)
-            for which, sample in chosen
-        ]
+        for rank, sample in chosen:
+            index = indices[sample]
+            columns.append(Example(index, sample, str(subjects[index]), rank, shift, rated))
     if not columns:
         return "no sample holds foreground, true or predicted"
     values = [
@@ -338,7 +335,7 @@ def _choose(store: DatasetStore, group: Sequence[MaskedScore]) -> Examples | str
         networks=tuple(next(iter(network.values())).score for network in shown),
         columns=tuple(columns),
         masked=tuple(
-            tuple(_holding(network.get(column.shift), column.sample) for column in columns)
+            tuple(_with_mask(network.get(column.shift), column.sample) for column in columns)
             for network in shown
         ),
         values=np.array(values),
@@ -348,14 +345,16 @@ def _choose(store: DatasetStore, group: Sequence[MaskedScore]) -> Examples | str
 
 
 def _networks(group: Sequence[MaskedScore]) -> list[_Network]:
-    """One model of each pruning in the paper's order: of the first fold, or else the ensemble."""
+    """Choose the first fold of each pruning, or else the ensemble, in the paper's order."""
     models: dict[tuple[str, str], dict[Shift, MaskedScore]] = {}
-    for one in group:
-        models.setdefault((one.score.pruning, one.score.model_id), {})[one.score.shift] = one
+    for masked in group:
+        models.setdefault((masked.score.pruning, masked.score.model_id), {})[masked.score.shift] = (
+            masked
+        )
     chosen: list[_Network] = []
     for pruning in in_paper_order(name for name, _ in models):
-        own = [network for (name, _), network in models.items() if name == pruning]
-        chosen.append(min(own, key=_fold_order))
+        candidates = [network for (name, _), network in models.items() if name == pruning]
+        chosen.append(min(candidates, key=_fold_order))
     return chosen
 
 
@@ -365,46 +364,47 @@ def _fold_order(network: _Network) -> tuple[bool, bool, int]:
 
 
 def _shifts(network: _Network) -> tuple[list[Shift], int]:
-    """Return the original and the shift of lowest IoU, and the number of shifts with an IoU."""
+    """Choose the original and the shift of lowest IoU; also return the number of rated shifts."""
     rated = {
-        shift: one.score.miou
-        for shift, one in network.items()
-        if shift != ORIGINAL and not np.isnan(one.score.miou)
+        shift: masked.score.miou
+        for shift, masked in network.items()
+        if shift != ORIGINAL and not np.isnan(masked.score.miou)
     }
     lowest = [min(rated, key=rated.__getitem__)] if rated else []
     return [*([ORIGINAL] if ORIGINAL in network else []), *lowest], len(rated)
 
 
 def _mismatch(store: DatasetStore, group: Sequence[MaskedScore]) -> str:
-    """Describe how a table and masks do not match the dataset that both name; empty if they do."""
+    """Describe how a table or masks contradict their dataset; empty if they do not."""
     score = group[0].score
     if score.domain not in store.domains:
         return f"{store.name} has no domain {score.domain!r}"
     domain = store.domains[score.domain]
     size = (domain.height, domain.width)
-    other = [one for one in group if one.size != size]
-    if other:
+    resized = [masked for masked in group if masked.size != size]
+    if resized:
+        height, width = resized[0].size
         return (
-            f"{other[0].masks.name} holds masks of {other[0].size[0]} x {other[0].size[1]} "
+            f"{resized[0].masks.name} holds masks of {height} x {width} "
             f"pixels, {store.name} images of {size[0]} x {size[1]}"
         )
     unknown = [name for name in score.classes if name not in store.classes]
     return f"{store.name} has no class {unknown[0]!r}" if unknown else ""
 
 
-def _holding(one: MaskedScore | None, sample: str) -> MaskedScore | None:
-    return one if one is not None and one.has(sample) else None
+def _with_mask(masked: MaskedScore | None, sample: str) -> MaskedScore | None:
+    return masked if masked is not None and masked.has(sample) else None
 
 
 # The exhibit.
 
 
 def example_exhibit(chosen: Examples) -> Exhibit:
-    """Show samples by several networks of one family; images are read when they are drawn."""
+    """Show predictions by networks of one family; images are read when the figure is drawn."""
     first, names = chosen.networks[0], _names(chosen)
     title = f"{first.family}, {first.domain}, {first.split}".removeprefix(", ")
     cells: dict[str, list[Cell]] = {
-        "chosen as": [column.which for column in chosen.columns],
+        "chosen as": [column.rank for column in chosen.columns],
         "shift": [shift_text(column.shift) for column in chosen.columns],
         "sample": [label_text(column.sample) for column in chosen.columns],
         "subject": [label_text(column.subject) for column in chosen.columns],
@@ -425,12 +425,12 @@ def example_exhibit(chosen: Examples) -> Exhibit:
 
 
 def _names(chosen: Examples) -> list[str]:
-    """Name the networks, with their folds if these differ."""
+    """Name the networks, with their folds if they differ."""
     folds = {network.fold for network in chosen.networks}
-    shared = len(folds) == 1 and folds != {ENSEMBLE_FOLD}
+    same_fold = len(folds) == 1 and folds != {ENSEMBLE_FOLD}
     return [
         network.network
-        if shared or network.fold in (None, ENSEMBLE_FOLD)
+        if same_fold or network.fold in (None, ENSEMBLE_FOLD)
         else f"{network.pruning}, fold {network.fold}"
         for network in chosen.networks
     ]
@@ -442,7 +442,7 @@ def _caption(chosen: Examples, names: Sequence[str]) -> str:
     shifts = {column.shift: column.rated for column in chosen.columns}
     rated = ", ".join(f"n = {number} ({shift_text(s)})" for s, number in shifts.items())
     mean = f" (mean of {', '.join(first.classes)})" if len(first.classes) > 1 else ""
-    last = list(shifts)[-1]
+    last = chosen.columns[-1].shift
     lowest = f" Of {chosen.lowest_of} shifts its IoU is lowest under {shift_text(last)}."
     further = f" Further architectures, not shown: {chosen.left_out}." if chosen.left_out else ""
     return (
@@ -455,11 +455,11 @@ def _caption(chosen: Examples, names: Sequence[str]) -> str:
 
 
 def _worst(chosen: Examples, names: Sequence[str]) -> list[str]:
-    """State how the other architectures score on the worst samples."""
+    """State how well the other architectures segment the worst samples."""
     sentences = []
     for index, column in enumerate(chosen.columns):
         others = chosen.values[1:, index]
-        if column.which != "worst" or np.isnan(others).all():
+        if column.rank != "worst" or np.isnan(others).all():
             continue
         best = 1 + int(np.nanargmax(others))
         sentences.append(
@@ -494,17 +494,11 @@ def _numbers(chosen: Examples) -> list[Number]:
 
 def _block(chosen: Examples) -> int:
     domain = chosen.store.domain(chosen.networks[0].domain)
-    return block_side(domain.height, domain.width, _SIDE)
+    return block_side(domain.height, domain.width, _MAX_SIDE)
 
 
 def _draw(chosen: Examples, names: Sequence[str]) -> Figure:
-    """Read the chosen samples and their predictions, one at a time, and draw them.
-
-    Raises
-    ------
-    FormatError
-        If a chunk of them is damaged.
-    """
+    """Read the chosen samples and their predictions, one at a time, and draw them."""
     block, columns = _block(chosen), chosen.columns
     reader = chosen.store.samples(chosen.networks[0].domain, [column.index for column in columns])
     images: list[UInt8] = []
@@ -521,7 +515,7 @@ def _draw(chosen: Examples, names: Sequence[str]) -> Figure:
         for row in chosen.masked
     ]
     heads = [
-        f"{column.which}, {shift_text(column.shift)}\n{column.sample}"
+        f"{column.rank}, {shift_text(column.shift)}\n{column.sample}"
         + (f"\n{column.subject}" if column.subject != column.sample else "")
         for column in columns
     ]

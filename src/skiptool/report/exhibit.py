@@ -1,4 +1,4 @@
-"""The exhibit: one figure or table of the report with its numbers, caption and findings."""
+"""An exhibit: a figure or table of the report with its numbers, caption and findings."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Cell: TypeAlias = str | int | float | None
 Number: TypeAlias = Mapping[str, Cell]
-"""One number with what it was measured on: a row of the table ``report``."""
+"""A row of the table ``report``: a number with the columns that identify it."""
 
 _Item = TypeVar("_Item")
 _Key = TypeVar("_Key", bound=Hashable)
@@ -36,39 +36,39 @@ _Key = TypeVar("_Key", bound=Hashable)
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Exhibit:
-    """One exhibit of the report.
+    """A figure or table of the report.
 
     Attributes
     ----------
     topic : str
         Stem of its anchor and file name, ``iou``: lower-case letters, digits and hyphens.
     part : str
-        Names it within its topic, ``layers-brightness-0.5``. Exhibits without a part are numbered,
+        Name within its topic, ``layers-brightness-0.5``. Exhibits without a part are numbered,
         ``iou-1``.
     heading : str
-        Section of the page; exhibits with the same heading are grouped.
+        Heading of its section; exhibits with the same heading are grouped.
     title : str
     caption : str
         Description of the figure, with n, folds, shift, B and units.
     sentences : sequence of str
-        Findings. The page folds those after the third.
+        Findings. The page collapses those after the third.
     table : Table
-        Numbers for people; each of them is in ``numbers`` as well.
+        Selected numbers as displayed; each of them is also in ``numbers``.
     numbers : sequence of Number
-        Rows of the table ``report``, without ``figure`` and ``title``. A quantity that was not
-        measured is NaN or left out.
+        Rows of the table ``report``, without the columns ``figure`` and ``title``. Quantities that
+        were not measured are NaN or left out.
     draw : callable, optional
-        Draws the figure; None if the table is the exhibit.
+        Draws the figure. None if the exhibit is a table.
     sources : tuple of Kind
-        Kinds of input files behind it; the caption links to these files.
+        Kinds of input files behind the exhibit, to which the caption links.
     printed : bool
-        Print the table in the terminal when no page is written. False for long tables that repeat
-        a matrix row by row; they are printed only if there is no other table.
+        Print the table in the terminal if no page is written. Tables with False are long, and
+        printed only if there are no others.
     summary : int, optional
-        Puts the first two sentences into the summary of the page, once a topic: in the order of
-        the sections, and of this number within a section.
+        Include the first two sentences in the summary of the page, once per topic. The summary is
+        sorted by section, and by this number within a section.
     anchor : str
-        Unique name in the page and of its files, from `name_exhibits`.
+        Unique name of the exhibit and its files, set by `name_exhibits`.
     figure : Markup, optional
         The drawn figure as SVG, set when the page is rendered.
     """
@@ -89,13 +89,13 @@ class Exhibit:
     figure: Markup | None = None
 
 
-_LONGEST_PART: Final = 60  # characters of a file name
+_MAX_SLUG: Final = 60  # characters
 
 
 def name_exhibits(exhibits: Iterable[Exhibit]) -> list[Exhibit]:
     """Group exhibits by heading and set their anchors from topic and part, or a number.
 
-    Headings keep the order of their first exhibits. No two anchors differ in case alone.
+    Headings keep the order of their first exhibits. Anchors are unique and in lower case.
     """
     sections = group_by(exhibits, lambda exhibit: exhibit.heading)
     counts: Counter[str] = Counter()
@@ -113,14 +113,14 @@ def name_exhibits(exhibits: Iterable[Exhibit]) -> list[Exhibit]:
 
 
 def _slug(text: str) -> str:
-    """Reduce a text to what an anchor and a file name may hold.
+    """Reduce a text to characters that are allowed in anchors and file names.
 
     Examples
     --------
     >>> _slug("Aperio CS2 brightness 0.5"), _slug("../α")
     ('aperio-cs2-brightness-0.5', '')
     """
-    return re.sub(r"[^a-z0-9.]+", "-", text.lower())[:_LONGEST_PART].strip("-.")
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower())[:_MAX_SLUG].strip("-.")
 
 
 def group_by(items: Iterable[_Item], key: Callable[[_Item], _Key]) -> dict[_Key, list[_Item]]:
@@ -138,7 +138,7 @@ def group_by(items: Iterable[_Item], key: Callable[[_Item], _Key]) -> dict[_Key,
 
 
 def nan_to_none(value: float) -> float | None:
-    """Return a number as a table cell.
+    """Return a number as a table cell, with None for NaN.
 
     Examples
     --------
@@ -166,38 +166,47 @@ _FACTS: Final = (
 
 
 def setting_columns(setting: SettingKey, *, metric: bool = False) -> dict[str, Cell]:
-    """Return the columns that identify networks and their dataset, and the metric if asked for."""
-    columns = {
+    """Return the columns that identify networks, their dataset and optionally the metric."""
+    columns: dict[str, Cell] = {
         "dataset": setting.dataset,
         "arch": setting.arch or None,
         "encoder": setting.encoder or None,
     }
-    return {**columns, "metric": setting.metric, "bins": setting.bins} if metric else {**columns}
+    if metric:
+        columns |= {"metric": setting.metric, "bins": setting.bins}
+    return columns
 
 
 def fact_columns(
     facts: Mapping[str, Any], network: NetworkDistances | Network | None = None
 ) -> Number:
-    """Return the columns that say what a distance was measured between, and of which network."""
+    """Return the columns that identify a comparison, and optionally its network."""
     columns = {name: facts[name] for name in _FACTS if facts[name] is not None}
     if network is not None:
-        named = {"arch": network.arch, "encoder": network.encoder, "pruning": network.pruning}
-        columns |= {name: value for name, value in named.items() if value}
+        names = {"arch": network.arch, "encoder": network.encoder, "pruning": network.pruning}
+        columns |= {column: name for column, name in names.items() if name}
     return columns
 
 
 def layer_numbers(
     compared: ShiftDistances, quantity: str, pick: Callable[[LayerDistance], TrainingAverage | None]
 ) -> list[Number]:
-    """Return one number of each network and layer as rows."""
+    """Return a quantity of each network and layer as rows."""
     rows: list[Number] = []
     for network in compared.networks:
         facts = fact_columns(compared.facts, network)
         for layer in network.layers:
             mean = pick(layer)
             if mean is not None:
-                where = {**facts, "layer": layer.layer, "quantity": quantity}
-                rows.append({**where, **_mean_columns(mean), "images": network.images})
+                rows.append(
+                    {
+                        **facts,
+                        "layer": layer.layer,
+                        "quantity": quantity,
+                        **_mean_columns(mean),
+                        "images": network.images,
+                    }
+                )
     return rows
 
 

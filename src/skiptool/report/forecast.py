@@ -1,4 +1,4 @@
-"""The loss of IoU forecast without labels, from the distance of a layer."""
+"""Forecasts of the loss of IoU without labels, from the distance at a layer."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ _NO_SHIFT: Final = "no shift seen"
 _BEYOND: Final = "beyond the fit"
 """Note of a row whose distance exceeds all that the line was fitted to."""
 
-_LISTED: Final = 3
+_MAX_LISTED: Final = 3
 """Forecasts listed in a sentence; the table has all of them."""
 
 
-def loss_forecasts(
+def forecast_exhibits(
     scores: Sequence[Score], layers: Mapping[str, Sequence[Any]], *, level: float = 0.95
 ) -> list[Exhibit]:
-    """Show forecasts without labels.
+    """Show the loss of IoU that is forecast for images without labels.
 
     Parameters
     ----------
     scores, layers
         As for :func:`skiptool.analysis.correlation.join_distances`.
     level : float
-        Of the intervals.
+        Level of the intervals.
 
     Returns
     -------
@@ -98,15 +98,15 @@ def _layer(line: Fitted) -> str:
 
 
 def _row_name(row: Expected, line: Fitted) -> str:
-    """Name a comparison by the domain, the shift, or both."""
+    """Name a comparison by its domain, its shift, or both."""
     facts = row.change._asdict()
     shift = "" if facts["shift"] == "original" else shift_name(facts)
     domain = "" if row.change.domain == line.domain else label_text(str(row.change.domain))
-    return ", ".join(filter(None, (domain, label_text(shift)))) or "original"
+    return ", ".join(name for name in (domain, label_text(shift)) if name) or "original"
 
 
 def _note(row: Expected, line: Fitted) -> str:
-    """Name the limit of a forecast; empty without one."""
+    """Return the reason why a forecast is limited; empty if it is not."""
     if not line.better:
         return _NO_FORECAST
     if not row.seen:
@@ -116,8 +116,8 @@ def _note(row: Expected, line: Fitted) -> str:
 
 def _level(row: Expected, line: Fitted) -> float | None:
     """Return the level of an interval; None for another domain, where no level holds."""
-    within = row.change.domain == row.change.reference_domain
-    return line.level if within and line.better else None
+    same_domain = row.change.domain == row.change.reference_domain
+    return line.level if same_domain and line.better else None
 
 
 # Table and numbers.
@@ -141,16 +141,16 @@ _FORECAST_COLUMNS: Final = (
 
 
 def _table(line: Fitted, title: str) -> Table:
-    """Return the errors by kind left out and over all, then the forecasts."""
+    """Lay out the errors by kind left out, their mean, and the forecasts."""
     rows: list[dict[str, Cell]] = [
         {
-            "of": f"{one.kind} left out",
-            "layer": line.layers[one.layer],
-            "points": one.points,
-            "error": one.error,
-            "error of the mean": one.error_of_mean,
+            "of": f"{fold.kind} left out",
+            "layer": line.layers[fold.layer],
+            "points": fold.points,
+            "error": fold.error,
+            "error of the mean": fold.error_of_mean,
         }
-        for one in line.cross_validation.held
+        for fold in line.cross_validation.held
     ]
     rows.append(
         {
@@ -180,30 +180,25 @@ def _table(line: Fitted, title: str) -> Table:
         }
         for row in line.expected
     ]
-    names = (*_ERROR_COLUMNS, *(_FORECAST_COLUMNS if line.expected else ()))
+    names = _ERROR_COLUMNS + _FORECAST_COLUMNS if line.expected else _ERROR_COLUMNS
     return Table(title, {name: [row.get(name) for row in rows] for name in names})
 
 
 def _numbers(line: Fitted) -> list[Number]:
     """Return errors (``shift`` is the kind left out, null for their mean) and forecasts."""
     facts = {**setting_columns(line.setting, metric=True), "pruning": line.pruning}
-    here = {**facts, "domain": line.domain, "split": line.split}
-    errors: list[tuple[str | None, str | None, int, float, float]] = [
-        (one.kind, line.layers[one.layer], one.points, one.error, one.error_of_mean)
-        for one in line.cross_validation.held
-    ]
-    errors.append((None, None, len(line.points), line.error, line.error_of_mean))
+    fitted = {**facts, "domain": line.domain, "split": line.split}
     rows: list[Number] = []
-    for kind, layer, points, error, of_mean in errors:
-        which = {**here, "shift": kind, "points": points}
-        rows += [
-            {**which, "quantity": "cross-validated error", "layer": layer, "value": error},
-            {**which, "quantity": "error of the mean", "value": of_mean},
-        ]
+    for fold in line.cross_validation.held:
+        layer = line.layers[fold.layer]
+        left_out = {**fitted, "shift": fold.kind, "points": fold.points}
+        rows += _error_numbers(left_out, layer, fold.error, fold.error_of_mean)
+    overall = {**fitted, "shift": None, "points": len(line.points)}
+    rows += _error_numbers(overall, None, line.error, line.error_of_mean)
     if line.better:
         rows.append(
             {
-                **here,
+                **fitted,
                 "quantity": "bound of the error",
                 "layer": line.layers[line.layer],
                 "value": line.bound,
@@ -212,6 +207,15 @@ def _numbers(line: Fitted) -> list[Number]:
             }
         )
     return [*rows, *(number for row in line.expected for number in _row_numbers(row, line, facts))]
+
+
+def _error_numbers(
+    facts: Mapping[str, Cell], layer: str | None, error: float, error_of_mean: float
+) -> list[Number]:
+    return [
+        {**facts, "quantity": "cross-validated error", "layer": layer, "value": error},
+        {**facts, "quantity": "error of the mean", "value": error_of_mean},
+    ]
 
 
 def _row_numbers(row: Expected, line: Fitted, common: Mapping[str, Cell]) -> list[Number]:
@@ -262,9 +266,9 @@ def _row_numbers(row: Expected, line: Fitted, common: Mapping[str, Cell]) -> lis
 
 
 def forecast_caption(line: Fitted) -> str:
-    """Describe the fit, how its error was estimated, and what an interval means."""
+    """Describe the fit, the estimate of its error, and the meaning of the intervals."""
     parts = (_fit(line), _split(line), _error(line), _intervals(line), _left_out(line))
-    return " ".join(filter(None, parts))
+    return " ".join(part for part in parts if part)
 
 
 def _fit(line: Fitted) -> str:
@@ -359,9 +363,9 @@ def _left_out(line: Fitted) -> str:
 
 
 def forecast_sentences(line: Fitted) -> list[str]:
-    """State how well the line forecasts kinds left out, and what it forecasts."""
+    """State the error of forecasts for kinds left out, then the forecasts."""
     kinds = ", ".join(
-        f"{label_text(one.kind)} {one.error:.2f}" for one in line.cross_validation.held
+        f"{label_text(fold.kind)} {fold.error:.2f}" for fold in line.cross_validation.held
     )
     error, of_mean = f"{line.error:.2f} ({kinds})", f"{line.error_of_mean:.2f}"
     networks, layer = _networks(line), _layer(line)
@@ -377,8 +381,8 @@ def forecast_sentences(line: Fitted) -> list[str]:
         "the other kinds.",
     ]
     if line.expected:
-        rows = "; ".join(_forecast(row, line) for row in line.expected[:_LISTED])
-        further = len(line.expected) - _LISTED
+        rows = "; ".join(_forecast(row, line) for row in line.expected[:_MAX_LISTED])
+        further = len(line.expected) - _MAX_LISTED
         more = f"; {count_noun(further, 'further row')} in the table" if further > 0 else ""
         sentences.append(f"Forecast loss: {rows}{more}.")
     if line.unmet:
@@ -400,7 +404,7 @@ def _forecast(row: Expected, line: Fitted) -> str:
 
 
 def _images(row: Expected) -> str:
-    """Count the images, ``8 test images of 2 subjects``; empty if unknown."""
+    """Describe the sample size, ``8 test images of 2 subjects``; empty if unknown."""
     if not row.images:
         return ""
     split = "" if row.change.split is None else f"{label_text(row.change.split)} "
@@ -414,7 +418,7 @@ def _signed(value: float) -> str:
 
 
 def _checks(line: Fitted) -> list[str]:
-    """Compare with labels, and count distances beyond the fit or without a forecast."""
+    """Count true losses within intervals, distances beyond the fit, and missing forecasts."""
     sentences = []
     labelled = [row for row in line.expected if row.labelled]
     if labelled:

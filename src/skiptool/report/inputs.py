@@ -1,4 +1,4 @@
-"""Inputs of a report: tables and stores by kind, and the columns that exhibits read from them."""
+"""Inputs of a report: tables and stores by kind, and the columns read from them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MEASUREMENT: Final = (
     "factor",
     "clean_skips",
 )
-"""Columns that identify a measurement of a prediction table, also in two tables."""
+"""Columns that identify a measurement, also if two prediction tables contain it."""
 
 _LAYERS: Final = tuple(dict.fromkeys((*LAYER_COLUMNS, *correlation.COLUMNS, *BEYOND_COLUMNS)))
 
@@ -38,7 +38,7 @@ _FIRST_FORMAT: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Artifacts by kind, in the order given; ``origins`` holds the name and header of each."""
+    """Artifacts by kind, in the order given; ``origins`` are the name and lineage of each."""
 
     predictions: list[MetricTable] = field(default_factory=list)
     shifts: list[MetricTable] = field(default_factory=list)
@@ -49,18 +49,20 @@ class Inputs:
     origins: list[tuple[str, Lineage]] = field(default_factory=list)
 
     def by_clean_domain(self) -> dict[str | None, list[MetricTable]]:
-        """Group prediction tables by the domain of their clean images, None if it is their own.
+        """Group prediction tables by the domain of their clean images, None for their own domain.
 
-        Tables without clean images belong to each group.
+        Tables without skip substitution belong to every group.
         """
         groups: dict[str | None, list[MetricTable]] = {None: []}
         for table in self.predictions:
             groups.setdefault(table.lineage.parameters.get("clean_domain"), [])
         for table in self.predictions:
-            asked = table.lineage.parameters
-            plain = not {"clean_skips", "shifted_skips"} & set(asked)
-            for domain in groups if plain else [asked.get("clean_domain")]:
-                groups[domain].append(table)
+            parameters = table.lineage.parameters
+            if "clean_skips" in parameters or "shifted_skips" in parameters:
+                groups[parameters.get("clean_domain")].append(table)
+            else:
+                for tables in groups.values():
+                    tables.append(table)
         return groups
 
     def sizes(self) -> dict[tuple[str, str, str], tuple[int, int]]:
@@ -88,27 +90,27 @@ class Inputs:
     def totals(
         self, *further: str, tables: Sequence[MetricTable] | None = None
     ) -> dict[str, list[Any]]:
-        """Sum the pixels of prediction tables by `GROUP_COLUMNS` of `skiptool.metrics` and others.
+        """Sum the pixels of prediction tables by ``skiptool.metrics.GROUP_COLUMNS`` and others.
 
         A measurement in several tables counts once. Domains without a labelled pixel
-        (:meth:`unlabelled`) are left out. By default all prediction tables are summed.
+        (:meth:`unlabelled`) are left out. By default, all prediction tables are summed.
         """
         unlabelled = self.unlabelled()
         names = (*GROUP_COLUMNS, *further)
         columns: dict[str, list[Any]] = {name: [] for name in (*names, "pixels")}
-        known: set[tuple[Any, ...]] = set()
+        counted: set[tuple[Any, ...]] = set()
         for table in self.predictions if tables is None else tables:
             totals = table.totals(names, "pixels")
             keys = list(zip(*(totals[name] for name in _MEASUREMENT), strict=True))
-            new = set(keys) - known
-            kept = [i for i, key in enumerate(keys) if key in new and key[:3] not in unlabelled]
+            new = set(keys) - counted
+            rows = [n for n, key in enumerate(keys) if key in new and key[:3] not in unlabelled]
             for name, column in columns.items():
-                column += [totals[name][index] for index in kept]
-            known |= new
+                column += [totals[name][row] for row in rows]
+            counted |= new
         return columns
 
     def layers(self) -> dict[str, list[Any]]:
-        """Read the rows of layers of all shift tables; those of the first format get a warning."""
+        """Read the rows of layers of all shift tables, with a warning on those of format 1."""
 
         def read(table: MetricTable) -> dict[str, list[Any]]:
             columns = table.where_null("channel").columns(_LAYERS)
@@ -124,7 +126,7 @@ class Inputs:
         return concatenate(self.shifts, lambda table: table.collect(CHANNEL_KEYS, names))
 
     def parameters(self) -> dict[tuple[str, str, str], int]:
-        """Return the parameter counts by architecture, encoder and pruning, as far as known."""
+        """Return parameter counts by architecture, encoder and pruning, as far as recorded."""
         names = ("arch", "encoder", "pruning", "parameter_count")
         columns = self.distinct(*names)
         return {
@@ -134,7 +136,7 @@ class Inputs:
         }
 
     def distinct(self, *names: str, predictions_only: bool = False) -> dict[str, list[Any]]:
-        """Read the distinct rows of some columns of each prediction and shift table."""
+        """Read the distinct rows of columns of each prediction and shift table."""
         tables = self.predictions if predictions_only else [*self.predictions, *self.shifts]
         columns = concatenate(tables, lambda table: table.distinct(names))
         return {name: columns.get(name, []) for name in names}
@@ -143,7 +145,7 @@ class Inputs:
 def concatenate(
     tables: Iterable[MetricTable], read: Callable[[MetricTable], dict[str, list[Any]]]
 ) -> dict[str, list[Any]]:
-    """Concatenate the columns that are read from several tables."""
+    """Concatenate columns read from several tables."""
     columns: dict[str, list[Any]] = {}
     for table in tables:
         for name, column in read(table).items():

@@ -1,4 +1,4 @@
-"""Measures of whole layers, for shifts that the distance of single channels does not show."""
+"""Measures of whole layers, for shifts that do not show in the distances of single channels."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ _TESTED: Final = (Metric.COVARIANCE, Metric.CLASSIFIER)
 
 
 def layerwise_exhibits(table: Mapping[str, Sequence[Any]]) -> list[Exhibit]:
-    """Show each architecture that has measures of whole layers: a matrix for each measure.
+    """Show each architecture with measures of whole layers, in a matrix for each measure.
 
     Parameters
     ----------
@@ -102,11 +102,10 @@ def _title(network: Network) -> str:
     facts = network.rows[0].facts
     if facts["shift"] is None:
         return f"Channels and whole layers, against {facts['reference']}"
+    subject = f"Channels and whole layers: {network.name}"
     if _by_domain(network):
-        what = f"other domains against {facts['reference_domain']}"
-    else:
-        what = f"shifts, {facts['domain']}"
-    return f"Channels and whole layers: {network.name}, {what}"
+        return f"{subject}, other domains against {facts['reference_domain']}"
+    return f"{subject}, shifts, {facts['domain']}"
 
 
 def _by_domain(network: Network) -> bool:
@@ -115,8 +114,9 @@ def _by_domain(network: Network) -> bool:
 
 def _caption(network: Network) -> str:
     rows = network.rows
-    facts = next((r.facts for r in rows if r.facts["metric"] == Metric.HELLINGER), rows[0].facts)
-    cells = [cell for r in rows for m in r.measures.values() for cell in m.values()]
+    hellinger = [row for row in rows if row.facts["metric"] == Metric.HELLINGER]
+    facts = (hellinger or rows)[0].facts
+    cells = [cell for row in rows for layers in row.measures.values() for cell in layers.values()]
     folds = max((cell.folds for cell in cells), default=1)
     bins = range_suffix(facts["bins"], facts["range_rule"])
     measures = " ".join(_EXPLANATIONS[metric].format(bins=bins) for metric in network.metrics)
@@ -163,7 +163,7 @@ def _values(network: Network, metric: Metric) -> Float64:
 
 
 def _strong(network: Network, metric: Metric) -> Bool | None:
-    """Return which cells differ significantly; None without p-values."""
+    """Return True for each cell that differs significantly; None without p-values."""
     cells = _cells(network, metric)
     if not any(cell.p_values for row in cells for cell in row if cell is not None):
         return None
@@ -174,7 +174,9 @@ def _table(network: Network, title: str) -> Table:
     metrics, rows = network.metrics, network.rows
     columns: dict[str, list[Cell]] = {
         "measure": [_NAMES[metric] for metric in metrics for _ in rows],
-        "domain" if _by_domain(network) else "shift": [_name(r) for _ in metrics for r in rows],
+        "domain" if _by_domain(network) else "shift": [
+            _row_name(row) for _ in metrics for row in rows
+        ],
     }
     for index, layer in enumerate(network.layers):
         cells = [row[index] for metric in metrics for row in _cells(network, metric)]
@@ -183,12 +185,13 @@ def _table(network: Network, title: str) -> Table:
     return Table(title, columns, shade=shade)
 
 
-def _name(row: ShiftMeasures) -> str:
+def _row_name(row: ShiftMeasures) -> str:
     facts = row.facts
     if facts["shift"] is None:
         return str(facts["other"])
-    across = facts["domain"] != facts["reference_domain"]
-    return f"{facts['domain']} {shift_name(facts)}" if across else shift_name(facts)
+    if facts["domain"] == facts["reference_domain"]:
+        return shift_name(facts)
+    return f"{facts['domain']} {shift_name(facts)}"
 
 
 def _numbers(network: Network) -> list[Number]:
@@ -220,42 +223,44 @@ def _columns(cell: Measure) -> Number:
     return columns
 
 
-# Findings: the distributions of channels agree, and the layer as a whole differs.
+# Findings: layers that differ as a whole although the distributions of their channels agree.
 
 
 def _hidden_shifts(network: Network) -> list[str]:
-    """State where channels hide a shift, by decreasing covariance distance."""
-    hidden = [text for row in network.rows if (text := _hidden_shift(network, row)) is not None]
-    return [text for _, text in sorted(hidden, key=lambda pair: -pair[0])]
+    """State the shifts that channels do not show, by decreasing covariance distance."""
+    findings = [finding for row in network.rows if (finding := _hidden_shift(network, row))]
+    return [text for _, text in sorted(findings, key=lambda finding: -finding[0])]
 
 
 def _hidden_shift(network: Network, row: ShiftMeasures) -> tuple[float, str] | None:
-    """Return a covariance distance and a sentence on the layer nearest to the output."""
+    """Return the covariance distance at the last layer that hides a shift, and a sentence on it."""
     channels = row.measures.get(Metric.HELLINGER, {})
     agreeing = [layer for layer in network.layers if layer in channels and channels[layer].agrees]
     layers = [layer for layer in agreeing if _differing(row, layer)]
     if not layers:
         return None
     last = layers[-1]
-    others = [_measured(metric, row.measures[metric][last]) for metric in _differing(row, last)]
-    moved = ""
+    differences = [
+        _measured(metric, row.measures[metric][last]) for metric in _differing(row, last)
+    ]
+    change = ""
     if last in row.measures.get(Metric.PAIRED_DIFFERENCE, {}):
-        own = row.measures[Metric.PAIRED_DIFFERENCE][last].value
-        moved = f"; on average an activation changes by {own:.2f} standard deviations"
-    more = ""
+        value = row.measures[Metric.PAIRED_DIFFERENCE][last].value
+        change = f"; on average an activation changes by {value:.2f} standard deviations"
+    further = ""
     if len(layers) > 1:
-        more = f" This holds at {len(layers)} of {len(channels)} layers ({', '.join(layers)})."
-    here, there = compared_names(row.facts)
+        further = f" This holds at {len(layers)} of {len(channels)} layers ({', '.join(layers)})."
+    other, reference = compared_names(row.facts)
     covariance = row.measures.get(Metric.COVARIANCE, {}).get(last)
     return 0.0 if covariance is None else covariance.value, (
-        f"{network.name}, {here} against {there}: at {last} the marginal distributions of channels "
-        f"agree ({_measured(Metric.HELLINGER, channels[last])}), but the layer as a whole differs: "
-        f"{' and '.join(others)}{moved}.{more}"
+        f"{network.name}, {other} against {reference}: at {last} the marginal distributions of "
+        f"channels agree ({_measured(Metric.HELLINGER, channels[last])}), but the layer as a whole "
+        f"differs: {' and '.join(differences)}{change}.{further}"
     )
 
 
 def _differing(row: ShiftMeasures, layer: str) -> list[Metric]:
-    """List the measures of the whole layer by which the sets differ."""
+    """List the measures of a whole layer by which the sets differ."""
     cells = ((metric, row.measures.get(metric, {}).get(layer)) for metric in _TESTED)
     return [metric for metric, cell in cells if cell is not None and cell.differs]
 

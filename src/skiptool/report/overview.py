@@ -1,9 +1,9 @@
-"""How far shifts reach: the distance by layer under several shifts, or in several domains."""
+"""Overviews: the distance at each layer under several shifts, or in several domains."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
     from skiptool.records import Float64
     from skiptool.report.exhibit import Number
 
-_MOST_MATRICES: Final = 6
-_MOST_ROWS: Final = 60  # of cells, one below the other: what a page holds
+_MAX_MATRICES: Final = 6
+_MAX_ROWS: Final = 60  # of cells that fit below one another on a page
 
 _Key: TypeAlias = tuple[str, str]
-"""Family and pruning: an architecture."""
+"""Family and pruning of an architecture."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,12 +63,12 @@ class _Matrix:
     values: Float64
 
 
-def overviews(compared: Sequence[ShiftDistances]) -> list[Exhibit]:
-    """Build an overview of each set of shifts of a domain, and of each set of domains."""
+def overview_exhibits(compared: Sequence[ShiftDistances]) -> list[Exhibit]:
+    """Show each set of shifts of a domain, and each set of domains."""
     named = [
-        one
-        for one in compared
-        if one.facts["shift"] is not None and one.facts["reference_shift"] is not None
+        shift
+        for shift in compared
+        if shift.facts["shift"] is not None and shift.facts["reference_shift"] is not None
     ]
     return [_exhibit(rows) for rows in group_by(named, _group).values() if len(rows) > 1]
 
@@ -103,15 +103,17 @@ def _exhibit(rows: Sequence[ShiftDistances]) -> Exhibit:
         for name, members in divide_matrices(list(keys), len(rows))
     ]
     domain = facts["reference_domain"] if by_domain else facts["domain"]
-    what = f"of other domains to {domain}" if by_domain else f"under shifts, {domain}"
+    subject = f"of other domains to {domain}" if by_domain else f"under shifts, {domain}"
     measure = measure_name(facts["metric"])
-    title = f"{measure} {what}{splits_suffix(facts)}{bins_suffix(facts['bins'])}"
+    title = f"{measure} {subject}{splits_suffix(facts)}{bins_suffix(facts['bins'])}"
     columns: dict[str, list[Cell]] = {
         "architecture": [matrix.name for matrix in matrices for _ in rows],
         "domain" if by_domain else "shift": [name for _ in matrices for name in names],
     }
     for index, layer in enumerate(layers):
-        columns[layer] = [nan_to_none(float(v)) for m in matrices for v in m.values[:, index]]
+        columns[layer] = [
+            nan_to_none(value) for matrix in matrices for value in matrix.values[:, index].tolist()
+        ]
     shade = Shade.of([columns[layer] for layer in layers], digits=3)
     return Exhibit(
         topic="reach",
@@ -133,7 +135,7 @@ def _exhibit(rows: Sequence[ShiftDistances]) -> Exhibit:
 
 
 def heat_row(facts: Mapping[str, Any], *, by_domain: bool) -> HeatRow:
-    """Label a row by its domain, or by its factor within the block of its shift."""
+    """Label a row by its domain, or by its factor within the group of its shift."""
     if by_domain:
         return HeatRow(str(facts["domain"]))
     factor = facts["factor"]
@@ -162,23 +164,24 @@ def _caption(
 def _extremes(
     rows: Sequence[ShiftDistances], matrices: Sequence[_Matrix], names: Sequence[str], last: str
 ) -> list[str]:
-    """State what moves the last layer most and least, as far as they can be told apart."""
+    """State the rows with the greatest and least distance at the last layer, if distinguishable."""
     sentences = []
     for matrix in matrices:
         values = matrix.values[:, -1]
         if np.isnan(values).all():
             continue
-        high, low = (int(index) for index in (np.nanargmax(values), np.nanargmin(values)))
-        ends = [_interval(row, matrix.members, last) for row in rows]
-        farthest, least = (tied_with(index, values.tolist(), ends) for index in (high, low))
-        if high in least or high == low:
-            reach = f"{values[low]:.3f} to {values[high]:.3f}"
-            sentences.append(f"{matrix.name}: at {last}, none reaches clearly farthest ({reach}).")
+        high, low = int(np.nanargmax(values)), int(np.nanargmin(values))
+        intervals = [_interval(row, matrix.members, last) for row in rows]
+        tied_high = tied_with(high, values.tolist(), intervals)
+        tied_low = tied_with(low, values.tolist(), intervals)
+        if high in tied_low or high == low:
+            span = f"{values[low]:.3f} to {values[high]:.3f}"
+            sentences.append(f"{matrix.name}: at {last}, none reaches clearly farthest ({span}).")
             continue
         sentences.append(
             f"{matrix.name}: at {last}, {names[high]} reaches farthest ({values[high]:.3f}"
-            f"{tied_text([names[index] for index in farthest])}), {names[low]} least "
-            f"({values[low]:.3f}{tied_text([names[index] for index in least])})."
+            f"{tied_text([names[index] for index in tied_high])}), {names[low]} least "
+            f"({values[low]:.3f}{tied_text([names[index] for index in tied_low])})."
         )
     return sentences
 
@@ -190,8 +193,10 @@ def _interval(
     networks = [network for network in row.networks if _key(network) in members]
     if len(members) > 1 or not networks:
         return None
-    ends = [each.distance.interval for each in networks[0].layers if each.layer == layer]
-    return ends[0] if ends else None
+    for measured in networks[0].layers:
+        if measured.layer == layer:
+            return measured.distance.interval
+    return None
 
 
 def _numbers(
@@ -201,9 +206,9 @@ def _numbers(
     for matrix in matrices:
         for row, values in zip(rows, matrix.values, strict=True):
             if len(matrix.members) == 1:
-                networks = tuple(n for n in row.networks if _key(n) in matrix.members)
-                part = ShiftDistances(row.facts, networks)
-                numbers += layer_numbers(part, "distance", lambda layer: layer.distance)
+                networks = tuple(net for net in row.networks if _key(net) in matrix.members)
+                own = ShiftDistances(row.facts, networks)
+                numbers += layer_numbers(own, "distance", lambda layer: layer.distance)
                 continue
             facts = {**fact_columns(row.facts), **_member_names(matrix.members)}
             numbers += [
@@ -244,11 +249,11 @@ def _values(
     return np.asarray(np.where(count > 0, total / np.maximum(count, 1), math.nan))
 
 
-# Which architectures have a matrix of their own, so that a page holds the overview.
+# Division of architectures among matrices.
 
 
 def divide_matrices(keys: Sequence[_Key], rows: int) -> list[tuple[str, tuple[_Key, ...]]]:
-    """Divide architectures among named matrices.
+    """Divide architectures among named matrices, so that the overview fits on a page.
 
     Parameters
     ----------
@@ -260,8 +265,8 @@ def divide_matrices(keys: Sequence[_Key], rows: int) -> list[tuple[str, tuple[_K
     Returns
     -------
     list of (name, keys)
-        Each architecture, if a page holds them; else the baseline of each family and the mean of
-        its pruned networks; else both over all families.
+        Each architecture if they fit; else the baseline of each family and the mean of its pruned
+        networks; else the mean of all baselines and that of all pruned networks.
 
     Examples
     --------
@@ -274,24 +279,24 @@ def divide_matrices(keys: Sequence[_Key], rows: int) -> list[tuple[str, tuple[_K
     prunings = in_paper_order(pruning for _, pruning in keys)
     ordered = sorted(keys, key=lambda key: (prunings.index(key[1]), families.index(key[0])))
     single = [_named((key,), "") for key in ordered]
-    by_family = _parts(ordered, families, lambda key, family: key[0] == family)
-    for division in (single, by_family):
-        if len(division) <= _MOST_MATRICES and -(-len(division) // 2) * rows <= _MOST_ROWS:
-            return division
-    return _parts(ordered, [""], lambda key, family: True)
-
-
-def _parts(
-    keys: Sequence[_Key], families: Sequence[str], belongs: Callable[[_Key, str], bool]
-) -> list[tuple[str, tuple[_Key, ...]]]:
-    """Divide architectures into baselines and pruned ones of each family."""
-    parts = []
+    by_family = []
     for baseline in (True, False):
         for family in families:
-            members = tuple(k for k in keys if belongs(k, family) and _is_baseline(k) is baseline)
-            if members:
-                parts.append(_named(members, family))
-    return parts
+            by_family += _averaged(ordered, family, baseline=baseline)
+    for division in (single, by_family):
+        if len(division) <= _MAX_MATRICES and -(-len(division) // 2) * rows <= _MAX_ROWS:
+            return division
+    return _averaged(ordered, None, baseline=True) + _averaged(ordered, None, baseline=False)
+
+
+def _averaged(
+    keys: Sequence[_Key], family: str | None, *, baseline: bool
+) -> list[tuple[str, tuple[_Key, ...]]]:
+    """Name the baselines or the pruned networks of a family, or of all; empty without any."""
+    members = tuple(
+        key for key in keys if family in (None, key[0]) and _is_baseline(key) is baseline
+    )
+    return [_named(members, family or "")] if members else []
 
 
 def _is_baseline(key: _Key) -> bool:

@@ -1,7 +1,7 @@
 """The report page: one self-contained HTML file.
 
-It makes no requests (its content security policy forbids them), its only script is the few lines of
-the template that sort tables, and all data are escaped. The page is readable without the script.
+The page makes no requests (its content security policy forbids them) and escapes all data. Its only
+script sorts tables; the page is readable without it.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from skiptool.report.exhibit import Cell, Exhibit, group_by
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_LINKED: Final = 3  # files that a caption names; more are counted
+_MAX_LINKS: Final = 3  # files named in a caption; more are counted
 _UNPRINTABLE: Final = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufffe\uffff\ud800-\udfff]"
 )
-_LONG: Final = 40  # characters; a shorter cell stays on one line
+_LONG: Final = 40  # characters of a cell that may wrap
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """How one artifact behind the page was made: its lineage for people."""
+    """Lineage of an artifact behind the page, as displayed."""
 
     name: str
     kind: str
@@ -50,7 +50,7 @@ class Origin:
 @dataclass(frozen=True, slots=True)
 class _PageCell:
     text: str
-    key: str | None  # sort key of a numeric column; an empty one sorts last
+    key: str | None  # sort key in a numeric column; if empty, the cell sorts last
 
 
 def render_page(
@@ -68,21 +68,21 @@ def render_page(
     ----------
     title : str
     exhibits : sequence of Exhibit
-        Named, grouped by heading (`skiptool.report.exhibit.name_exhibits`), and drawn; one without
-        a figure is a numbered table.
+        Named and grouped by heading (`skiptool.report.exhibit.name_exhibits`), and drawn. Exhibits
+        without a figure are numbered as tables.
     lineage : sequence of Origin
         The report itself first, then its inputs.
     summary : sequence of str
         Main findings, as paragraphs below the title.
     facts : mapping of str to str, optional
-        Data behind the whole page (dataset, images, folds, bins), by name.
+        Data of the whole report (dataset, images, folds, bins), by name.
     caution : str
-        Limit of the whole report, highlighted below the title.
+        Limitation of the whole report, highlighted below the title.
 
     Returns
     -------
     str
-        To be written as UTF-8; equal arguments give equal text.
+        To be encoded as UTF-8. Equal arguments give equal text.
     """
     environment = Environment(
         autoescape=True,
@@ -116,7 +116,7 @@ def render_page(
 
 
 def _printable(value: object) -> object:
-    """Drop characters that HTML cannot hold or that reverse the direction of text."""
+    """Remove characters that HTML does not allow or that reverse the direction of text."""
     if isinstance(value, str) and not isinstance(value, Markup):
         return _UNPRINTABLE.sub("", value)
     return value
@@ -134,7 +134,7 @@ def _sources(lineage: Sequence[Origin], exhibit: Exhibit) -> tuple[list[tuple[st
         for number, origin in enumerate(lineage, start=1)
         if origin.kind in exhibit.sources
     ]
-    return links[:_LINKED], len(links[_LINKED:])
+    return links[:_MAX_LINKS], len(links[_MAX_LINKS:])
 
 
 def _rows(table: Table) -> list[list[_PageCell]]:
@@ -143,14 +143,15 @@ def _rows(table: Table) -> list[list[_PageCell]]:
 
 
 def _heads(table: Table) -> list[tuple[str, bool]]:
-    """Return the name of each column, and whether it holds numbers."""
+    """Return the name of each column, and whether it is numeric."""
     return [(name, _is_numeric(cells)) for name, cells in table.columns.items()]
 
 
 def _classes(text: str, numeric: bool) -> Markup:
-    """Return the attribute of a cell: numbers are right-aligned, long texts may wrap."""
-    name = "number" if numeric else "long" if len(text) > _LONG else ""
-    return Markup(f' class="{name}"') if name else Markup()
+    """Return the class attribute of a cell: numbers are right-aligned, long texts may wrap."""
+    if numeric:
+        return Markup(' class="number"')
+    return Markup(' class="long"') if len(text) > _LONG else Markup()
 
 
 def _is_numeric(cells: Sequence[Cell]) -> bool:
@@ -168,7 +169,7 @@ def _is_missing(value: Cell) -> bool:
 
 
 def _text(value: Cell) -> str:
-    """Format a cell, with a thousands separator, and three digits for scores.
+    """Format a cell: integers with thousands separators, scores with three decimals.
 
     Examples
     --------
@@ -184,11 +185,11 @@ def _text(value: Cell) -> str:
     return f"{value:.3f}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.3g}"
 
 
-# Figures as SVG elements that are self-contained.
+# Figures as self-contained SVG elements.
 #
-# Matplotlib writes an SVG file: ids that repeat in the next figure, a style rule for every element
-# of the document, references to namespaces. In a page with many figures each needs ids of its own,
-# a description for screen readers, and colours that are legible on a dark ground.
+# Matplotlib writes SVG files: ids repeat in other figures, and style rules apply to every element
+# of a document. In a page of many figures, each needs unique ids, a description for screen readers,
+# and colours that are legible on a dark background.
 
 _SVG: Final = "http://www.w3.org/2000/svg"
 _REFERENCE: Final = re.compile(r"(url\(#|^#)([^)]+)")
@@ -196,15 +197,15 @@ _UPSIDE_DOWN: Final = "scale(1 -1) translate(0 -"
 _NUMBER: Final = re.compile(r"-?\d+\.\d+")
 _STEP: Final = re.compile(r"([MLz])(?: (-?[\d.]+) (-?[\d.]+))?")
 _STRAIGHT: Final = re.compile(r"M -?[\d.]+ -?[\d.]+(?: [ML] -?[\d.]+ -?[\d.]+)+(?: z)?")
-_PLACES: Final = ("d", "x", "y", "transform")
+_COORDINATES: Final = ("d", "x", "y", "transform")
 _COLOUR: Final = re.compile(r"#[0-9a-f]{6}")
 
 
 def as_svg(figure: Figure, title: str, description: str) -> Markup:
     """Turn a figure into an SVG element for an HTML page.
 
-    Ids are made unique, style rules that would reach the rest of the page are moved to the
-    root, and the tones of ink and ground become the page's CSS variables ``--figure-ink``,
+    Ids are made unique, style rules that would affect the rest of the page are moved to the
+    root, and the tones of ink and background become the page's CSS variables ``--figure-ink``,
     ``-soft``, ``-line``, ``-hole`` and ``-baseline``, with the printed colour as fallback.
 
     Parameters
@@ -222,42 +223,43 @@ def as_svg(figure: Figure, title: str, description: str) -> Markup:
     prefix = "f" + sha256(raw + title.encode(errors="replace")).hexdigest()[:10] + "-"
     root = ElementTree.fromstring(raw)
     values = [value for element in root.iter() for value in element.attrib.values()]
-    used = {found[2] for value in values for found in _REFERENCE.finditer(value)}
+    used = {match[2] for value in values for match in _REFERENCE.finditer(value)}
     for element in root.iter():
         element.tag = element.tag.removeprefix(f"{{{_SVG}}}")
         element.tail = None
         _localise(element, prefix, used)
     _slim(root)
-    _share(root, prefix)
+    _share_images(root, prefix)
     _describe(root, prefix, title, description)
     return Markup(ElementTree.tostring(root, encoding="unicode"))
 
 
 def _localise(element: ElementTree.Element, prefix: str, used: set[str]) -> None:
-    """Make ids unique and drop unused ones, round coordinates, name the tones."""
+    """Make ids unique, remove unused ones, round coordinates, and replace tones by variables."""
     rules = []
     for key, value in list(element.attrib.items()):
         del element.attrib[key]
-        if key in ("style", "fill"):  # only rules, not attributes, may name a variable
+        if key in ("style", "fill"):  # variables are allowed in rules, not in attributes
             rules.append(value if key == "style" else f"fill: {value}")
         elif key == "id":
             if value in used:
                 element.set(key, prefix + value)
         elif value.startswith("rotate(-0 "):
             continue
-        elif key in _PLACES:
+        elif key in _COORDINATES:
             rounded = _NUMBER.sub(lambda n: _rounded(float(n[0])), " ".join(value.split()))
             element.set(key, _shortened(rounded) if key == "d" else rounded)
         else:
-            name = key.rpartition("}")[2]  # href needs no namespace any more
-            element.set(name, _referring(value, prefix))
+            name = key.rpartition("}")[2]  # href without its old namespace
+            element.set(name, _with_prefix(value, prefix))
     if rules:
-        style = _referring("; ".join(rules), prefix)
+        style = _with_prefix("; ".join(rules), prefix)
         element.set("style", _COLOUR.sub(_variable, style))
 
 
-def _referring(value: str, prefix: str) -> str:
-    if value.startswith("data:"):  # the pixels of a picture, broken into lines
+def _with_prefix(value: str, prefix: str) -> str:
+    """Prefix the ids that a value refers to, and join the lines of an embedded picture."""
+    if value.startswith("data:"):
         return "".join(value.split())
     return _REFERENCE.sub(rf"\g<1>{prefix}\2", value)
 
@@ -267,7 +269,7 @@ def _rounded(value: float) -> str:
 
 
 def _shortened(path: str) -> str:
-    """Write horizontal lines as H and vertical ones as V, as outlines of masks are made of.
+    """Write horizontal and vertical lines, of which outlines of masks consist, as H and V.
 
     Examples
     --------
@@ -276,7 +278,8 @@ def _shortened(path: str) -> str:
     """
     if _STRAIGHT.fullmatch(path) is None:
         return path
-    pieces, x, y = list[str](), "", ""
+    pieces: list[str] = []
+    x = y = ""
     for letter, to_x, to_y in _STEP.findall(path):
         if letter == "L" and to_y == y:
             pieces.append(f"H{to_x}")
@@ -294,35 +297,35 @@ def _variable(colour: re.Match[str]) -> str:
 
 
 def _slim(parent: ElementTree.Element) -> None:
-    """Remove elements that draw nothing, and groups that only held an id."""
-    kept: list[ElementTree.Element] = []
+    """Remove elements that draw nothing, and groups without attributes."""
+    children: list[ElementTree.Element] = []
     for child in parent:
         _slim(child)
         if child.tag in ("metadata", "style") or (child.tag in ("g", "defs") and not len(child)):
             continue
-        kept += list(child) if child.tag == "g" and not child.attrib else [child]
-    parent[:] = kept
-    if kept:
+        children += list(child) if child.tag == "g" and not child.attrib else [child]
+    parent[:] = children
+    if children:
         parent.text = None
 
 
-def _share(root: ElementTree.Element, prefix: str) -> None:
-    """Store the pixels of a repeated picture once."""
+def _share_images(root: ElementTree.Element, prefix: str) -> None:
+    """Store the pixels of repeated images once."""
     seen: dict[tuple[str | None, ...], tuple[str, float, float]] = {}
     for image in root.iter("image"):
-        turned = image.get("transform", "")
-        place = float(image.get("x", 0)), float(image.get("y", 0))
-        same = (image.get("href"), turned, image.get("width"), image.get("height"))
-        if same not in seen:
-            seen[same] = (f"{prefix}image{len(seen)}", *place)
-            image.set("id", seen[same][0])
-        elif turned.startswith(_UPSIDE_DOWN):  # as Matplotlib writes all that fit the sheet's dots
-            name, x, y = seen[same]
+        transform = image.get("transform", "")
+        x, y = float(image.get("x", 0)), float(image.get("y", 0))
+        key = (image.get("href"), transform, image.get("width"), image.get("height"))
+        if key not in seen:
+            seen[key] = (f"{prefix}image{len(seen)}", x, y)
+            image.set("id", seen[key][0])
+        elif transform.startswith(_UPSIDE_DOWN):  # as Matplotlib writes images that are not scaled
+            name, first_x, first_y = seen[key]
             image.tag = "use"
             image.attrib.clear()
             image.set("href", f"#{name}")
-            image.set("x", _rounded(place[0] - x))
-            image.set("y", _rounded(y - place[1]))
+            image.set("x", _rounded(x - first_x))
+            image.set("y", _rounded(first_y - y))
 
 
 def _describe(root: ElementTree.Element, prefix: str, title: str, description: str) -> None:
@@ -335,7 +338,7 @@ def _describe(root: ElementTree.Element, prefix: str, title: str, description: s
             "style": f"--width: {width}; stroke-linejoin: round; stroke-linecap: butt",
         }
     )
-    for place, (tag, text) in enumerate((("title", title), ("desc", description))):
+    for position, (tag, text) in enumerate((("title", title), ("desc", description))):
         child = ElementTree.Element(tag, {"id": prefix + tag})
         child.text = label_text(text, limit=2000)
-        root.insert(place, child)
+        root.insert(position, child)

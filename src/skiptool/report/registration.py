@@ -1,4 +1,4 @@
-"""Registration of scans: residual misalignment, and patches left out because of it."""
+"""Registration of scans: residual misalignment, and patches that were left out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from skiptool.analysis.registration import Pair, pairs, residual_limits
+from skiptool.analysis import registration
+from skiptool.analysis.registration import Pair, residual_limits
 from skiptool.figures.residuals import draw_alignment
 from skiptool.figures.style import label_text
 from skiptool.names import Kind
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from skiptool.report.exhibit import Number
 
 
-def registrations(columns: Mapping[str, Sequence[Any]], name: str = "") -> list[Exhibit]:
+def registration_exhibits(columns: Mapping[str, Sequence[Any]], name: str = "") -> list[Exhibit]:
     """Show the pairs of domains of a registration table.
 
     Parameters
@@ -26,7 +27,7 @@ def registrations(columns: Mapping[str, Sequence[Any]], name: str = "") -> list[
         ``subject``, ``slide``, ``reference_domain``, ``domain``, ``sample``, ``residual``,
         ``residual_um``, ``kept``, ``reason`` of a table ``registration``.
     name : str
-        Of the dataset, for the title. Call once for each dataset: patches of several are not to be
+        Name of the dataset, for the title. Call once per dataset: patches of several must not be
         pooled.
 
     Returns
@@ -34,52 +35,53 @@ def registrations(columns: Mapping[str, Sequence[Any]], name: str = "") -> list[
     list of Exhibit
         One; empty without rows.
     """
-    found = pairs(columns)
-    if not found:
+    pairs = registration.pairs(columns)
+    if not pairs:
         return []
     title = f"Residual misalignment{f', {name}' if name else ''}"
-    reasons = list(dict.fromkeys(reason for pair in found for reason in pair.lost))
+    reasons = list(dict.fromkeys(reason for pair in pairs for reason in pair.lost))
     exhibit = Exhibit(
         topic="registration",
         heading="Registration of the scans",
         title=title,
-        caption=_caption(found),
-        sentences=[_sentence(pair) for pair in found],
-        table=_table(found, title, reasons),
-        numbers=[number for pair in found for number in _numbers(pair, reasons)],
-        draw=lambda: draw_alignment(found),
+        caption=_caption(pairs),
+        sentences=[_sentence(pair) for pair in pairs],
+        table=_table(pairs, title, reasons),
+        numbers=[number for pair in pairs for number in _numbers(pair, reasons)],
+        draw=lambda: draw_alignment(pairs),
         sources=(Kind.REGISTRATION,),
     )
     return [exhibit]
 
 
-def _table(found: Sequence[Pair], title: str, reasons: Sequence[str]) -> Table:
+def _table(pairs: Sequence[Pair], title: str, reasons: Sequence[str]) -> Table:
     columns: dict[str, list[Cell]] = {
-        "reference": [pair.reference_domain for pair in found],
-        "domain": [pair.domain for pair in found],
-        "slides": [pair.slides for pair in found],
-        "not aligned": [pair.unaligned for pair in found],
-        "patches": [pair.patches for pair in found],
-        "kept": [pair.kept for pair in found],
-        "share kept": [nan_to_none(pair.share) for pair in found],
+        "reference": [pair.reference_domain for pair in pairs],
+        "domain": [pair.domain for pair in pairs],
+        "slides": [pair.slides for pair in pairs],
+        "not aligned": [pair.unaligned for pair in pairs],
+        "patches": [pair.patches for pair in pairs],
+        "kept": [pair.kept for pair in pairs],
+        "share kept": [nan_to_none(pair.share) for pair in pairs],
     }
     for reason in reasons:
-        columns[label_text(reason, 48)] = [pair.lost.get(reason, 0) for pair in found]
+        columns[label_text(reason, 48)] = [pair.lost.get(reason, 0) for pair in pairs]
     for unit in ("px", "µm"):
-        residuals = [pair.residuals[unit] for pair in found]
-        columns[f"median, {unit}"] = [nan_to_none(each.median) for each in residuals]
-        columns[f"90 %, {unit}"] = [nan_to_none(each.p90) for each in residuals]
+        residuals = [pair.residuals[unit] for pair in pairs]
+        columns[f"median, {unit}"] = [nan_to_none(residual.median) for residual in residuals]
+        columns[f"90 %, {unit}"] = [nan_to_none(residual.p90) for residual in residuals]
     return Table(title, columns, uniform=("reference", "not aligned"))
 
 
 def _numbers(pair: Pair, reasons: Sequence[str]) -> list[Number]:
-    """Return the numbers of a pair; the quantity of a residual names its unit."""
+    """Return the numbers of a pair; quantities of residuals name their unit."""
     facts = {"reference_domain": pair.reference_domain, "domain": pair.domain}
-    rows: list[Number] = [
-        {"quantity": f"residual {name}, {unit}", **facts, "value": value, "points": each.measured}
-        for unit, each in pair.residuals.items()
-        for name, value in (("median", each.median), ("p90", each.p90))
-    ]
+    rows: list[Number] = []
+    for unit, residual in pair.residuals.items():
+        for name, value in (("median", residual.median), ("p90", residual.p90)):
+            quantity = f"residual {name}, {unit}"
+            points = residual.measured
+            rows.append({"quantity": quantity, **facts, "value": value, "points": points})
     counts: dict[str, float] = {
         "slides": pair.slides,
         "slides not aligned": pair.unaligned,
@@ -93,7 +95,7 @@ def _numbers(pair: Pair, reasons: Sequence[str]) -> list[Number]:
 
 
 def _sentence(pair: Pair) -> str:
-    """State how far two scans are apart, and what is lost by it."""
+    """State the residuals of two scans and the patches left out."""
     name = f"{label_text(pair.domain)} against {label_text(pair.reference_domain)}"
     px, um = pair.residuals["px"], pair.residuals["µm"]
     if not px.measured:
@@ -107,10 +109,10 @@ def _sentence(pair: Pair) -> str:
     )
 
 
-def _caption(found: Sequence[Pair]) -> str:
-    slides = max(pair.slides for pair in found)
-    patches = max(pair.patches for pair in found)
-    limits = residual_limits(found)
+def _caption(pairs: Sequence[Pair]) -> str:
+    slides = max(pair.slides for pair in pairs)
+    patches = max(pair.patches for pair in pairs)
+    limits = residual_limits(pairs)
     allowed = (
         f" (dashed: the {min(limits.values()):g} px that were allowed)" if len(limits) == 1 else ""
     )

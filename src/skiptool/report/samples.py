@@ -20,17 +20,17 @@ from skiptool.stores.dataset import DatasetStore, Domain
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_MOST: Final = 16  # samples of a domain
-_FEWER: Final = 8  # with more than three domains
+_MAX_SAMPLES: Final = 16  # of a domain
+_FEWER_SAMPLES: Final = 8  # with more than three domains
 _FEW_DOMAINS: Final = 3
-_SIDE: Final = 160  # pixels of a sample in the page: two for each dot of a screen
-_COLUMNS: Final = 8  # at most
-_SCALES: Final = (("mpp", "µm/px"), ("spacing", "mm/px"))  # columns of the sources
+_MAX_SIDE: Final = 160  # pixels of a sample in the page, two for each dot of a screen
+_MAX_COLUMNS: Final = 8
+_SCALES: Final = {"mpp": "µm/px", "spacing": "mm/px"}  # units by column
 
 
-def data_sheets(store: DatasetStore) -> list[Exhibit]:
+def sample_exhibits(store: DatasetStore) -> list[Exhibit]:
     """Show up to 16 samples of each domain of a dataset, 8 for more than three domains."""
-    most = _MOST if len(store.domains) <= _FEW_DOMAINS else _FEWER
+    most = _MAX_SAMPLES if len(store.domains) <= _FEW_DOMAINS else _FEWER_SAMPLES
     return [
         _exhibit(store, domain, evenly_spaced(len(domain), most).tolist())
         for domain in store.domains.values()
@@ -82,13 +82,7 @@ def _caption(store: DatasetStore, domain: Domain, chosen: Sequence[int]) -> str:
 
 
 def _draw(store: DatasetStore, domain: Domain, chosen: Sequence[int]) -> Figure:
-    """Read the chosen samples, one at a time, and draw them.
-
-    Raises
-    ------
-    FormatError
-        If a chunk of them is damaged.
-    """
+    """Read the chosen samples, one at a time, and draw them."""
     reader = store.samples(domain.name, chosen)
     block, images, masks = _block(domain), [], []
     for index in range(len(chosen)):
@@ -103,7 +97,7 @@ def _draw(store: DatasetStore, domain: Domain, chosen: Sequence[int]) -> Figure:
         masks if labelled else None,
         store.classes,
         [name if name == subject else f"{name}\n{subject}" for name, subject in pairs],
-        columns=-(-len(pairs) // -(-len(pairs) // _COLUMNS)),  # rows of about equal length
+        columns=-(-len(pairs) // -(-len(pairs) // _MAX_COLUMNS)),  # rows of about equal length
     )
 
 
@@ -120,7 +114,7 @@ def _counts(domain: Domain) -> list[tuple[str | None, int, int]]:
 
 
 def _block(domain: Domain) -> int:
-    return block_side(domain.height, domain.width, _SIDE)
+    return block_side(domain.height, domain.width, _MAX_SIDE)
 
 
 def _size(domain: Domain) -> str:
@@ -128,7 +122,7 @@ def _size(domain: Domain) -> str:
 
 
 def _scale(domain: Domain) -> str:
-    for name, unit in _SCALES:
+    for name, unit in _SCALES.items():
         values = np.asarray(domain.columns.get(name, ()))
         finite = values[np.isfinite(values)] if values.dtype.kind in "fi" else values[:0]
         if finite.size:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from skiptool.records import Float64, Int64
     from skiptool.report.exhibit import Number
 
-_MOST_SENTENCES: Final = 12  # rows; of more, the extremes are listed
+_MAX_SENTENCES: Final = 12  # of more rows, the extremes are listed
 _BASELINE: Final = "baseline"
 _ENSEMBLE: Final = (
     " Ensemble: the mean of the class probabilities of all trainings, shown as another network."
@@ -43,19 +43,19 @@ _ByTraining: TypeAlias = Mapping[Training, float]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoreGrid:
-    """Rows and columns of a matrix, for people and as columns of the table ``report``.
+    """Rows and columns of a matrix, as labels and as columns of the table ``report``.
 
     Attributes
     ----------
-    across : str
-        Meaning of the columns: ``shift`` or ``domain``.
+    column_kind : str
+        ``shift`` or ``domain``.
     rows : tuple of Row, length R
     columns : tuple of Column, length C
     row_facts, column_facts : tuple of mapping, lengths R and C
-        Columns of the table ``report`` that identify a row and a column.
+        Columns of the table ``report`` that identify a row or a column.
     """
 
-    across: str
+    column_kind: str
     rows: tuple[Row, ...]
     columns: tuple[Column, ...]
     row_facts: tuple[Number, ...]
@@ -70,8 +70,8 @@ class ScoreGrid:
         return [f"{column.block} {column.label}".strip() for column in self.columns]
 
     def table(self, title: str, values: Float64, *, differences: bool = False) -> Table:
-        """Return scores or differences (R, C) as a table with a column for each architecture."""
-        cells: dict[str, list[Cell]] = {self.across: [*self.column_names()]}
+        """Return scores or differences (R, C) as a table, with a column for each architecture."""
+        cells: dict[str, list[Cell]] = {self.column_kind: [*self.column_names()]}
         for name, row in zip(self.row_names(), values.tolist(), strict=True):
             cells[name] = [nan_to_none(value) for value in row]
         shade = Shade.of([*cells.values()][1:], diverging=True) if differences else Shade(0.0, 1.0)
@@ -81,7 +81,7 @@ class ScoreGrid:
     def numbers(
         self, quantity: str, values: Float64, spread: Float64, counts: Int64
     ) -> list[Number]:
-        """Return values (R, C), their spread over trainings and number of trainings as rows."""
+        """Return values (R, C), their spread over trainings and the number of trainings as rows."""
         return [
             {
                 "quantity": quantity,
@@ -98,7 +98,7 @@ class ScoreGrid:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoreMatrix:
-    """Mean IoU, or its difference to the baseline, of architectures by shift or domain.
+    """Mean IoU of architectures by shift or domain, or its difference to the baseline.
 
     Attributes
     ----------
@@ -108,15 +108,17 @@ class ScoreMatrix:
     grid : ScoreGrid
         R rows and C columns.
     values, spread : float64 (R, C)
-        Mean and standard deviation over trainings; NaN without a value, or with only one.
+        Mean and standard deviation over trainings. The mean is NaN without a value, the deviation
+        also with a single one.
     counts : int64 (R, C)
         Trainings behind each value.
     by_training : mapping of (row, column) to mapping of (fold, repeat) to float
-        Values behind each mean; the mean of models that share a fold and repeat, or have none.
+        Values behind each mean. Models with the same fold and repeat, or with neither, are averaged
+        to one value.
     trainings : int
-        The most trainings behind a value.
+        Largest number of trainings behind a value.
     images : str
-        Number of images, ``24 samples of 12 subjects``; empty if unknown.
+        Sample size, ``24 samples of 12 subjects``; empty if unknown.
     """
 
     title: str
@@ -131,10 +133,8 @@ class ScoreMatrix:
     images: str = ""
 
 
-def score_matrices(scores: Sequence[Score], sizes: _Sizes | None = None) -> list[Exhibit]:
-    """Build the matrices of IoU, by shift and by domain.
-
-    Each is followed by its difference to the baseline, if there is one.
+def score_exhibits(scores: Sequence[Score], sizes: _Sizes | None = None) -> list[Exhibit]:
+    """Show IoU by shift and by domain, each followed by its difference to the baseline, if any.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def score_matrices(scores: Sequence[Score], sizes: _Sizes | None = None) -> list
     sizes : mapping of (dataset id, domain, split) to (samples, subjects), optional
     """
     exhibits = []
-    for matrix in (*by_shift(scores, sizes), *by_domain(scores, sizes)):
+    for matrix in (*matrices_by_shift(scores, sizes), *matrices_by_domain(scores, sizes)):
         exhibits.append(iou_exhibit(matrix))
         difference = difference_to_baseline(matrix)
         if difference is not None:
@@ -151,7 +151,7 @@ def score_matrices(scores: Sequence[Score], sizes: _Sizes | None = None) -> list
 
 
 def shift_order(shift: Shift) -> tuple[int, float]:
-    """Return a sort key: the original first, then kinds in the order of `ShiftKind`, factors."""
+    """Return a sort key: the original, then kinds in the order of `ShiftKind`, by factor."""
     return list(ShiftKind).index(shift.kind), shift.factor or 0.0
 
 
@@ -172,7 +172,7 @@ def shift_column(shift: Shift) -> Column:
 
 
 def iou_exhibit(matrix: ScoreMatrix) -> Exhibit:
-    """Show mean IoU; the spread is below each value if there are several trainings."""
+    """Show mean IoU, with the spread below each value if there are several trainings."""
     grid, title = matrix.grid, matrix.title
     spread = matrix.spread if matrix.trainings > 1 else None
     return Exhibit(
@@ -191,12 +191,12 @@ def iou_exhibit(matrix: ScoreMatrix) -> Exhibit:
 
 
 def _lowest_scores(matrix: ScoreMatrix) -> list[str]:
-    """State where each architecture loses most relative to its own first column."""
+    """State the first and the lowest score of each architecture."""
     values, grid = matrix.values, matrix.grid
     if values.shape[1] < 2 or np.isnan(values[:, 0]).all():
         return []
     lowest = [(r, int(np.nanargmin(v))) for r, v in enumerate(values) if not np.isnan(v[0])]
-    if len(lowest) > _MOST_SENTENCES:
+    if len(lowest) > _MAX_SENTENCES:
         lowest = _extremes(matrix, lowest)
     rows, columns = grid.row_names(), grid.column_names()
     sentences = []
@@ -210,16 +210,18 @@ def _lowest_scores(matrix: ScoreMatrix) -> list[str]:
 
 
 def _extremes(matrix: ScoreMatrix, lowest: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Of each family keep the baseline and the rows with the lowest and highest minimum."""
-    kept = set()
-    for cells in group_by(lowest, lambda cell: matrix.grid.rows[cell[0]].group).values():
-        kept |= {cell for cell in cells if matrix.grid.rows[cell[0]].label == _BASELINE}
-        kept |= {end(cells, key=lambda cell: matrix.values[cell]) for end in (min, max)}
-    return sorted(kept)
+    """Select the baseline of each family, and its rows with the lowest and highest minimum."""
+    rows = matrix.grid.rows
+    selected = set()
+    for cells in group_by(lowest, lambda cell: rows[cell[0]].group).values():
+        selected |= {cell for cell in cells if rows[cell[0]].label == _BASELINE}
+        selected.add(min(cells, key=matrix.values.__getitem__))
+        selected.add(max(cells, key=matrix.values.__getitem__))
+    return sorted(selected)
 
 
-def by_shift(scores: Sequence[Score], sizes: _Sizes | None = None) -> list[ScoreMatrix]:
-    """Make one matrix for each dataset, domain and split with several shifts."""
+def matrices_by_shift(scores: Sequence[Score], sizes: _Sizes | None = None) -> list[ScoreMatrix]:
+    """Make a matrix for each dataset, domain and split that has shifted images."""
     matrices = []
     groups = group_by(scores, lambda score: (score.dataset_id, score.domain, score.split))
     for (_, domain, split), group in groups.items():
@@ -231,11 +233,11 @@ def by_shift(scores: Sequence[Score], sizes: _Sizes | None = None) -> list[Score
     return matrices
 
 
-def by_domain(scores: Sequence[Score], sizes: _Sizes | None = None) -> list[ScoreMatrix]:
-    """Make one matrix of unshifted images by domain for each dataset and split.
+def matrices_by_domain(scores: Sequence[Score], sizes: _Sizes | None = None) -> list[ScoreMatrix]:
+    """Make a matrix of unshifted images by domain for each dataset and split.
 
-    Datasets on which the same networks were tested share a matrix; a domain name that occurs in
-    several of them is followed by the name of the dataset.
+    Datasets on which the same networks were tested share a matrix. A single domain that has a
+    matrix by shift is left out.
     """
     matrices = []
     scores, sizes = _merge_datasets(scores, sizes or {})
@@ -256,59 +258,75 @@ def by_domain(scores: Sequence[Score], sizes: _Sizes | None = None) -> list[Scor
 
 
 def _merge_datasets(scores: Sequence[Score], sizes: _Sizes) -> tuple[list[Score], _Sizes]:
-    """Give datasets that share a network and classes one name and id, in scores and sizes."""
-    merged: dict[str, set[str]] = {}
-    for used in group_by(scores, lambda score: (score.model_id, *score.classes)).values():
-        whole = set().union(*(merged.get(score.dataset_id, {score.dataset_id}) for score in used))
-        merged |= dict.fromkeys(whole, whole)
-    names: dict[str, str] = {}
-    for score in scores:
-        same = sum(name.partition(" (")[0] == score.dataset for name in names.values())
-        names.setdefault(score.dataset_id, score.dataset + (f" ({same + 1})" if same else ""))
-    lead = {one: next(name for name in names if name in merged[one]) for one in names}
-    members = group_by(names, lead.__getitem__)
-    having: dict[tuple[str, str], set[str]] = {}
-    for score in scores:
-        having.setdefault((lead[score.dataset_id], score.domain), set()).add(score.dataset_id)
+    """Give datasets on which the same networks were tested one name and id, in scores and sizes.
 
-    def renamed(dataset: str, domain: str) -> str:
-        clash = len(having[lead[dataset], domain]) > 1
-        return f"{domain} ({names[dataset]})" if clash else domain
+    A domain that several of them have is followed by the name of its dataset.
+    """
+    connected: dict[str, set[str]] = {}
+    for tested in group_by(scores, lambda score: (score.model_id, *score.classes)).values():
+        ids = [score.dataset_id for score in tested]
+        union = set().union(*(connected.get(dataset, {dataset}) for dataset in ids))
+        connected |= dict.fromkeys(union, union)
+    names = _dataset_names(scores)
+    first = {
+        dataset: next(other for other in names if other in connected[dataset]) for dataset in names
+    }
+    members = group_by(names, first.__getitem__)
+    owners: dict[tuple[str, str], set[str]] = {}
+    for score in scores:
+        owners.setdefault((first[score.dataset_id], score.domain), set()).add(score.dataset_id)
 
-    new_scores = [
+    def unique_domain(dataset: str, domain: str) -> str:
+        shared = len(owners[first[dataset], domain]) > 1
+        return f"{domain} ({names[dataset]})" if shared else domain
+
+    merged_scores = [
         replace(
             score,
-            dataset=" and ".join(names[member] for member in members[lead[score.dataset_id]]),
-            dataset_id=lead[score.dataset_id],
-            domain=renamed(score.dataset_id, score.domain),
+            dataset=" and ".join(names[member] for member in members[first[score.dataset_id]]),
+            dataset_id=first[score.dataset_id],
+            domain=unique_domain(score.dataset_id, score.domain),
         )
         for score in scores
     ]
-    return new_scores, {
-        (lead[dataset], renamed(dataset, domain), split): size
+    merged_sizes = {
+        (first[dataset], unique_domain(dataset, domain), split): size
         for (dataset, domain, split), size in sizes.items()
-        if dataset in lead and (lead[dataset], domain) in having
+        if dataset in first and (first[dataset], domain) in owners
     }
+    return merged_scores, merged_sizes
+
+
+def _dataset_names(scores: Sequence[Score]) -> dict[str, str]:
+    """Name datasets by id, numbering those of the same name."""
+    names: dict[str, str] = {}
+    for score in scores:
+        namesakes = sum(name.partition(" (")[0] == score.dataset for name in names.values())
+        number = f" ({namesakes + 1})" if namesakes else ""
+        names.setdefault(score.dataset_id, score.dataset + number)
+    return names
 
 
 def _matrix(
-    group: Sequence[Score], title: str, across: str, columns: _Columns, sizes: _Sizes
+    group: Sequence[Score], title: str, column_kind: str, columns: _Columns, sizes: _Sizes
 ) -> ScoreMatrix:
     rows = _rows(group)
     cells: dict[tuple[Row, Shift | str], dict[str, Score]] = {}
     for score in group:
-        key = (Row(score.network, score.family), getattr(score, across))
-        # By model, so that a model measured in two tables counts once.
+        key = (Row(score.network, score.family), getattr(score, column_kind))
+        # By id, so that a model measured in two tables counts once.
         cells.setdefault(key, {})[score.model_id] = score
     models = [[[*cells.get((row, key), {}).values()] for key in columns] for row in rows]
-    mean, spread, counts = _statistics([[[s.miou for s in cell] for cell in r] for r in models])
+    mean, spread, counts = _statistics(
+        [[[score.miou for score in cell] for cell in row] for row in models]
+    )
     measure, images = iou_name(group[0].classes), _images(group, sizes)
     return ScoreMatrix(
         title=title,
-        caption=_caption(group, measure, [[*each.values()] for each in cells.values()], images),
+        caption=_caption(group, measure, [[*cell.values()] for cell in cells.values()], images),
         measure=measure,
         grid=ScoreGrid(
-            across,
+            column_kind,
             tuple(rows),
             tuple(columns.values()),
             tuple(rows.values()),
@@ -320,20 +338,20 @@ def _matrix(
         by_training={
             (r, c): _by_training(cell) for r, row in enumerate(models) for c, cell in enumerate(row)
         },
-        trainings=max(len(each) for each in cells.values()),
+        trainings=max(map(len, cells.values())),
         images=images,
     )
 
 
 def _statistics(cells: Sequence[Sequence[Sequence[float]]]) -> tuple[Float64, Float64, Int64]:
-    """Mean, spread and count (R, C) of the values in each cell."""
+    """Return mean, spread and number (R, C) of the values in each cell, NaN not counted."""
     stats = np.array([[mean_and_spread(cell) for cell in row] for row in cells])
     counts = np.array([[len(cell) - int(np.isnan(cell).sum()) for cell in row] for row in cells])
     return stats[..., 0], stats[..., 1], counts
 
 
 def _rows(group: Sequence[Score]) -> dict[Row, Number]:
-    """Rows in the order of families and of the paper's prunings, with their facts."""
+    """Return rows with their facts, in the order of families and of the paper's prunings."""
     facts: dict[Row, Number] = {
         Row(score.network, score.family): {
             "arch": score.arch,
@@ -344,12 +362,13 @@ def _rows(group: Sequence[Score]) -> dict[Row, Number]:
         for score in group
     }
     families = list(dict.fromkeys(score.family for score in group))
-    rank = {name: n for n, name in enumerate(in_paper_order(score.pruning for score in group))}
-    order = sorted(
-        facts,
-        key=lambda row: (families.index(row.group), rank[str(facts[row]["pruning"])], row.label),
-    )
-    return {row: facts[row] for row in order}
+    prunings = in_paper_order(score.pruning for score in group)
+
+    def rank(row: Row) -> tuple[int, int, str]:
+        pruning = prunings.index(str(facts[row]["pruning"]))
+        return families.index(row.group), pruning, row.label
+
+    return {row: facts[row] for row in sorted(facts, key=rank)}
 
 
 def _column_facts(first: Score, key: Shift | str) -> Number:
@@ -410,7 +429,7 @@ def _caption(
 
 
 def difference_exhibit(matrix: ScoreMatrix, heading: str) -> Exhibit:
-    """Show differences in IoU in the section of the matrix of IoU that they follow."""
+    """Show differences in IoU, in the section of the matrix that they follow."""
     grid = matrix.grid
     spread = None if np.isnan(matrix.spread).all() else matrix.spread
     return Exhibit(
@@ -440,23 +459,23 @@ def _extreme_differences(matrix: ScoreMatrix) -> list[str]:
         values = np.where(members, matrix.values, np.nan)
         if np.isnan(values).all():
             continue
-        ends = []
+        extremes = []
         for word, index in (("highest", np.nanargmax(values)), ("lowest", np.nanargmin(values))):
             r, c = np.unravel_index(index, values.shape)
             value = scale.written(float(values[r, c]))
             tied = len(tied_with(int(index), values.ravel().tolist()))
             more = f" and {tied} more" if tied else ""
-            ends.append(f"{word} {value} for {rows[int(r)].label} ({columns[int(c)]}){more}")
-        head = f"{group}, difference to the baseline" if group else "Difference to the baseline"
-        sentences.append(f"{head}: {', '.join(ends)}.")
+            extremes.append(f"{word} {value} for {rows[int(r)].label} ({columns[int(c)]}){more}")
+        subject = f"{group}, difference to the baseline" if group else "Difference to the baseline"
+        sentences.append(f"{subject}: {', '.join(extremes)}.")
     return sentences
 
 
 def difference_to_baseline(matrix: ScoreMatrix) -> ScoreMatrix | None:
-    """Compare each row with the baseline of its family, ensembles with ensembles.
+    """Subtract from each row the baseline of its family, or that baseline's ensemble.
 
     Networks of the same fold and repeat are compared, then averaged. Rows without a baseline are
-    left out; None if there is no difference at all.
+    left out. None if no difference can be computed.
     """
     pairs = _baseline_pairs(matrix.grid)
     by_training = {
@@ -466,8 +485,10 @@ def difference_to_baseline(matrix: ScoreMatrix) -> ScoreMatrix | None:
     }
     if all(np.isnan(value) for cell in by_training.values() for value in cell.values()):
         return None
-    width = range(len(matrix.grid.columns))
-    cells = [[[*by_training[r, c].values()] for c in width] for r in range(len(pairs))]
+    cells = [
+        [[*by_training[r, c].values()] for c in range(len(matrix.grid.columns))]
+        for r in range(len(pairs))
+    ]
     values, spread, counts = _statistics(cells)
     trainings = int(counts.max())
     return ScoreMatrix(
@@ -489,7 +510,7 @@ def difference_to_baseline(matrix: ScoreMatrix) -> ScoreMatrix | None:
 
 
 def _baseline_pairs(grid: ScoreGrid) -> list[tuple[int, int]]:
-    """Return the indices of rows and of their baselines."""
+    """Return the index of each row that has a baseline, and of that baseline."""
     keys = [(facts["arch"], facts["encoder"], facts["fold"]) for facts in grid.row_facts]
     baselines = {
         key: row
@@ -526,8 +547,8 @@ def _difference_caption(measure: str, values: Float64, trainings: int, images: s
 # Table II: trainable parameters.
 
 
-def parameter_exhibit(counts: Mapping[tuple[str, str, str], int]) -> list[Exhibit]:
-    """Show Table II; nothing without networks.
+def parameter_exhibits(counts: Mapping[tuple[str, str, str], int]) -> list[Exhibit]:
+    """Show Table II of the paper, the size of each network; empty without networks.
 
     Parameters
     ----------
@@ -566,27 +587,29 @@ def parameter_exhibit(counts: Mapping[tuple[str, str, str], int]) -> list[Exhibi
 
 
 def _fewest_parameters(by_family: Mapping[tuple[str, str], int]) -> list[str]:
-    """State the largest share of parameters that goes with the skip connections of a family."""
+    """State how many parameters the smallest network of each family saves."""
     sentences = []
     for name in dict.fromkeys(name for name, _ in by_family):
-        counts = {pruning: n for (each, pruning), n in by_family.items() if each == name}
-        whole = counts.get(_BASELINE)
-        if whole is None or len(counts) < 2:
+        counts = {pruning: n for (family, pruning), n in by_family.items() if family == name}
+        baseline = counts.get(_BASELINE)
+        if baseline is None:
             continue
-        least = min(counts, key=counts.__getitem__)
-        if counts[least] < whole:
-            share = 100.0 * (whole - counts[least]) / whole
-            sentences.append(f"{name}: {least} has {share:.1f} % fewer parameters than baseline.")
+        smallest = min(counts, key=counts.__getitem__)
+        if counts[smallest] < baseline:
+            share = 100.0 * (baseline - counts[smallest]) / baseline
+            sentences.append(
+                f"{name}: {smallest} has {share:.1f} % fewer parameters than the baseline."
+            )
     return sentences
 
 
 def parameter_table(counts: Mapping[tuple[str, str], int]) -> Table:
-    """Lay out parameter counts as in Table II, prunings down and encoders across.
+    """Lay out parameter counts as in Table II, with prunings as rows and encoders as columns.
 
     Parameters
     ----------
     counts : mapping of (family, pruning) to int
-        Families keep the order of their first appearance, prunings have the paper's.
+        Families keep their order; prunings are in the order of the paper.
 
     Examples
     --------

@@ -43,23 +43,23 @@ if TYPE_CHECKING:
 
 _HEADING: Final = "Which skip connection carries the shift"
 _PLAIN: Final = "nothing clean"
-_TOGETHER: Final = 6  # networks on a sheet; of more, each encoder has sheets of its own
+_MAX_NETWORKS: Final = 6  # of one exhibit; more are divided by encoder
 _NEGLIGIBLE: Final = 0.005  # smaller differences are written as 0.00
 
-_Place: TypeAlias = tuple[int, int]
+_Cell: TypeAlias = tuple[int, int]
 """Row and column of a cell."""
 
 _Networks: TypeAlias = Mapping[str, Sequence[Substitution]]
-"""By name, in the order of families and of the paper's prunings."""
+"""Effects by network, in the order of families and of the paper's prunings."""
 
 
-def substitutions(
+def substitution_exhibits(
     totals: Mapping[str, Sequence[Any]],
     *,
     clean_domain: str | None = None,
     level: float = 0.95,
 ) -> list[Exhibit]:
-    """Show what predictions with clean inputs of the decoder regain under shifts.
+    """Show the IoU that networks regain under shifts with clean inputs of the decoder.
 
     Parameters
     ----------
@@ -67,34 +67,29 @@ def substitutions(
         The columns ``skiptool.metrics.GROUP_COLUMNS``, ``subject`` and ``pixels``, of plain rows
         and those with ``clean_skips``; see :mod:`skiptool.analysis.substitution`.
     clean_domain : str, optional
-        Domain of the clean images if it is not that of the samples.
+        Domain of the clean images if it differs from that of the samples.
     level : float
-        Of the intervals.
+        Confidence level of the intervals.
 
     Returns
     -------
     list of Exhibit
         For each dataset, domain and split a matrix of IoU and one of the regained IoU, or several
         of both for more than six networks. Empty without substitutions.
-
-    Raises
-    ------
-    ArgumentError
-        If the level is not between 0 and 1.
     """
     effects = substitution_effects(totals, clean_domain=clean_domain, level=level)
     groups = group_by(
-        (one for one in effects if one.is_shifted),
-        lambda one: (one.regained.dataset_id, one.regained.domain, one.regained.split),
+        (effect for effect in effects if effect.is_shifted),
+        lambda effect: (effect.regained.dataset_id, effect.regained.domain, effect.regained.split),
     )
     exhibits: list[Exhibit] = []
     for (_, domain, split), group in groups.items():
         if group[0].clean_domain is not None:
             domain = f"{domain} (clean: {group[0].clean_domain})"
-        for suffix, networks in _sheets(_by_network(group)):
+        for suffix, networks in _divide(_by_network(group)):
             name = f"{domain}{split_suffix(split)}{suffix}"
             shifts = sorted(
-                {one.regained.shift for found in networks.values() for one in found},
+                {effect.regained.shift for effects in networks.values() for effect in effects},
                 key=shift_order,
             )
             exhibits.append(_iou_exhibit(name, networks, shifts))
@@ -103,50 +98,52 @@ def substitutions(
 
 
 def _by_network(group: Sequence[Substitution]) -> _Networks:
-    families = list(dict.fromkeys(one.regained.family for one in group))
-    prunings = in_paper_order(one.regained.pruning for one in group)
+    families = list(dict.fromkeys(effect.regained.family for effect in group))
+    prunings = in_paper_order(effect.regained.pruning for effect in group)
 
-    def rank(one: Substitution) -> tuple[int, int, bool]:
-        gain = one.regained
+    def rank(effect: Substitution) -> tuple[int, int, bool]:
+        gain = effect.regained
         return families.index(gain.family), prunings.index(gain.pruning), gain.ensemble
 
     return group_by(
-        sorted(group, key=rank), lambda one: f"{one.regained.family} {one.regained.network}".strip()
+        sorted(group, key=rank),
+        lambda effect: f"{effect.regained.family} {effect.regained.network}".strip(),
     )
 
 
-def _sheets(networks: _Networks) -> list[tuple[str, _Networks]]:
-    """Divide networks into sheets, named by family and number if there are several."""
-    if len(networks) <= _TOGETHER:
+def _divide(networks: _Networks) -> list[tuple[str, _Networks]]:
+    """Divide networks among exhibits, named by family and number if there are several."""
+    if len(networks) <= _MAX_NETWORKS:
         return [("", networks)]
     families = group_by(networks, lambda name: networks[name][0].regained.family)
-    sheets: list[tuple[str, _Networks]] = []
+    parts: list[tuple[str, _Networks]] = []
     for family, names in families.items():
-        parts = [names[start : start + _TOGETHER] for start in range(0, len(names), _TOGETHER)]
-        for number, part in enumerate(parts, 1):
-            which = f" {number} of {len(parts)}" if len(parts) > 1 else ""
-            sheets.append((f", {family}{which}", {name: networks[name] for name in part}))
-    return sheets
+        chunks = [names[n : n + _MAX_NETWORKS] for n in range(0, len(names), _MAX_NETWORKS)]
+        for number, chunk in enumerate(chunks, 1):
+            position = f" {number} of {len(chunks)}" if len(chunks) > 1 else ""
+            parts.append((f", {family}{position}", {name: networks[name] for name in chunk}))
+    return parts
 
 
 # The matrix of IoU: rows are clean inputs, columns shifts.
 
 
 def _iou_exhibit(name: str, networks: _Networks, shifts: Sequence[Shift]) -> Exhibit:
-    effects = [one for group in networks.values() for one in group]
-    unshifted = any(one.original is not None for one in effects)
-    columns = [*([None] if unshifted else []), *shifts]
+    effects = [effect for group in networks.values() for effect in group]
+    has_unshifted = any(effect.original is not None for effect in effects)
+    columns = [None, *shifts] if has_unshifted else [*shifts]
     grid, rows = _grid(networks, columns, plain=True)
-    cells: dict[_Place, TrainingMean] = {}
+    cells: dict[_Cell, TrainingMean] = {}
     for network, group in networks.items():
-        for one in group:
-            column = columns.index(one.regained.shift)
-            cells[rows[network, one.clean_skips], column] = one.clean
-            cells[rows[network, None], column] = one.plain
-            if one.original is not None:
-                cells[rows[network, None], 0] = one.original
+        for effect in group:
+            column = columns.index(effect.regained.shift)
+            cells[rows[network, effect.clean_skips], column] = effect.clean
+            cells[rows[network, None], column] = effect.plain
+            if effect.original is not None:
+                cells[rows[network, None], 0] = effect.original
     means = dict(sorted(cells.items()))
-    values, spread = (_filled(grid, means, name) for name in ("value", "sd_trainings"))
+    values = _as_matrix(grid, {cell: mean.value for cell, mean in means.items()})
+    spread = _as_matrix(grid, {cell: mean.sd_trainings for cell, mean in means.items()})
     measure = iou_name(effects[0].regained.classes)
     title = f"IoU with clean skip connections, {name}"
     return Exhibit(
@@ -154,9 +151,9 @@ def _iou_exhibit(name: str, networks: _Networks, shifts: Sequence[Shift]) -> Exh
         heading=_HEADING,
         title=title,
         caption=substituted_caption(effects, measure),
-        sentences=findings(dict(sorted(networks.items(), key=_pruned_last))),
+        sentences=findings(_baselines_first(networks)),
         table=_iou_table(f"{measure}: {title}", grid, values),
-        numbers=[_iou_number(grid, place, mean) for place, mean in means.items()],
+        numbers=[_iou_number(grid, cell, mean) for cell, mean in means.items()],
         draw=lambda: iou_matrix(
             values,
             grid.rows,
@@ -169,10 +166,6 @@ def _iou_exhibit(name: str, networks: _Networks, shifts: Sequence[Shift]) -> Exh
     )
 
 
-def _pruned_last(named: tuple[str, Sequence[Substitution]]) -> bool:
-    return named[1][0].regained.pruning != "baseline"
-
-
 def _iou_table(title: str, grid: ScoreGrid, values: Float64) -> Table:
     columns: dict[str, Sequence[str | float | None]] = {
         "architecture": [row.group for row in grid.rows],
@@ -183,24 +176,32 @@ def _iou_table(title: str, grid: ScoreGrid, values: Float64) -> Table:
     return Table(title, columns, shade=Shade(0.0, 1.0))
 
 
-def _iou_number(grid: ScoreGrid, place: _Place, mean: TrainingMean) -> Number:
+def _baselines_first(networks: _Networks) -> _Networks:
+    baselines = {
+        name: effects
+        for name, effects in networks.items()
+        if effects[0].regained.pruning == "baseline"
+    }
+    return {**baselines, **networks}
+
+
+def _iou_number(grid: ScoreGrid, cell: _Cell, mean: TrainingMean) -> Number:
+    row, column = cell
     return {
         "quantity": "IoU",
-        **grid.row_facts[place[0]],
-        **grid.column_facts[place[1]],
+        **grid.row_facts[row],
+        **grid.column_facts[column],
         "value": mean.value,
         "sd_folds": mean.sd_trainings,
         "folds": mean.trainings,
     }
 
 
-def _filled(
-    grid: ScoreGrid, cells: Mapping[_Place, TrainingMean | PairedDifference], name: str
-) -> Float64:
-    """Return an attribute of the cells as a matrix (R, C), NaN without a cell."""
+def _as_matrix(grid: ScoreGrid, values: Mapping[_Cell, float]) -> Float64:
+    """Arrange values by cell as a matrix (R, C), NaN without a value."""
     matrix = np.full((len(grid.rows), len(grid.columns)), np.nan)
-    for place, cell in cells.items():
-        matrix[place] = getattr(cell, name)
+    for cell, value in values.items():
+        matrix[cell] = value
     return matrix
 
 
@@ -211,15 +212,15 @@ def _regained_exhibit(
     name: str, networks: _Networks, shifts: Sequence[Shift], level: float
 ) -> Exhibit:
     grid, rows = _grid(networks, shifts, plain=False)
-    places = {
-        (rows[network, one.clean_skips], shifts.index(one.regained.shift)): one
+    unsorted = {
+        (rows[network, effect.clean_skips], shifts.index(effect.regained.shift)): effect
         for network, group in networks.items()
-        for one in group
+        for effect in group
     }
-    cells = {place: places[place] for place in sorted(places)}
+    cells = {cell: unsorted[cell] for cell in sorted(unsorted)}
     effects = [*cells.values()]
-    adjusted = holm(np.array([one.regained.p_value for one in effects])).tolist()
-    scale = difference_scale(np.array([one.regained.value for one in effects]))
+    adjusted = holm(np.array([effect.regained.p_value for effect in effects])).tolist()
+    scale = difference_scale(np.array([effect.regained.value for effect in effects]))
     measure = iou_name(effects[0].regained.classes)
     title = f"IoU regained by clean skip connections, {name}"
     return Exhibit(
@@ -236,28 +237,28 @@ def _regained_exhibit(
 
 
 def _regained_table(
-    title: str, grid: ScoreGrid, cells: Mapping[_Place, Substitution], adjusted: Sequence[float]
+    title: str, grid: ScoreGrid, cells: Mapping[_Cell, Substitution], adjusted: Sequence[float]
 ) -> Table:
     rows = [grid.rows[row] for row, _ in cells]
     effects = [*cells.values()]
-    gains = [one.regained for one in effects]
+    gains = [effect.regained for effect in effects]
     columns: dict[str, Sequence[Any]] = {
         "architecture": [row.group for row in rows],
         "clean": [row.label for row in rows],
         "shift": [shift_text(gain.shift) for gain in gains],
-        "IoU": [nan_to_none(one.clean.value) for one in effects],
-        "plain IoU": [nan_to_none(one.plain.value) for one in effects],
+        "IoU": [nan_to_none(effect.clean.value) for effect in effects],
+        "plain IoU": [nan_to_none(effect.plain.value) for effect in effects],
         "regained": [nan_to_none(gain.value) for gain in gains],
         "CI low": [nan_to_none(gain.ci_low) for gain in gains],
         "CI high": [nan_to_none(gain.ci_high) for gain in gains],
         "p": [nan_to_none(gain.p_value) for gain in gains],
         "p (Holm)": [nan_to_none(p) for p in adjusted],
     }
-    losses = [one.lost for one in effects]
+    losses = [effect.lost for effect in effects]
     if any(losses):
-        heads = {"lost": "value", "lost CI low": "ci_low", "lost CI high": "ci_high"}
-        for head, name in heads.items():
-            columns[head] = [None if n is None else nan_to_none(getattr(n, name)) for n in losses]
+        columns["lost"] = [loss and nan_to_none(loss.value) for loss in losses]
+        columns["lost CI low"] = [loss and nan_to_none(loss.ci_low) for loss in losses]
+        columns["lost CI high"] = [loss and nan_to_none(loss.ci_high) for loss in losses]
     columns["subjects"] = [gain.subjects for gain in gains]
     columns["trainings"] = [gain.trainings for gain in gains]
     spare = ("p", "subjects", "trainings", "plain IoU")
@@ -266,43 +267,43 @@ def _regained_table(
 
 def _regained_numbers(
     grid: ScoreGrid,
-    cells: Mapping[_Place, Substitution],
+    cells: Mapping[_Cell, Substitution],
     adjusted: Sequence[float],
     level: float,
 ) -> list[Number]:
-    """Return what is regained and lost, and the scores behind both."""
+    """Return the regained and the lost IoU, and the scores behind them."""
     gains: list[Number] = []
     losses: list[Number] = []
     scores: list[Number] = []
     plain: dict[tuple[object, ...], Number] = {}
-    for (place, one), p in zip(cells.items(), adjusted, strict=True):
-        gain = one.regained
-        facts = {**grid.row_facts[place[0]], **grid.column_facts[place[1]]}
-        numbers = interval_columns(gain, level)
+    for (cell, effect), p in zip(cells.items(), adjusted, strict=True):
+        row, column = cell
+        gain = effect.regained
+        facts = {**grid.row_facts[row], **grid.column_facts[column]}
         gains.append(
             {
                 "quantity": "regained",
                 **facts,
-                **numbers,
+                **interval_columns(gain, level),
                 "p_value": gain.p_value,
                 "p_adjusted": p,
             }
         )
-        if one.lost is not None:
-            losses.append({"quantity": "lost", **facts, **interval_columns(one.lost, level)})
-        scores.append(_iou_number(grid, place, one.clean))
-        key = (grid.rows[place[0]].group, gain.shift)
-        plain[key] = {**_iou_number(grid, place, one.plain), "clean_skips": None}
+        if effect.lost is not None:
+            losses.append({"quantity": "lost", **facts, **interval_columns(effect.lost, level)})
+        scores.append(_iou_number(grid, cell, effect.clean))
+        key = (grid.rows[row].group, gain.shift)
+        plain[key] = {**_iou_number(grid, cell, effect.plain), "clean_skips": None}
     return [*gains, *losses, *scores, *plain.values()]
 
 
-def _draw_regained(grid: ScoreGrid, cells: Mapping[_Place, Substitution], label: str) -> Figure:
-    gains = {place: one.regained for place, one in cells.items()}
-    texts = {place: short_interval(gain) for place, gain in gains.items()}
-    width = range(len(grid.columns))
-    below = [[texts.get((r, c), "") for c in width] for r in range(len(grid.rows))]
+def _draw_regained(grid: ScoreGrid, cells: Mapping[_Cell, Substitution], label: str) -> Figure:
+    texts = {cell: short_interval(effect.regained) for cell, effect in cells.items()}
+    below = [
+        [texts.get((r, c), "") for c in range(len(grid.columns))] for r in range(len(grid.rows))
+    ]
     return difference_matrix(
-        _filled(grid, gains, "value"),
+        _as_matrix(grid, {cell: effect.regained.value for cell, effect in cells.items()}),
         grid.rows,
         grid.columns,
         below=below if any(texts.values()) else None,
@@ -312,35 +313,36 @@ def _draw_regained(grid: ScoreGrid, cells: Mapping[_Place, Substitution], label:
 
 def short_interval(gain: PairedDifference) -> str:
     """Write an interval for a cell, ``.55, .63``, without leading zeros; empty if unknown."""
-    ends = (gain.ci_low, gain.ci_high)
-    return "" if any(map(math.isnan, ends)) else ", ".join(map(_short, ends))
+    if math.isnan(gain.ci_low) or math.isnan(gain.ci_high):
+        return ""
+    return f"{_without_zero(gain.ci_low)}, {_without_zero(gain.ci_high)}"
 
 
-def _short(value: float) -> str:
+def _without_zero(value: float) -> str:
     text = f"{abs(value):.2f}".removeprefix("0")
     return f"\N{MINUS SIGN}{text}" if value <= -_NEGLIGIBLE else text
 
 
 # Rows and columns of both matrices.
 
-_Rows: TypeAlias = dict[tuple[str, str | None], int]
-"""Row index by network and choice of clean inputs."""
+_RowIndex: TypeAlias = dict[tuple[str, str | None], int]
+"""Row by network and clean inputs."""
 
 
 def _grid(
     networks: _Networks, shifts: Sequence[Shift | None], *, plain: bool
-) -> tuple[ScoreGrid, _Rows]:
-    """Lay out rows and columns; the shift None is the column of clean images."""
+) -> tuple[ScoreGrid, _RowIndex]:
+    """Lay out rows and columns; the shift None stands for the column of clean images."""
     rows: list[Row] = []
     facts: list[Number] = []
-    places: _Rows = {}
+    row_index: _RowIndex = {}
     for network, group in networks.items():
         gain = group[0].regained
-        ordered = sorted(group, key=lambda one: one.order)
-        named: dict[str | None, str] = {None: _PLAIN} if plain else {}
-        named.update({one.clean_skips: one.label for one in ordered})
-        for clean, label in named.items():
-            places[network, clean] = len(rows)
+        ordered = sorted(group, key=lambda effect: effect.order)
+        labels: dict[str | None, str] = {None: _PLAIN} if plain else {}
+        labels |= {effect.clean_skips: effect.label for effect in ordered}
+        for clean, label in labels.items():
+            row_index[network, clean] = len(rows)
             rows.append(Row(label, network))
             facts.append(
                 {
@@ -353,7 +355,7 @@ def _grid(
             )
     first = next(iter(networks.values()))[0]
     columns, column_facts = zip(*(_column(first, shift) for shift in shifts), strict=True)
-    return ScoreGrid("shift", tuple(rows), columns, tuple(facts), column_facts), places
+    return ScoreGrid("shift", tuple(rows), columns, tuple(facts), column_facts), row_index
 
 
 def _column(first: Substitution, shift: Shift | None) -> tuple[Column, Number]:
@@ -375,25 +377,25 @@ def _column(first: Substitution, shift: Shift | None) -> tuple[Column, Number]:
 
 
 def substituted_caption(effects: Sequence[Substitution], measure: str) -> str:
-    """Describe the matrix of IoU, and what substitution can and cannot show."""
+    """Describe the matrix of IoU and the limits of substitution."""
     first = effects[0].regained
-    several = max(one.clean.trainings for one in effects) > 1
+    several = max(effect.clean.trainings for effect in effects) > 1
     spread = ", standard deviation below it" if several else ""
-    clean, rest = "the unshifted image of the same sample", "the shifted one (columns)"
+    clean, shifted = "the unshifted image of the same sample", "the shifted one (columns)"
     if effects[0].clean_domain is not None:
         clean = f"the image of the same sample in domain {effects[0].clean_domain}"
-        rest = f"that in domain {first.domain} (columns)"
+        shifted = f"that in domain {first.domain} (columns)"
     return (
         f"{capitalised(measure)} when some inputs of the decoder (rows: skip connections, L1 being "
         "the uppermost, or the bottleneck, the deepest feature map of the encoder) are computed "
-        f"from {clean} and all others from {rest}. From confusion counts "
+        f"from {clean} and all others from {shifted}. From confusion counts "
         f"accumulated over the {first.split} samples of {first.dataset} (n = {_subjects(effects)});"
         f" {_averaged(effects)}{spread}. Nothing "
         "clean: the plain prediction. This is an intervention (activation patching). A clean input "
-        "that restores the IoU is sufficient for it; whether this input alone carries the shift is "
-        "shown only by the reverse, in which it alone is shifted (predict --shifted-skips). "
-        "Limits: the decoder receives a mixture that it never saw in training, and a network that "
-        "is trained without the connection may behave differently."
+        "that restores the IoU is sufficient to do so; only the reverse, in which it alone is "
+        "shifted (predict --shifted-skips), shows whether it alone carries the shift. "
+        "Limits: the decoder receives a mixture that it never saw in training, and a network "
+        "trained without the connection may behave differently."
     )
 
 
@@ -403,7 +405,7 @@ def regained_caption(
     """Describe the matrix of regained IoU, its colours, intervals and tests."""
     first = effects[0].regained
     low, _, high = map(scale.written, scale.ticks)
-    gains = [one.regained for one in effects]
+    gains = [effect.regained for effect in effects]
     interval = (
         "Below each value, if there is room: its interval, without leading zeros. "
         if max(gain.subjects for gain in gains) > 1
@@ -419,14 +421,14 @@ def regained_caption(
 
 
 def _subjects(effects: Sequence[Substitution]) -> str:
-    counts = sorted({one.regained.subjects for one in effects})
+    counts = sorted({effect.regained.subjects for effect in effects})
     if len(counts) > 1:
         return f"{counts[0]} to {counts[-1]} subjects"
     return count_noun(counts[0], "subject")
 
 
 def _averaged(effects: Sequence[Substitution]) -> str:
-    trainings = max(one.clean.trainings for one in effects)
+    trainings = max(effect.clean.trainings for effect in effects)
     return f"mean over {trainings} trainings" if trainings > 1 else "one training"
 
 
@@ -434,31 +436,34 @@ def _averaged(effects: Sequence[Substitution]) -> str:
 
 
 def findings(networks: _Networks) -> tuple[str, ...]:
-    """State for each network what brings it back under its worst shift.
+    """State for each network which clean inputs restore it under its worst shift.
 
-    Returns
-    -------
-    tuple of str
-        One or two for each network: under the substituted shift with the lowest plain IoU, and
-        under that where a single clean input regains most, if it is another.
+    One or two sentences for each network: on the substituted shift with the lowest plain IoU, and
+    on the shift where a single clean input regains most, if it is another one.
     """
     sentences = []
     for name, effects in networks.items():
-        measured = [one for one in effects if not math.isnan(one.regained.value)]
+        measured = [effect for effect in effects if not math.isnan(effect.regained.value)]
         if not measured:
             continue
-        worst = min(measured, key=lambda one: one.plain.value)
-        several = len({one.regained.shift for one in measured}) > 1
+        worst = min(measured, key=lambda effect: effect.plain.value)
+        several = len({effect.regained.shift for effect in measured}) > 1
         reasons = {worst.regained.shift: _why_worst(worst) if several else ""}
-        alone = [one for one in measured if len(one.parts) == 1]
-        if alone:
-            most = max(alone, key=lambda one: one.regained.value).regained.shift
-            reasons.setdefault(most, _why_most(most, alone))
-        head = f"{label_text(name, limit=64)} ({_averaged(measured)})"
+        single = _single_inputs(measured)
+        if single:
+            most = max(single, key=lambda effect: effect.regained.value).regained.shift
+            reasons.setdefault(most, _why_most(most, single))
+        subject = f"{label_text(name, limit=64)} ({_averaged(measured)})"
         for shift, reason in reasons.items():
-            here = [one for one in measured if one.regained.shift == shift]
-            sentences.append(f"{head}: {_where(here[0])}{reason} {_effects_text(here)}.")
+            under_shift = [effect for effect in measured if effect.regained.shift == shift]
+            condition = _condition(under_shift[0])
+            sentences.append(f"{subject}: {condition}{reason} {_effects_text(under_shift)}.")
     return tuple(sentences)
+
+
+def _single_inputs(effects: Sequence[Substitution]) -> list[Substitution]:
+    """Select the effects of one clean input."""
+    return [effect for effect in effects if len(effect.parts) == 1]
 
 
 def _why_worst(worst: Substitution) -> str:
@@ -471,108 +476,118 @@ def _why_worst(worst: Substitution) -> str:
     )
 
 
-def _why_most(most: Shift, alone: Sequence[Substitution]) -> str:
-    """Name the shift where one part alone regains most, and shifts tied with it."""
+def _why_most(most: Shift, single: Sequence[Substitution]) -> str:
+    """Say that a single input regains most under a shift, and name the shifts tied with it."""
     best: dict[Shift, float] = {}
-    for one in alone:
-        shift = one.regained.shift
-        best[shift] = max(one.regained.value, best.get(shift, -math.inf))
+    for effect in single:
+        shift = effect.regained.shift
+        best[shift] = max(effect.regained.value, best.get(shift, -math.inf))
     shifts = [*best]
-    tied = [shifts[at] for at in tied_with(shifts.index(most), [*best.values()])]
-    also = f" (as under {', '.join(map(shift_text, tied))})" if tied else ""
-    return f", where a single input regains most{also},"
+    tied = [shifts[index] for index in tied_with(shifts.index(most), [*best.values()])]
+    others = f" (as under {', '.join(map(shift_text, tied))})" if tied else ""
+    return f", where a single input regains most{others},"
 
 
-def _where(one: Substitution) -> str:
-    under = f"under {shift_text(one.regained.shift)}"
-    if one.clean_domain is None:
+def _condition(effect: Substitution) -> str:
+    under = f"under {shift_text(effect.regained.shift)}"
+    if effect.clean_domain is None:
         return under
-    domain = f"in domain {label_text(one.regained.domain, limit=64)}"
-    return domain if one.regained.shift == ORIGINAL else f"{under} {domain}"
+    domain = f"in domain {label_text(effect.regained.domain, limit=64)}"
+    return domain if effect.regained.shift == ORIGINAL else f"{under} {domain}"
 
 
-def _effects_text(here: Sequence[Substitution]) -> str:
+def _effects_text(effects: Sequence[Substitution]) -> str:
     """Describe the best single input under one shift, the others, all together, the reverse."""
-    alone = [one for one in here if len(one.parts) == 1]
-    best = max(alone or here, key=lambda one: one.regained.value)
+    single = _single_inputs(effects)
+    best = max(single or effects, key=lambda effect: effect.regained.value)
     original = best.original
     if best.regained.value >= _NEGLIGIBLE:
-        text = _regained_text(best, alone)
+        text = _regained_text(best, single)
     elif original is not None and original.value - best.plain.value < _NEGLIGIBLE:
         text = f"it is {best.plain.value:.2f}, so there is no loss to regain"
     else:
-        text = _nothing_regained(best, alone)
-    by_label = {one.label: one for one in here if one is not best}
+        text = _nothing_regained(best, single)
+    by_label = {effect.label: effect for effect in effects if effect is not best}
     if "all skips" in by_label:
         text += f"; with all skips clean it is {by_label['all skips'].clean.value:.2f}"
-    text += _reverse(here)
+    text += _reverse(effects)
     if original is None or math.isnan(original.value):
         return text
-    clean = best.clean_domain
-    where = "unshifted" if clean is None else f"in domain {label_text(clean, limit=64)}"
-    return f"{text}; {where} {original.value:.2f}"
+    domain = best.clean_domain
+    clean = "unshifted" if domain is None else f"in domain {label_text(domain, limit=64)}"
+    return f"{text}; {clean} {original.value:.2f}"
 
 
-def _nothing_regained(best: Substitution, alone: Sequence[Substitution]) -> str:
-    by = " by 0.01 or more" if best.regained.value > 0 else ""
-    if not alone:
-        none = "no combination of clean inputs"
-    elif _all_tried(alone):
-        none = "no clean feature map alone"
+def _nothing_regained(best: Substitution, single: Sequence[Substitution]) -> str:
+    amount = " by 0.01 or more" if best.regained.value > 0 else ""
+    if not single:
+        subject = "no combination of clean inputs"
+    elif _all_tried(single):
+        subject = "no clean feature map alone"
     else:
-        names = ", ".join(label_text(one.label) for one in sorted(alone, key=lambda one: one.order))
-        none = f"none of the clean feature maps tried alone ({names})"
-    return f"{none} raises it{by} ({best.plain.value:.2f})"
+        ordered = sorted(single, key=lambda effect: effect.order)
+        names = ", ".join(label_text(effect.label) for effect in ordered)
+        subject = f"none of the clean feature maps tried alone ({names})"
+    return f"{subject} raises it{amount} ({best.plain.value:.2f})"
 
 
-def _regained_text(best: Substitution, alone: Sequence[Substitution]) -> str:
+def _regained_text(best: Substitution, single: Sequence[Substitution]) -> str:
     name = label_text(best.label)
-    only = "alone"
+    alone = "alone"
     if best.shifted == ():
-        only = "(the only input of its decoder)"
-    elif len(alone) == 1:
-        only = "alone (the only one tried)"
-    who = f"a clean {name} {only} raises" if alone else f"clean {name} raise"
+        alone = "(the only input of its decoder)"
+    elif len(single) == 1:
+        alone = "alone (the only one tried)"
+    subject = f"a clean {name} {alone} raises" if single else f"clean {name} raise"
     change = f"{signed(best.regained.value)}{_interval(best.regained)}"
-    text = f"{who} it from {best.plain.value:.2f} to {best.clean.value:.2f} ({change})"
-    others = sorted((one for one in alone if one is not best), key=lambda one: -one.regained.value)
-    tied = [one for one in others if _is_tied(one)]
+    text = f"{subject} it from {best.plain.value:.2f} to {best.clean.value:.2f} ({change})"
+    others = [effect for effect in single if effect is not best]
+    others.sort(key=lambda effect: -effect.regained.value)
+    tied = [effect for effect in others if _is_tied(effect)]
     if tied:
-        names = (f"{label_text(one.label)} ({signed(one.regained.value)})" for one in tied)
+        names = (f"{label_text(effect.label)} ({signed(effect.regained.value)})" for effect in tied)
         text += f", not distinguishable from {', '.join(names)}"
-    rest = [one.regained.value for one in others if one not in tied]
-    if rest:
-        most = max(rest)
+    lower = [effect.regained.value for effect in others if effect not in tied]
+    if lower:
+        most = max(lower)
         limit = f"more than {math.ceil(100 * most - 1e-9) / 100:.2f}" if most > 0 else "anything"
-        tried = "" if _all_tried(alone) else " that was tried"
+        tried = "" if _all_tried(single) else " that was tried"
         text += f"; no other single input{tried} regains {limit}"
     return text
 
 
-def _all_tried(alone: Sequence[Substitution]) -> bool:
-    """Return whether each input of the decoder was clean alone, as far as the label tells."""
-    rest = alone[0].shifted
-    return rest is not None and {one.parts[0] for one in alone} >= {*alone[0].parts, *rest}
-
-
-def _is_tied(one: Substitution) -> bool:
-    """Return whether its difference to the best is 0 to two digits, or its interval reaches 0."""
-    behind = one.behind
-    if behind is None:
+def _all_tried(single: Sequence[Substitution]) -> bool:
+    """Return whether each input of the decoder was clean alone, as far as labels show."""
+    first = single[0]
+    if first.shifted is None:
         return False
-    return round(behind.value, 2) == 0 or behind.ci_low <= 0 <= behind.ci_high
+    return {effect.parts[0] for effect in single} >= {*first.parts, *first.shifted}
 
 
-def _reverse(here: Sequence[Substitution]) -> str:
-    """Describe what each input costs where it alone is shifted, the costliest first."""
-    reverse = [one for one in here if one.shifted is not None and len(one.shifted) == 1]
-    if not any(one.label.startswith("all but") for one in reverse):
+def _is_tied(effect: Substitution) -> bool:
+    """Return whether its difference to the best is 0 to two digits, or its interval reaches 0."""
+    deficit = effect.behind
+    if deficit is None:
+        return False
+    return round(deficit.value, 2) == 0 or deficit.ci_low <= 0 <= deficit.ci_high
+
+
+def _reverse(effects: Sequence[Substitution]) -> str:
+    """Describe the IoU with each input alone shifted, from the lowest; empty if not tried."""
+    reverse = [
+        effect for effect in effects if effect.shifted is not None and len(effect.shifted) == 1
+    ]
+    if not any(effect.label.startswith("all but") for effect in reverse):
         return ""
     parts = []
-    for one in sorted(reverse, key=lambda one: one.clean.value):
-        name = one.label.removeprefix("all but ") if one.label != "all skips" else "bottleneck"
-        change = "" if one.lost is None else f" ({signed(one.lost.value)}{_interval(one.lost)})"
-        parts.append(f"{one.clean.value:.2f} for {label_text(name)}{change}")
+    for effect in sorted(reverse, key=lambda effect: effect.clean.value):
+        name = (
+            effect.label.removeprefix("all but ") if effect.label != "all skips" else "bottleneck"
+        )
+        change = (
+            "" if effect.lost is None else f" ({signed(effect.lost.value)}{_interval(effect.lost)})"
+        )
+        parts.append(f"{effect.clean.value:.2f} for {label_text(name)}{change}")
     return f"; with a single input shifted it is {', '.join(parts)}"
 
 

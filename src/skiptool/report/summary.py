@@ -1,4 +1,4 @@
-"""Summary of a report: its findings and facts in short, its limits, and what it could not show."""
+"""Summary of a report: main findings, facts, limitations, and unused inputs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from skiptool.report.exhibit import Exhibit
     from skiptool.report.inputs import Inputs
 
-_FEW: Final = 3  # names are listed, more are counted
+_MAX_LISTED: Final = 3  # names; more are counted
 
 
 def findings(exhibits: Sequence[Exhibit]) -> list[str]:
@@ -24,20 +24,21 @@ def findings(exhibits: Sequence[Exhibit]) -> list[str]:
     exhibits : sequence of Exhibit
         In the order of the page.
     """
-    headings = {each.heading: n for n, each in reversed([*enumerate(exhibits)])}
+    sections = list(dict.fromkeys(exhibit.heading for exhibit in exhibits))
     paragraphs: dict[str, tuple[int, int, str]] = {}
-    for each in exhibits:
-        if each.summary is not None and each.sentences:
-            text = " ".join(each.sentences[:2])
-            paragraphs.setdefault(each.topic, (headings[each.heading], each.summary, text))
+    for exhibit in exhibits:
+        if exhibit.summary is not None and exhibit.sentences:
+            text = " ".join(exhibit.sentences[:2])
+            section = sections.index(exhibit.heading)
+            paragraphs.setdefault(exhibit.topic, (section, exhibit.summary, text))
     return [text for *_, text in sorted(paragraphs.values())]
 
 
 def facts(inputs: Inputs) -> dict[str, str]:
-    """Describe the data behind a report by name, as far as the inputs record them.
+    """Describe the data of a report by name, as far as the inputs record them.
 
-    Datasets, domains, architectures, folds, repeats, shifts, samples, subjects, and that no skip
-    connection was substituted.
+    These are datasets, domains, architectures, folds, repeats, shifts, samples and subjects, and
+    whether skip substitution was measured.
     """
     columns = inputs.distinct(
         "dataset",
@@ -50,7 +51,7 @@ def facts(inputs: Inputs) -> dict[str, str]:
         "shift",
         "factor",
     )
-    # Apart from the others, as all combinations of both are nearly all rows.
+    # Read separately, as all combinations with the columns above are nearly all rows.
     measured = inputs.distinct("dataset_id", "domain", "sample", "subject", predictions_only=True)
     families = map(architecture_family, columns["arch"], columns["encoder"])
     networks = zip(families, columns["pruning"], strict=True)
@@ -58,7 +59,7 @@ def facts(inputs: Inputs) -> dict[str, str]:
     samples = zip(*(measured[name] for name in ("dataset_id", "domain", "sample")), strict=True)
     subjects = zip(measured["dataset_id"], measured["subject"], strict=True)
     repeats = {repeat for repeat in columns["repeat"] if repeat is not None}
-    found = {
+    texts = {
         "Dataset": _listed(columns["dataset"]),
         "Domains": _listed(columns["domain"]),
         "Without labels (no IoU)": "; ".join(inputs.unlabelled().values()),
@@ -70,40 +71,40 @@ def facts(inputs: Inputs) -> dict[str, str]:
         "Subjects": _counted(set(subjects)),
         "Skip substitution": _unsubstituted(inputs),
     }
-    return {name: value for name, value in found.items() if value}
+    return {name: value for name, value in texts.items() if value}
 
 
 def _unsubstituted(inputs: Inputs) -> str:
-    used = inputs.distinct("clean_skips", predictions_only=True)["clean_skips"]
-    return "not measured" if used and not set(used) - {None} else ""
+    clean_skips = set(inputs.distinct("clean_skips", predictions_only=True)["clean_skips"])
+    return "not measured" if clean_skips == {None} else ""
 
 
 def _listed(names: Iterable[str | None]) -> str:
-    known = sorted({name for name in names if name is not None})
-    return ", ".join(known) if len(known) <= _FEW else f"{len(known)}"
+    distinct = sorted({name for name in names if name is not None})
+    return ", ".join(distinct) if len(distinct) <= _MAX_LISTED else f"{len(distinct)}"
 
 
 def _counted(values: set[Any]) -> str:
     return f"{len(values):,}" if values else ""
 
 
-# Limits of the whole report.
+# Limitations of the whole report.
 
 
 def single_training_warning(inputs: Inputs) -> str:
-    """Warn that a single training does not predict the next; empty if all have two or more."""
+    """Warn about architectures that were trained only once; empty if there are none."""
     columns = inputs.distinct("arch", "encoder", "pruning", "fold", "model_id")
     trainings: dict[tuple[Any, ...], set[str]] = {}
     for *network, fold, model in zip(*columns.values(), strict=True):
         if network[1] and model and fold != ENSEMBLE_FOLD:
             trainings.setdefault(tuple(network), set()).add(model)
-    once = sum(len(models) == 1 for models in trainings.values())
-    if not once:
+    single = sum(len(models) == 1 for models in trainings.values())
+    if not single:
         return ""
-    some = f"{once} of {len(trainings)} architectures were"
-    who = "Each network was" if once == len(trainings) else some
+    some = f"{single} of {len(trainings)} architectures were"
+    subject = "Each network was" if single == len(trainings) else some
     return (
-        f"{who} trained only once. Another training of the same architecture may differ by far "
+        f"{subject} trained only once. Another training of the same architecture may differ by far "
         "more than these intervals, which are over subjects or images: they hold for these "
         "networks and say nothing about the next one. To compare architectures, train several "
         "folds or repeats (train --fold, --repeats)."
@@ -123,7 +124,7 @@ _UNITS: Final = ("units_reference", "units_other", "unit")
 
 
 def missing_estimates(inputs: Inputs) -> str:
-    """Warn that distances without an estimate are left out, which does not make them 0.
+    """Warn about distances that could not be estimated and are therefore left out.
 
     Returns
     -------
@@ -141,20 +142,20 @@ def missing_estimates(inputs: Inputs) -> str:
                 key = tuple(row[: len(_COMPARISON)])
                 estimated.setdefault(key, []).append(corrected is not None)
                 units[key] = f"{row[-3]} and {row[-2]} {row[-1]}s"
-    lacking = [key for key, layers in estimated.items() if not any(layers)]
-    if not lacking:
+    missing = [key for key, layers in estimated.items() if not any(layers)]
+    if not missing:
         return ""
-    if len(lacking) == len(estimated):
-        some = "No distance between feature maps could be"
+    if len(missing) == len(estimated):
+        subject = "No distance between feature maps could be"
     else:
-        some = f"{len(lacking)} of {len(estimated)} distances between feature maps could not be"
+        subject = f"{len(missing)} of {len(estimated)} distances between feature maps could not be"
     return (
-        f"{some} estimated, as {units[lacking[0]]} are too few. "
+        f"{subject} estimated, as {units[missing[0]]} are too few. "
         "Figures leave out what could not be estimated; it does not mean that there is no shift."
     )
 
 
-# What was given, or asked for, and is not shown.
+# Inputs and options without an exhibit.
 
 _NO_FIT: Final = (
     "--forecast: nothing to fit; give scores and corrected distances by layer (predict and "
@@ -186,7 +187,7 @@ def unused_inputs(inputs: Inputs, exhibits: Sequence[Exhibit], *, forecast: bool
 
 
 def _uncompared(inputs: Inputs) -> Iterator[str]:
-    """Return a line for each set of distances that is compared with no loss of IoU."""
+    """Return a line for each set of distances that cannot be compared with the loss of IoU."""
     scored = set(concatenate(inputs.predictions, lambda t: t.distinct(["split"]))["split"])
     for table in inputs.shifts:
         splits = table.distinct(["reference_split", "split"])
@@ -200,9 +201,9 @@ def _uncompared(inputs: Inputs) -> Iterator[str]:
         columns = table.where_null("channel").columns(["metric", "corrected"])
         pairs = zip(columns["metric"], columns["corrected"], strict=True)
         means = [value for metric, value in pairs if metric not in LAYERWISE]
-        lost = sum(value is None for value in means)
-        if lost:
+        uncorrected = sum(value is None for value in means)
+        if uncorrected:
             yield (
-                f"{table.path.name}: {lost} of {len(means)} distances of layers have no corrected "
-                "value and are not compared with the loss of IoU"
+                f"{table.path.name}: {uncorrected} of {len(means)} distances of layers have no "
+                "corrected value and are not compared with the loss of IoU"
             )

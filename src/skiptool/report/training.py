@@ -1,4 +1,4 @@
-"""Training curves, and what each run reached."""
+"""Training curves, and the best score of each run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from skiptool.analysis.training import Experiment, Run, experiments
-from skiptool.figures.curves import draw_curves, stairs
+from skiptool.figures.curves import draw_curves, drops_to_mark
 from skiptool.figures.style import in_paper_order, label_text, spans_decades
 from skiptool.metrics import mean_and_spread
 from skiptool.names import Kind
@@ -23,18 +23,18 @@ _Key: TypeAlias = tuple[str, str, str]
 """Architecture, encoder and pruning."""
 
 
-def training_curves(
+def training_exhibits(
     runs: Sequence[tuple[Mapping[str, Any], Mapping[str, Sequence[Any]]]],
 ) -> list[Exhibit]:
-    """Show each group of runs that differ in network, fold and repeat alone.
+    """Show each group of runs that differ only in network, fold and repeat.
 
     Parameters
     ----------
     runs : sequence of (facts, columns)
-        As `skiptool.stores.histories.open_history` returns them: of the facts ``model``,
-        ``model_id``, ``arch``, ``encoder``, ``pruning``, ``fold``, ``repeat``, ``best_epoch``,
-        ``dataset``, ``dataset_id``, ``domain``, ``protocol`` as far as known; columns ``epoch``,
-        ``split`` (``train``, ``validation``), ``loss``, ``mIoU``, ``lr``, ``seconds``.
+        Facts are ``model``, ``model_id``, ``arch``, ``encoder``, ``pruning``, ``fold``, ``repeat``,
+        ``best_epoch``, ``dataset``, ``dataset_id``, ``domain`` and ``protocol``, as far as known
+        (see :func:`skiptool.stores.histories.history_facts`). Columns are ``epoch``, ``split``
+        (``train``, ``validation``), ``loss``, ``mIoU``, ``lr`` and ``seconds``.
 
     Returns
     -------
@@ -63,7 +63,7 @@ def _exhibit(experiment: Experiment) -> Exhibit:
 
 
 def _sorted(runs: Sequence[Run]) -> list[Run]:
-    """Sort by encoder in order of appearance, by pruning as in the paper, by fold and repeat."""
+    """Sort by encoder in order of appearance, pruning as in the paper, fold and repeat."""
     families = list(dict.fromkeys(run.family for run in runs))
     order = in_paper_order(run.pruning for run in runs)
     return sorted(
@@ -147,7 +147,7 @@ def _numbers(runs: Sequence[Run], data: Number) -> list[Number]:
 
 
 def _best_scores(runs: Sequence[Run]) -> list[str]:
-    """State what each network reached, and which runs still improved at their end."""
+    """State the best score of each network, and the number of runs that still improved."""
     sentences = []
     for group in _by_network(runs).values():
         name = label_text(f"{group[0].family} {group[0].pruning}".strip(), 60)
@@ -156,18 +156,19 @@ def _best_scores(runs: Sequence[Run]) -> list[str]:
             sentences.append(f"{name}: no validation mIoU is known.")
             continue
         mean, spread = mean_and_spread([run.best_miou for run in scored])
-        reached = f"{mean:.3f}"
+        score = f"{mean:.3f}"
         if len(scored) > 1:
             trainings = count_trainings((run.fold, run.repeat) for run in scored)
-            reached += f" ± {spread:.3f} over {trainings}"
+            score += f" ± {spread:.3f} over {trainings}"
         epochs = {run.best_epoch for run in scored if run.best_epoch is not None}
-        when = f"epoch{'' if len(epochs) == 1 else 's'} {number_range(epochs)}"
-        sentences.append(f"{name}: best validation mIoU {reached}, at {when}.")
+        noun = "epoch" if len(epochs) == 1 else "epochs"
+        sentences.append(f"{name}: best validation mIoU {score}, at {noun} {number_range(epochs)}.")
     rising = sum(run.epochs > 1 and run.best_epoch == run.last["validation"] for run in runs)
     if rising:
+        verb = "was" if rising == 1 else "were"
         sentences.append(
-            f"{rising} of {len(runs)} runs {'was' if rising == 1 else 'were'} best at the "
-            "last epoch: more epochs may raise them further."
+            f"{rising} of {len(runs)} runs {verb} best at the last epoch: more epochs may improve "
+            "them further."
         )
     return sentences
 
@@ -193,7 +194,7 @@ def _caption(runs: Sequence[Run]) -> str:
 
 
 def _images(runs: Sequence[Run]) -> str:
-    """Count the training and validation images; empty if a run does not record them."""
+    """State the numbers of training and validation images; empty if a run lacks them."""
     counts = [run.samples for run in runs if run.samples is not None]
     if len(counts) < len(runs):
         return ""
@@ -202,7 +203,8 @@ def _images(runs: Sequence[Run]) -> str:
 
 
 def _rate_drops(runs: Sequence[Run]) -> str:
-    drops, marked = {e for run in runs for e in run.train.drops()}, stairs(runs)
+    drops = {epoch for run in runs for epoch in run.train.drops()}
+    marked = drops_to_mark(runs)
     if not drops:
         return ""
     if not marked:

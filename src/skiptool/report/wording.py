@@ -1,4 +1,4 @@
-"""Phrases that several exhibits share: counts, measures, comparisons, shifts, ties."""
+"""Phrases shared by several exhibits: counts, measures, comparisons, shifts, ties."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def count_noun(number: int, noun: str) -> str:
 
 
 def number_range(numbers: Iterable[int], spec: str = "") -> str:
-    """Write the range of integers, each by a format specification.
+    """Write the range of integers, with a format specification.
 
     Examples
     --------
@@ -64,7 +64,7 @@ def iou_name(classes: Sequence[str]) -> str:
 
 
 def count_trainings(trainings: Iterable[Training]) -> str:
-    """Describe the trainings behind a mean, one network each.
+    """Describe the trainings behind a mean.
 
     Examples
     --------
@@ -92,17 +92,17 @@ def count_trainings(trainings: Iterable[Training]) -> str:
 
 
 def most_trainings(networks: Iterable[Iterable[Training]]) -> str:
-    """Describe the trainings of the network that has most, ``up to`` if others have fewer.
+    """Describe the trainings of the network with most, ``up to`` if others have fewer.
 
     Examples
     --------
     >>> most_trainings([[(0, 0)], [(0, 0), (1, 0)]]), most_trainings([[(0, 0)], [(3, 0)]])
     ('up to 2 folds', 'one training')
     """
-    each = [list(trainings) for trainings in networks]
-    most = max(each, key=len)
-    head = "up to " if any(len(trainings) < len(most) for trainings in each) else ""
-    return head + count_trainings(most)
+    by_network = [list(trainings) for trainings in networks]
+    most = max(by_network, key=len)
+    fewer = any(len(trainings) < len(most) for trainings in by_network)
+    return f"up to {count_trainings(most)}" if fewer else count_trainings(most)
 
 
 # Comparisons of feature maps; ``facts`` are those of `skiptool.analysis.distances.ShiftDistances`.
@@ -118,7 +118,7 @@ _RANGES: Final = {
 
 
 def measure_name(metric: str) -> str:
-    """Return the name of a metric for people; unknown metrics keep theirs."""
+    """Return the name of a metric in text; unknown metrics keep their key."""
     return _MEASURES.get(metric, metric)
 
 
@@ -131,25 +131,25 @@ def range_suffix(bins: int | None, rule: str | None) -> str:
     """Return the number of bins and their range as the end of a clause; empty without bins."""
     if bins is None:
         return ""
-    how = _RANGES.get(rule or "")
-    return f", B = {bins} bins{f' of {how}' if how else ''}"
+    text = f", B = {bins} bins"
+    return f"{text} of {_RANGES[rule]}" if rule in _RANGES else text
 
 
 def trainings_behind(*compared: ShiftDistances) -> str:
-    """Describe the trainings behind the means of the architecture that has most."""
+    """Describe the trainings behind the means, of the architecture with most."""
     return most_trainings(network.trainings for one in compared for network in one.networks)
 
 
 def interval_note(compared: ShiftDistances, *, of_input: bool = False) -> str:
-    """Explain the interval of a layer's mean, or of its share of the input's; empty without one."""
+    """Explain the interval of a layer's mean, or of its share of the input; empty without one."""
     layers = [layer for network in compared.networks for layer in network.layers]
     if all(layer.distance.interval is None for layer in layers):
         return ""
-    once = all(len(network.trainings) == 1 for network in compared.networks)
-    ends = "" if once else ", with its ends averaged over trainings"
+    single = all(len(network.trainings) == 1 for network in compared.networks)
+    averaged = "" if single else ", with its ends averaged over trainings"
     quantity = "share" if of_input else "estimate"
     unit = compared.facts["unit"] or "image"
-    return f"{100 * LEVEL:g} % interval of the {quantity} over {unit}s{ends}"
+    return f"{100 * LEVEL:g} % interval of the {quantity} over {unit}s{averaged}"
 
 
 def sample_counts(facts: Mapping[str, Any]) -> str:
@@ -174,15 +174,15 @@ def caution_text(cautions: Iterable[Caution]) -> str:
 
 
 def compared_names(facts: Mapping[str, Any]) -> tuple[str, str]:
-    """Name the two sets of a comparison by shift, and by domain if these differ; else by store."""
+    """Name a set of images and its reference: by shift, and domain if these differ, or by store."""
     if facts["shift"] is None or facts["reference_shift"] is None:
         return str(facts["other"]), str(facts["reference"])
-    here, there = shift_name(facts), shift_name(facts, "reference_")
-    if facts["domain"] != facts["reference_domain"]:
-        if here == there == ShiftKind.ORIGINAL:
-            return str(facts["domain"]), str(facts["reference_domain"])
-        return f"{facts['domain']} {here}", f"{facts['reference_domain']} {there}"
-    return here, there
+    shift, reference_shift = shift_name(facts), shift_name(facts, "reference_")
+    if facts["domain"] == facts["reference_domain"]:
+        return shift, reference_shift
+    if shift == reference_shift == ShiftKind.ORIGINAL:
+        return str(facts["domain"]), str(facts["reference_domain"])
+    return f"{facts['domain']} {shift}", f"{facts['reference_domain']} {reference_shift}"
 
 
 def comparison_part(facts: Mapping[str, Any]) -> str:
@@ -205,8 +205,11 @@ def comparison_part(facts: Mapping[str, Any]) -> str:
     words = [str(facts["domain"])] if facts["domain"] != facts["reference_domain"] else []
     if facts["shift"] not in (None, ShiftKind.ORIGINAL):
         words.append(shift_name(facts))
-    words = words or [str(facts["other"] if facts["shift"] is None else facts["domain"])]
-    return " ".join([*words, *([] if facts["metric"] == "hellinger" else [str(facts["metric"])])])
+    if not words:
+        words.append(str(facts["other"] if facts["shift"] is None else facts["domain"]))
+    if facts["metric"] != "hellinger":
+        words.append(str(facts["metric"]))
+    return " ".join(words)
 
 
 def comparison_heading(name: str) -> str:
@@ -216,14 +219,14 @@ def comparison_heading(name: str) -> str:
 
 def comparison_title(facts: Mapping[str, Any]) -> str:
     """Name a comparison: ``brightness 0.75 against original, Aperio CS2``."""
-    here, there = compared_names(facts)
-    same = facts["domain"] == facts["reference_domain"] and facts["domain"] is not None
-    domain = f", {facts['domain']}" if same else ""
-    return f"{here} against {there}{domain}{splits_suffix(facts)}"
+    other, reference = compared_names(facts)
+    same_domain = facts["domain"] == facts["reference_domain"] and facts["domain"] is not None
+    domain = f", {facts['domain']}" if same_domain else ""
+    return f"{other} against {reference}{domain}{splits_suffix(facts)}"
 
 
 def shift_name(facts: Mapping[str, Any], prefix: str = "") -> str:
-    """Name the shift of a table row, ``brightness 0.75``, by columns with a prefix."""
+    """Name the shift of a table row, ``brightness 0.75``, from its columns with a prefix."""
     factor = facts[f"{prefix}factor"]
     return str(facts[f"{prefix}shift"]) + ("" if factor is None else f" {factor:g}")
 
@@ -267,7 +270,7 @@ def split_suffix(split: str) -> str:
 
 
 def assumed_text(assumed: int, points: int, split: str) -> str:
-    """Count the points from shift tables that do not name their split; empty if all do."""
+    """State the number of points from shift tables that do not name their split, if any."""
     if not assumed:
         return ""
     return (
@@ -276,23 +279,23 @@ def assumed_text(assumed: int, points: int, split: str) -> str:
     )
 
 
-# Ties: numbers that a sentence must not rank.
+# Ties: values that a sentence must not rank.
 
-_LISTED: Final = 3  # tied names in a sentence; more are counted
+_MAX_LISTED: Final = 3  # tied names in a sentence; of more, the rest is counted
 
 
 def tied_with(
-    best: int, values: Sequence[float], ends: Sequence[tuple[float, float] | None] = ()
+    best: int, values: Sequence[float], intervals: Sequence[tuple[float, float] | None] = ()
 ) -> list[int]:
-    """Find the values that cannot be distinguished from that at the index ``best``.
+    """Find the values that cannot be distinguished from the one at index ``best``.
 
     Parameters
     ----------
     best : int
     values : sequence of float
         NaN is never tied.
-    ends : sequence of (float, float) or None
-        Interval of each value, if known.
+    intervals : sequence of (float, float) or None, optional
+        Interval of each value, None if unknown.
 
     Returns
     -------
@@ -309,13 +312,18 @@ def tied_with(
     """
     tied = []
     for index, value in enumerate(values):
-        first, second = (ends[best], ends[index]) if ends else (None, None)
-        alike = round(value, 2) == round(values[best], 2)
-        if first is not None and second is not None:
-            alike |= first[0] <= second[1] and second[0] <= first[1]
-        if index != best and not math.isnan(value) and alike:
+        if index == best or math.isnan(value):
+            continue
+        equal = round(value, 2) == round(values[best], 2)
+        if equal or (intervals and _overlap(intervals[best], intervals[index])):
             tied.append(index)
     return tied
+
+
+def _overlap(first: tuple[float, float] | None, second: tuple[float, float] | None) -> bool:
+    if first is None or second is None:
+        return False
+    return first[0] <= second[1] and second[0] <= first[1]
 
 
 def tied_text(names: Sequence[str]) -> str:
@@ -328,6 +336,7 @@ def tied_text(names: Sequence[str]) -> str:
     """
     if not names:
         return ""
-    listed = names if len(names) <= _LISTED else names[: _LISTED - 1]
+    listed = names if len(names) <= _MAX_LISTED else names[: _MAX_LISTED - 1]
     more = len(names) - len(listed)
-    return f", not distinguishable from {', '.join(listed)}{f' and {more} more' if more else ''}"
+    text = f", not distinguishable from {', '.join(listed)}"
+    return f"{text} and {more} more" if more else text
