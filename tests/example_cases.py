@@ -26,8 +26,13 @@ SIDE = 10
 def network(pruning: str = "baseline", fold: int | None = 0, **new: object) -> dict[str, Any]:
     """Facts of a model as ``predict`` gives them."""
     facts = {
-        **{"model": f"{pruning}/{fold}", "model_id": f"id of {pruning} {fold}", "arch": "unet"},
-        **{"encoder": "resnet18", "pruning": pruning, "fold": fold, "parameter_count": 7},
+        "model": f"{pruning}/{fold}",
+        "model_id": f"id of {pruning} {fold}",
+        "arch": "unet",
+        "encoder": "resnet18",
+        "pruning": pruning,
+        "fold": fold,
+        "parameter_count": 7,
     }
     return {**facts, **new}
 
@@ -45,8 +50,13 @@ def dataset(path: Path, samples: int = 4, domains: Sequence[str] = ("a",), **new
             mask = np.zeros(shape[:2], dtype=np.uint8)
             mask[shape[0] // 2 :] = 1
             facts = {
-                **{"id": f"s{index}", "subject": f"p{index // 2}", "domain": domain},
-                **{"split": Split.TEST, "image": image, "mask": mask, **new},
+                "id": f"s{index}",
+                "subject": f"p{index // 2}",
+                "domain": domain,
+                "split": Split.TEST,
+                "image": image,
+                "mask": mask,
+                **new,
             }
             writer.append(Sample(**facts))
     writer.finish()
@@ -101,8 +111,10 @@ class Predicted:
                         if (facts["pruning"], shift) in leave_out:
                             continue
                         entry = {
-                            **{"model": facts["model"], "model_id": facts["model_id"]},
-                            **{"domain": domain.name, "shift": shift.kind.value},
+                            "model": facts["model"],
+                            "model_id": facts["model_id"],
+                            "domain": domain.name,
+                            "shift": shift.kind.value,
                             "factor": shift.factor,
                         }
                         ids = list(domain.columns["id"])

@@ -76,7 +76,9 @@ def write_geojson(
     ]
     features = [
         {
-            **{"type": "Feature", "id": record, "geometry": geometry},
+            "type": "Feature",
+            "id": record,
+            "geometry": geometry,
             "properties": {"objectType": "annotation", "classification": {"name": name}},
         }
         for name, geometry, record in geometries

@@ -15,8 +15,14 @@ DARK, BRIGHT = Shift.parse("brightness=0.5"), Shift.parse("brightness=1.5")
 PAIRS = [(a, b) for a in ("background", "cell") for b in ("background", "cell")]
 COLUMNS = tuple(dict.fromkeys((*GROUP_COLUMNS, "repeat", "subject", "pixels")))
 PLAIN: dict[str, Any] = {
-    **{"dataset": "d.zarr", "dataset_id": "d1", "domain": "a", "split": "test"},
-    **{"arch": "unet", "encoder": "resnet18", "pruning": "baseline", "fold": 0},
+    "dataset": "d.zarr",
+    "dataset_id": "d1",
+    "domain": "a",
+    "split": "test",
+    "arch": "unet",
+    "encoder": "resnet18",
+    "pruning": "baseline",
+    "fold": 0,
     "repeat": None,
 }
 
@@ -29,8 +35,12 @@ def rows(
     of.setdefault("model_id", f"{of['encoder']} {of['pruning']} {of['fold']}")
     return [
         {
-            **{**of, "clean_skips": clean, "subject": f"s{number:02d}"},
-            **{"truth": truth, "predicted": predicted, "pixels": pixels},
+            **of,
+            "clean_skips": clean,
+            "subject": f"s{number:02d}",
+            "truth": truth,
+            "predicted": predicted,
+            "pixels": pixels,
         }
         for number, found in enumerate(both)
         for (truth, predicted), pixels in zip(PAIRS, (900, 0, 100 - found, found), strict=True)
@@ -44,7 +54,12 @@ def columns(*groups: list[dict[str, Any]]) -> dict[str, list[Any]]:
 
 
 FOUND: Mapping[str | None, int] = {
-    **{None: 20, "1": 80, "2": 21, "4": 19, "bottleneck": 20, "1+2+3+4": 90},
+    None: 20,
+    "1": 80,
+    "2": 21,
+    "4": 19,
+    "bottleneck": 20,
+    "1+2+3+4": 90,
     "2+3+4+bottleneck": 22,
 }
 """Pixels found under a shift by clean inputs."""

@@ -25,10 +25,19 @@ SHIFTS = tuple(
 def score(shift: Shift, miou: float, **new: Any) -> Score:  # noqa: ANN401 - any field
     """Return a score of the first network; ``new`` are fields that differ."""
     facts: dict[str, Any] = {
-        **{"dataset": "study", "dataset_id": "d1", "domain": "a", "split": "test"},
-        **{"arch": "unet", "encoder": "resnet18", "pruning": "baseline", "fold": 0},
+        "dataset": "study",
+        "dataset_id": "d1",
+        "domain": "a",
+        "split": "test",
+        "arch": "unet",
+        "encoder": "resnet18",
+        "pruning": "baseline",
+        "fold": 0,
         "repeat": 0,
-        **{"model_id": "m0", "shift": shift, "classes": ("cell",), "miou": miou},
+        "model_id": "m0",
+        "shift": shift,
+        "classes": ("cell",),
+        "miou": miou,
     }
     return Score(**(facts | new))
 
@@ -36,15 +45,32 @@ def score(shift: Shift, miou: float, **new: Any) -> Score:  # noqa: ANN401 - any
 def distance(shift: Shift, value: float | None, **new: Any) -> dict[str, Any]:  # noqa: ANN401
     """Return a layer's row of the first network; ``new`` are columns that differ."""
     return {
-        **{"dataset": "study", "metric": "hellinger", "bins": 100, "range_rule": "minmax"},
-        **{"arch": "unet", "encoder": "resnet18", "pruning": "baseline", "model_id": "m0"},
-        **{"reference_domain": "a", "reference_shift": "original", "reference_factor": None},
-        **{"domain": "a", "shift": shift.kind.value, "factor": shift.factor},
+        "dataset": "study",
+        "metric": "hellinger",
+        "bins": 100,
+        "range_rule": "minmax",
+        "arch": "unet",
+        "encoder": "resnet18",
+        "pruning": "baseline",
+        "model_id": "m0",
+        "reference_domain": "a",
+        "reference_shift": "original",
+        "reference_factor": None,
+        "domain": "a",
+        "shift": shift.kind.value,
+        "factor": shift.factor,
         "reference_dataset": None,
-        **{"reference_split": "test", "split": "test", "layer": "enc1", "corrected": value},
-        **{"ci_low": None if value is None else value - HALF},
-        **{"ci_high": None if value is None else value + HALF},
-        **{"p_value": 0.005, "n_reference": 24, "n_other": 24, "units_other": 24, "unit": "image"},
+        "reference_split": "test",
+        "split": "test",
+        "layer": "enc1",
+        "corrected": value,
+        "ci_low": None if value is None else value - HALF,
+        "ci_high": None if value is None else value + HALF,
+        "p_value": 0.005,
+        "n_reference": 24,
+        "n_other": 24,
+        "units_other": 24,
+        "unit": "image",
         **new,
     }
 

@@ -23,13 +23,7 @@ from skiptool.comparison.pairs import measure_pairs
 from skiptool.comparison.results import LayerResult
 from skiptool.errors import ArgumentError, FormatError
 from skiptool.names import LAYERWISE, Metric
-from skiptool.parallel import (
-    available_cores,
-    dask_mapper,
-    idle_cores,
-    ordered_map,
-    thread_map,
-)
+from skiptool.parallel import available_cores, dask_mapper, idle_cores, ordered_map, thread_map
 from skiptool.steps.hellinger import measure_shift
 from small_activations import Noted, activations, numbered, written
 from small_stores import refused

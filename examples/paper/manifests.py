@@ -118,9 +118,12 @@ def ms_cct(asked: argparse.Namespace) -> Iterator[Row]:
         if tag not in TAGS:
             raise Unusable(f"{path}: name ends in none of {', '.join(TAGS)}; move it elsewhere")
         yield {
-            **{"path": str(path), "domain": TAGS[tag], "subject": slide},
+            "path": str(path),
+            "domain": TAGS[tag],
+            "subject": slide,
             "annotations": str(notes) if tag == "cs2" else "",
-            **{"split": split_of(slide, known, path), **pixels(asked, sizes[TAGS[tag]])},
+            "split": split_of(slide, known, path),
+            **pixels(asked, sizes[TAGS[tag]]),
         }
 
 
@@ -139,9 +142,12 @@ def ms_mf(asked: argparse.Namespace) -> Iterator[Row]:
         for path in files(folder.iterdir()):
             first = folder.name == reference
             yield {
-                **{"path": str(path), "domain": folder.name, "subject": path.stem},
+                "path": str(path),
+                "domain": folder.name,
+                "subject": path.stem,
                 "annotations": str(notes) if first else "",
-                **{"split": split_of(path.stem, known, path), **pixels(asked, sizes[folder.name])},
+                "split": split_of(path.stem, known, path),
+                **pixels(asked, sizes[folder.name]),
             }
 
 
@@ -155,8 +161,11 @@ def midog(asked: argparse.Namespace) -> Iterator[Row]:
         row = known.get(path.stem.lstrip("0"), {})
         if row.get("Tumor") == asked.tumor:
             yield {
-                **{"path": str(path), "domain": row["Scanner"], "subject": path.stem},
-                **{"annotations": str(notes), "split": row["split"]},
+                "path": str(path),
+                "domain": row["Scanner"],
+                "subject": path.stem,
+                "annotations": str(notes),
+                "split": row["split"],
             }
 
 
@@ -178,8 +187,11 @@ def mv_mr(asked: argparse.Namespace) -> Iterator[Row]:
             if CENTRES.get(line["Vendor"]) == line["Centre"]:
                 yield {
                     "image": str(mask.with_name(mask.name.replace("_sa_gt", "_sa"))),
-                    **{"mask": str(mask), "domain": names[line["Vendor"]]},
-                    **{"subject": mask.parent.name, "split": split, "centre": line["Centre"]},
+                    "mask": str(mask),
+                    "domain": names[line["Vendor"]],
+                    "subject": mask.parent.name,
+                    "split": split,
+                    "centre": line["Centre"],
                     "frames": f"ED={line['ED']};ES={line['ES']}",
                 }
 

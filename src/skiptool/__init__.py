@@ -7,6 +7,7 @@ library is imported in one place only. import-linter checks all of it (``pyproje
 
     cli                  typer, rich: one module per subcommand parses options and calls one step
     steps                one module or package per subcommand: files in, files out
+    extraction           the frame that the three kinds of extraction share
     report               exhibits of the report page, from tables: figures, captions, sentences
     exports              what lies next to a dataset: contact sheets, PNG pairs, nnU-Net folders
     sources | stores | model | figures
@@ -18,7 +19,7 @@ library is imported in one place only. import-linter checks all of it (``pyproje
         figures          Matplotlib: figures drawn from plain arrays
     comparison | analysis
         comparison       two sets of activations: bins, distances, permutation tests, estimates
-        analysis         what tables say together: differences between architectures, distance
+        analysis         findings from several tables: differences between architectures, distance
                          against loss of IoU, forecasts
     shifts | distances | metrics | stats
                          the paper's equations and the statistics, in NumPy (numba: distances)
@@ -76,7 +77,7 @@ __all__ = [
     "write_report",
 ]
 
-_ROOMS = {
+_MODULES = {
     "compare_features": "skiptool.steps.hellinger",
     "describe": "skiptool.steps.info",
     "extract_features": "skiptool.steps.features.features",
@@ -95,25 +96,46 @@ _ROOMS = {
 }
 
 
-_BACKEND = "MPLBACKEND"
-
-_BACKENDS = (
-    *("agg", "cairo", "pdf", "pgf", "ps", "svg", "template", "macosx", "nbagg", "notebook"),
-    *("gtk3agg", "gtk3cairo", "gtk4agg", "gtk4cairo", "qtagg", "qtcairo", "qt5agg", "qt5cairo"),
-    *("tkagg", "tkcairo", "webagg", "wx", "wxagg", "wxcairo"),
+_BACKENDS = frozenset(
+    [
+        "agg",
+        "cairo",
+        "pdf",
+        "pgf",
+        "ps",
+        "svg",
+        "template",
+        "macosx",
+        "nbagg",
+        "notebook",
+        "gtk3agg",
+        "gtk3cairo",
+        "gtk4agg",
+        "gtk4cairo",
+        "qtagg",
+        "qtcairo",
+        "qt5agg",
+        "qt5cairo",
+        "tkagg",
+        "tkcairo",
+        "webagg",
+        "wx",
+        "wxagg",
+        "wxcairo",
+    ]
 )
-"""Those that Matplotlib brings along."""
+"""Backends that ship with Matplotlib."""
 
 
 def _forget_unusable_backend() -> None:
-    """Drop ``MPLBACKEND`` where it names what is not installed here.
+    """Unset ``MPLBACKEND`` if it names a backend that is not installed.
 
-    A notebook hands its backend on to all that it starts, and then neither Matplotlib nor what
-    imports it (torchmetrics) can be imported. No backend is used here.
+    A notebook passes its backend on to the processes that it starts, and without it neither
+    Matplotlib nor torchmetrics, which imports it, can be imported. skiptool needs no backend.
     """
-    given = os.environ.get(_BACKEND, "")
-    if given.lower() not in (*_BACKENDS, "") and not _is_installed(given):
-        del os.environ[_BACKEND]
+    backend = os.environ.get("MPLBACKEND", "")
+    if backend and backend.lower() not in _BACKENDS and not _is_installed(backend):
+        del os.environ["MPLBACKEND"]
 
 
 def _is_installed(backend: str) -> bool:
@@ -124,7 +146,7 @@ def _is_installed(backend: str) -> bool:
         return backend in entry_points(group="matplotlib.backend").names
     try:
         return find_spec(backend.removeprefix("module://")) is not None
-    except (ImportError, ValueError):  # the package that it is in, or no name at all
+    except (ImportError, ValueError):  # no such package, or not a name
         return False
 
 
@@ -132,9 +154,9 @@ _forget_unusable_backend()
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
-    if name not in _ROOMS:
+    if name not in _MODULES:
         raise AttributeError(f"module 'skiptool' has no attribute {name!r}")
-    return getattr(import_module(_ROOMS[name]), name)
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -9,12 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registration_cases import FAR, OFF, table
-from skiptool.analysis.registration import (
-    ELSEWHERE,
-    UNITS,
-    pairs,
-    residual_limits,
-)
+from skiptool.analysis.registration import ELSEWHERE, UNITS, pairs, residual_limits
 
 ROWS = (
     ("s", "s1", "A", "B", "p1", 1.0, 0.25, True, None),

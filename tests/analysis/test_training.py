@@ -9,12 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skiptool.analysis.training import (
-    Run,
-    common_mean,
-    experiments,
-    read_run,
-)
+from skiptool.analysis.training import Run, common_mean, experiments, read_run
 from strategies import grid_values
 
 Epoch = tuple[float | None, float | None]

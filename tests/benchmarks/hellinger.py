@@ -30,8 +30,18 @@ from skiptool.stores.lineage import Invocation
 
 IMAGES, CHANNELS, VECTORS, BINS = 200, 512, 256, 100
 LAYERS = {
-    **{"input": 3, "enc1": 64, "enc2": 64, "enc3": 128, "enc4": 256, "enc5": 512},
-    **{"dec4": 256, "dec3": 128, "dec2": 64, "dec1": 32, "dec0": 16, "head": 2},
+    "input": 3,
+    "enc1": 64,
+    "enc2": 64,
+    "enc3": 128,
+    "enc4": 256,
+    "enc5": 512,
+    "dec4": 256,
+    "dec3": 128,
+    "dec2": 64,
+    "dec1": 32,
+    "dec0": 16,
+    "head": 2,
 }
 """Channels of the resnet18 U-net."""
 

@@ -20,13 +20,7 @@ import pytest
 
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.zarrs import recorded_failures
-from slide_cases import (
-    POINTS,
-    write_geojson,
-    write_manifest,
-    write_slide,
-    write_sliderunner,
-)
+from slide_cases import POINTS, write_geojson, write_manifest, write_slide, write_sliderunner
 from volume_cases import affine, challenge, cine, heart, image_of, row, save, write_table
 
 Run = Callable[..., Any]

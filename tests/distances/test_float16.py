@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import wasserstein_distance
 
-from skiptool.distances.exact import wasserstein
 from skiptool.distances.float16 import (
     KEYS,
     key_counts,
@@ -19,6 +18,7 @@ from skiptool.distances.float16 import (
     values_of_keys,
     wasserstein_from_keys,
 )
+from skiptool.distances.unbinned import wasserstein
 from strategies import feature_pairs, features
 
 Array = NDArray[Any]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skiptool.distances.multivariate import (
+from skiptool.distances.unbinned import (
     CovarianceParts,
     paired_difference,
     relative_distance,

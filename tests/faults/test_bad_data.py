@@ -26,14 +26,7 @@ from PIL import Image
 
 from driven import Driven
 from skiptool.names import Split
-from slide_cases import (
-    POINTS,
-    SIZE,
-    write_geojson,
-    write_manifest,
-    write_slide,
-    write_sliderunner,
-)
+from slide_cases import POINTS, SIZE, write_geojson, write_manifest, write_slide, write_sliderunner
 from small_stores import sample, set_attributes, set_json, unseal, write_dataset
 from volume_cases import affine, cine, heart, row, save, write_table
 

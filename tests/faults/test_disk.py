@@ -26,7 +26,9 @@ EACH = [
 EVERY = [pytest.param(name, marks=pytest.mark.slow, id=name) for name in COMMANDS]
 
 DELETED = {
-    **{"extract images": "pictures", "extract wsi": "slides", "extract mri": "volumes"},
+    "extract images": "pictures",
+    "extract wsi": "slides",
+    "extract mri": "volumes",
     **dict.fromkeys(("train", "predict", "features"), "data.zarr"),
     "hellinger": "feats",
 }

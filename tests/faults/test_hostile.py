@@ -939,7 +939,9 @@ def test_no_cell_of_an_export_is_a_formula(
         {
             "image": shutil.copy(ready.folder / "a.png", tmp_path / f"{place}.png"),
             "mask": ready.folder / "a-mask.png",
-            **{"domain": "=cmd|x" if place % 2 else "A", "subject": text, "id": f"{text}-{place}"},
+            "domain": "=cmd|x" if place % 2 else "A",
+            "subject": text,
+            "id": f"{text}-{place}",
         }
         for place, text in enumerate(FORMULAS)
     ]

@@ -26,8 +26,15 @@ SIGNALS = {
 
 SAMPLE = {"synth": 3, "extract mri": 2, "hellinger": 2}
 ALL = {
-    **{"synth": 12, "extract images": 12, "extract wsi": 12, "extract mri": 12, "train": 12},
-    **{"predict": 12, "features": 12, "hellinger": 8, "report": 8},
+    "synth": 12,
+    "extract images": 12,
+    "extract wsi": 12,
+    "extract mri": 12,
+    "train": 12,
+    "predict": 12,
+    "features": 12,
+    "hellinger": 8,
+    "report": 8,
 }
 """Moments of each command."""
 

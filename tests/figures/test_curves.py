@@ -21,12 +21,7 @@ from skiptool.figures.curves import (
     drops_to_mark,
     layer_curves,
 )
-from skiptool.figures.style import (
-    TWO_COLUMNS,
-    architecture_colours,
-    drawing_style,
-    figure_bytes,
-)
+from skiptool.figures.style import TWO_COLUMNS, architecture_colours, drawing_style, figure_bytes
 from skiptool.names import LAYERS, PictureFormat
 from training_cases import run
 

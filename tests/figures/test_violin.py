@@ -19,11 +19,7 @@ from scipy.stats import gaussian_kde
 from skiptool.errors import ArgumentError
 from skiptool.figures.panels import LayerChannels, Network
 from skiptool.figures.style import architecture_colours, drawing_style, figure_bytes
-from skiptool.figures.violin import (
-    density_outline,
-    draw_violins,
-    layer_violins,
-)
+from skiptool.figures.violin import density_outline, draw_violins, layer_violins
 from skiptool.names import LAYERS, PictureFormat
 
 Check = Callable[[Figure], list[str]]

@@ -432,7 +432,10 @@ def test_runs_of_wandb_are_finished(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_tensorboard_contains_the_history(readers: ModuleType, tmp_path: Path) -> None:
     module = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     protocol = Training(
-        **{"fold": 0, "epochs": 2, "batch_size": 4, "encoder_weights": "none"},
+        fold=0,
+        epochs=2,
+        batch_size=4,
+        encoder_weights="none",
         precision=Precision.FLOAT32,
     )
     architecture = Architecture("resnet18", (2, 3, 4), ("background", "square"))

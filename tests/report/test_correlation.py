@@ -89,10 +89,16 @@ def test_points_that_are_drawn_are_among_the_numbers() -> None:
         == (mean.pruning, mean.change.shift, mean.change.factor)
     ]
     assert loss == {
-        **{"quantity": "loss of IoU", "dataset": "study", "split": "test", "arch": "unet"},
-        **{"encoder": "resnet18", "pruning": mean.pruning, "folds": 2},
+        "quantity": "loss of IoU",
+        "dataset": "study",
+        "split": "test",
+        "arch": "unet",
+        "encoder": "resnet18",
+        "pruning": mean.pruning,
+        "folds": 2,
         **mean.change._asdict(),
-        **{"value": mean.loss, "sd_folds": mean.sd_loss},
+        "value": mean.loss,
+        "sd_folds": mean.sd_loss,
     }
     distances = [row for row in numbers if row["quantity"] == "distance"]
     assert len(distances) == 3 * len(found.means())
@@ -273,9 +279,19 @@ def test_columns_and_numbers_hold_the_same_floats() -> None:
     assert columns["shifts"] == [9, 9]
     rows = {(row["quantity"], row["layer"]): row for row in numbers}
     assert rows["rank correlation", "enc1"] == {
-        **{"dataset": "study", "split": "test", "arch": "unet", "encoder": "resnet18"},
-        **{"metric": "hellinger", "bins": 100, "layer": "enc1", "quantity": "rank correlation"},
-        **{"value": 0.8, "ci_low": 0.6, "ci_high": 0.9, "level": 0.95, "points": 36},
+        "dataset": "study",
+        "split": "test",
+        "arch": "unet",
+        "encoder": "resnet18",
+        "metric": "hellinger",
+        "bins": 100,
+        "layer": "enc1",
+        "quantity": "rank correlation",
+        "value": 0.8,
+        "ci_low": 0.6,
+        "ci_high": 0.9,
+        "level": 0.95,
+        "points": 36,
     }
     assert rows["shifts", "enc2"]["value"] == 9.0
     assert rows["rank correlation", "enc2"]["value"] is None

@@ -13,12 +13,7 @@ from matplotlib.figure import Figure
 from skiptool.analysis.distances import read_distances
 from skiptool.figures.panels import Network
 from skiptool.names import DECODER_INPUTS
-from skiptool.report.distances import (
-    curve_exhibit,
-    distance_exhibits,
-    layer_table,
-    violin_networks,
-)
+from skiptool.report.distances import curve_exhibit, distance_exhibits, layer_table, violin_networks
 from skiptool.report.exhibit import Exhibit
 from small_shifts import Layer, layer, network, tables
 
@@ -51,7 +46,8 @@ def test_folds_are_pooled_and_their_means_averaged() -> None:
     assert (net.encoder, net.pruning, net.skips) == ("resnet18", "baseline", (1, 2, 3, 4))
     values = {each.layer: each.values.tolist() for each in net.layers}
     assert values == {
-        **{"input": [0.9, 0.7], "enc1": [0.2, 0.4, 0.6, 0.8]},
+        "input": [0.9, 0.7],
+        "enc1": [0.2, 0.4, 0.6, 0.8],
         "dec0": [0.1, 0.3, 0.5, 0.1, 0.1, 0.1],
     }
     means = {each.layer: each.centre() for each in net.layers}
@@ -70,10 +66,21 @@ def test_numbers_are_those_of_the_table_with_what_they_rest_on() -> None:
     (found,) = violins(*TWO_FOLDS)
     numbers = {number["layer"]: number for number in found.numbers}
     assert numbers["enc1"] == {
-        **{"dataset": "d", "reference_domain": "a", "reference_shift": "original"},
-        **{"domain": "a", "shift": "brightness", "factor": 0.5, "metric": "hellinger"},
-        **{"bins": 100, "arch": "unet", "encoder": "resnet18", "pruning": "baseline"},
-        **{"layer": "enc1", "quantity": "distance", "folds": 2, "images": 9},
+        "dataset": "d",
+        "reference_domain": "a",
+        "reference_shift": "original",
+        "domain": "a",
+        "shift": "brightness",
+        "factor": 0.5,
+        "metric": "hellinger",
+        "bins": 100,
+        "arch": "unet",
+        "encoder": "resnet18",
+        "pruning": "baseline",
+        "layer": "enc1",
+        "quantity": "distance",
+        "folds": 2,
+        "images": 9,
         "value": pytest.approx(0.5),
         "sd_folds": pytest.approx(0.4 / math.sqrt(2)),
     }

@@ -58,9 +58,19 @@ def test_it_is_an_exhibit_whose_table_holds_its_numbers(tmp_path: Path) -> None:
     numbers = sheet.numbers
     assert len(as_table(Kind.REPORT, {k: [n[k] for n in numbers] for k in numbers[0]}, 8)) == 8
     assert numbers[0] | {"value": 0} == {
-        **{"quantity": "IoU", "dataset": "d.zarr", "domain": "a", "split": "test", "arch": "unet"},
-        **{"encoder": "resnet18", "pruning": "baseline", "fold": 0, "shift": "original"},
-        **{"factor": None, "sample": "s1", "subject": "p0", "value": 0},
+        "quantity": "IoU",
+        "dataset": "d.zarr",
+        "domain": "a",
+        "split": "test",
+        "arch": "unet",
+        "encoder": "resnet18",
+        "pruning": "baseline",
+        "fold": 0,
+        "shift": "original",
+        "factor": None,
+        "sample": "s1",
+        "subject": "p0",
+        "value": 0,
     }
     columns = sheet.table.columns
     assert columns["chosen as"] == ["worst", "median"] * 2

@@ -14,11 +14,7 @@ from matplotlib.figure import Figure
 from skiptool.analysis.forecast import fit_losses
 from skiptool.records import ORIGINAL
 from skiptool.report.exhibit import Exhibit
-from skiptool.report.forecast import (
-    forecast_caption,
-    forecast_exhibits,
-    forecast_sentences,
-)
+from skiptool.report.forecast import forecast_caption, forecast_exhibits, forecast_sentences
 from skiptool.stores.tables import REPORT
 from sweeps import SHIFTS, Layers, as_layers, distance, score, sweep
 

@@ -11,10 +11,22 @@ from skiptool.report.layerwise import layerwise_exhibits
 
 FACTS: dict[str, Any] = {
     **dict.fromkeys(BEYOND_COLUMNS),
-    **{"reference": "r.npy", "other": "o.npy", "arch": "unet", "encoder": "resnet18"},
-    **{"pruning": "baseline", "fold": 0, "dataset": "d", "reference_domain": "a", "domain": "a"},
-    **{"reference_shift": "original", "shift": "brightness", "factor": 0.5, "unit": "subject"},
-    **{"permutations": 199, "n_reference": 8, "n_other": 9},
+    "reference": "r.npy",
+    "other": "o.npy",
+    "arch": "unet",
+    "encoder": "resnet18",
+    "pruning": "baseline",
+    "fold": 0,
+    "dataset": "d",
+    "reference_domain": "a",
+    "domain": "a",
+    "reference_shift": "original",
+    "shift": "brightness",
+    "factor": 0.5,
+    "unit": "subject",
+    "permutations": 199,
+    "n_reference": 8,
+    "n_other": 9,
 }
 MEASURED = {
     "hellinger": {"value": 0.3, "corrected": 0.004, "p_adjusted": 0.6, "bins": 100},

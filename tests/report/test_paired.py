@@ -18,11 +18,7 @@ from skiptool.metrics import GROUP_COLUMNS
 from skiptool.names import ENSEMBLE_FOLD
 from skiptool.records import ORIGINAL, Shift
 from skiptool.report.exhibit import Exhibit
-from skiptool.report.paired import (
-    findings,
-    paired_caption,
-    paired_exhibits,
-)
+from skiptool.report.paired import findings, paired_caption, paired_exhibits
 from skiptool.stats.permutation import holm
 
 Check = Callable[[Figure], list[str]]
@@ -53,12 +49,24 @@ def study(
             cells = zip(PAIRS, (900, 0, 100 - both, both), strict=True)
             rows += [
                 {
-                    **{"dataset": "d.zarr", "dataset_id": "d1", "domain": domain, "split": "test"},
-                    **{"arch": "unet", "encoder": encoder, "pruning": pruning, "fold": fold},
-                    **{"model_id": f"{encoder} {pruning} {fold}", "clean_skips": None},
-                    **{"shift": shift.kind.value, "factor": shift.factor},
-                    **{"subject": f"s{number:02d}", "truth": truth, "predicted": predicted},
-                    **{"pixels": pixels, "repeat": None, **facts},
+                    "dataset": "d.zarr",
+                    "dataset_id": "d1",
+                    "domain": domain,
+                    "split": "test",
+                    "arch": "unet",
+                    "encoder": encoder,
+                    "pruning": pruning,
+                    "fold": fold,
+                    "model_id": f"{encoder} {pruning} {fold}",
+                    "clean_skips": None,
+                    "shift": shift.kind.value,
+                    "factor": shift.factor,
+                    "subject": f"s{number:02d}",
+                    "truth": truth,
+                    "predicted": predicted,
+                    "pixels": pixels,
+                    "repeat": None,
+                    **facts,
                 }
                 for (truth, predicted), pixels in cells
             ]
@@ -96,9 +104,15 @@ def test_the_table_holds_the_numbers() -> None:
         *("SE trainings", "SD trainings", "p", "p (Holm)", "subjects", "trainings"),
     ]
     names = {
-        **{"difference": "value", "CI low": "ci_low", "CI high": "ci_high"},
-        **{"SE subjects": "se_subjects", "SE trainings": "se_trainings", "p": "p_value"},
-        **{"SD trainings": "sd_folds", "p (Holm)": "p_adjusted", "subjects": "subjects"},
+        "difference": "value",
+        "CI low": "ci_low",
+        "CI high": "ci_high",
+        "SE subjects": "se_subjects",
+        "SE trainings": "se_trainings",
+        "p": "p_value",
+        "SD trainings": "sd_folds",
+        "p (Holm)": "p_adjusted",
+        "subjects": "subjects",
         "trainings": "trainings",
     }
     for head, name in names.items():
@@ -106,9 +120,19 @@ def test_the_table_holds_the_numbers() -> None:
     assert table["shift"][:3] == ["original", "original", "brightness 0.5"]
     first = numbers[2]
     facts = {
-        **{"quantity": "difference", "dataset": "d.zarr", "domain": "a", "split": "test"},
-        **{"arch": "unet", "encoder": "resnet18", "pruning": "L1-pruned", "fold": None},
-        **{"shift": "brightness", "factor": 0.5, "level": 0.9, "folds": 4, "trainings": 4},
+        "quantity": "difference",
+        "dataset": "d.zarr",
+        "domain": "a",
+        "split": "test",
+        "arch": "unet",
+        "encoder": "resnet18",
+        "pruning": "L1-pruned",
+        "fold": None,
+        "shift": "brightness",
+        "factor": 0.5,
+        "level": 0.9,
+        "folds": 4,
+        "trainings": 4,
         "subjects": 16,
     }
     assert {name: first[name] for name in facts} == facts
@@ -240,12 +264,26 @@ def test_several_classes_are_a_mean() -> None:
 NAN = math.nan
 DARK, BRIGHT = Shift.parse("brightness=0.5"), Shift.parse("brightness=1.5")
 ONE = PairedDifference(
-    **{"dataset": "d.zarr", "dataset_id": "d1", "domain": "a", "split": "test"},
-    **{"classes": ("cell",), "arch": "unet", "encoder": "resnet18", "pruning": "L1-pruned"},
-    **{"ensemble": False, "shift": ORIGINAL, "value": 0.1, "by_training": (0.1, 0.1)},
-    **{"pairs": ((0, 0), (1, 0)), "sd_trainings": 0.0, "se_trainings": 0.01},
-    **{"ci_low": 0.05, "ci_high": 0.15, "se_subjects": 0.02},
-    **{"p_value": 0.0001, "subjects": 40},
+    dataset="d.zarr",
+    dataset_id="d1",
+    domain="a",
+    split="test",
+    classes=("cell",),
+    arch="unet",
+    encoder="resnet18",
+    pruning="L1-pruned",
+    ensemble=False,
+    shift=ORIGINAL,
+    value=0.1,
+    by_training=(0.1, 0.1),
+    pairs=((0, 0), (1, 0)),
+    sd_trainings=0.0,
+    se_trainings=0.01,
+    ci_low=0.05,
+    ci_high=0.15,
+    se_subjects=0.02,
+    p_value=0.0001,
+    subjects=40,
 )
 ALONE = replace(ONE, by_training=(0.1,), pairs=((0, 0),), sd_trainings=NAN, p_value=NAN)
 

@@ -55,8 +55,11 @@ def test_each_number_of_the_table_is_among_the_numbers() -> None:
     rows, columns = shown.numbers, shown.table.columns
     assert {key for row in rows for key in row} <= set(REPORT)
     names = {
-        **{"slides": "slides", "not aligned": "slides not aligned", "patches": "patches"},
-        **{"kept": "kept", "share kept": "share kept"},
+        "slides": "slides",
+        "not aligned": "slides not aligned",
+        "patches": "patches",
+        "kept": "kept",
+        "share kept": "share kept",
         **{why: f"left out: {why}" for why in (FAR, OFF, ELSEWHERE)},
         **{f"median, {unit}": f"residual median, {unit}" for unit in ("px", "µm")},
         **{f"90 %, {unit}": f"residual p90, {unit}" for unit in ("px", "µm")},

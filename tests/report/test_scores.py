@@ -257,10 +257,19 @@ def test_each_cell_is_a_row_of_the_report_table() -> None:
     numbers = shown.numbers
     assert len(numbers) == matrix.values.size == 12
     assert numbers[1] == {
-        **{"quantity": "IoU", "dataset": "d.zarr", "domain": "a", "split": "test"},
-        **{"arch": "unet", "encoder": "resnet18", "pruning": "baseline", "fold": None},
-        **{"shift": "brightness", "factor": 0.5, "value": pytest.approx(0.2)},
-        **{"sd_folds": pytest.approx(0.2 / math.sqrt(2)), "folds": 2},
+        "quantity": "IoU",
+        "dataset": "d.zarr",
+        "domain": "a",
+        "split": "test",
+        "arch": "unet",
+        "encoder": "resnet18",
+        "pruning": "baseline",
+        "fold": None,
+        "shift": "brightness",
+        "factor": 0.5,
+        "value": pytest.approx(0.2),
+        "sd_folds": pytest.approx(0.2 / math.sqrt(2)),
+        "folds": 2,
     }
     assert (numbers[0]["shift"], numbers[0]["factor"]) == ("original", None)
     assert [number["fold"] for number in numbers[4:8]] == [ENSEMBLE_FOLD] * 4
@@ -322,8 +331,12 @@ def test_table_and_numbers_hold_the_same() -> None:
     }
     numbers = GRID.numbers("IoU", VALUES, VALUES / 10, np.array([[5, 0], [2, 1]]))
     assert numbers[2] == {
-        **{"quantity": "IoU", "pruning": "L1-pruned", "shift": "original"},
-        **{"value": 0.5, "sd_folds": 0.05, "folds": 2},
+        "quantity": "IoU",
+        "pruning": "L1-pruned",
+        "shift": "original",
+        "value": 0.5,
+        "sd_folds": 0.05,
+        "folds": 2,
     }
     assert [number["value"] for number in numbers if number["folds"]] == [0.75, 0.5, 0.25]
     assert numbers[3]["factor"] == 0.5
@@ -488,10 +501,19 @@ def test_the_table_holds_the_same_numbers_of_differences() -> None:
     numbers = shown.numbers
     assert table.columns["resnet18 L1-pruned"] == [numbers[0]["value"], numbers[1]["value"]]
     assert numbers[1] == {
-        **{"quantity": "difference", "dataset": "d.zarr", "domain": "a", "split": "test"},
-        **{"arch": "unet", "encoder": "resnet18", "pruning": "L1-pruned", "fold": None},
-        **{"shift": "brightness", "factor": 0.5, "value": pytest.approx(0.4)},
-        **{"sd_folds": pytest.approx(math.nan, nan_ok=True), "folds": 1},
+        "quantity": "difference",
+        "dataset": "d.zarr",
+        "domain": "a",
+        "split": "test",
+        "arch": "unet",
+        "encoder": "resnet18",
+        "pruning": "L1-pruned",
+        "fold": None,
+        "shift": "brightness",
+        "factor": 0.5,
+        "value": pytest.approx(0.4),
+        "sd_folds": pytest.approx(math.nan, nan_ok=True),
+        "folds": 1,
     }
 
 

@@ -373,10 +373,19 @@ def test_the_table_of_iou_holds_the_numbers() -> None:
     ]
     assert cells == [number["value"] for number in numbers]
     assert numbers[3] == {
-        **{"quantity": "IoU", "dataset": "d.zarr", "domain": "a", "split": "test"},
-        **{"arch": "unet", "encoder": "resnet18", "pruning": "baseline", "fold": None},
-        **{"clean_skips": "1", "shift": "brightness", "factor": 0.5},
-        **{"value": table["brightness 0.5"][1], "folds": 2},
+        "quantity": "IoU",
+        "dataset": "d.zarr",
+        "domain": "a",
+        "split": "test",
+        "arch": "unet",
+        "encoder": "resnet18",
+        "pruning": "baseline",
+        "fold": None,
+        "clean_skips": "1",
+        "shift": "brightness",
+        "factor": 0.5,
+        "value": table["brightness 0.5"][1],
+        "folds": 2,
         "sd_folds": numbers[3]["sd_folds"],
     }
     assert numbers[1]["clean_skips"] is None
@@ -391,8 +400,13 @@ def test_the_table_of_what_is_regained_holds_the_numbers() -> None:
     ]
     gains = [number for number in numbers if number["quantity"] == "regained"]
     names = {
-        **{"regained": "value", "CI low": "ci_low", "CI high": "ci_high", "p": "p_value"},
-        **{"p (Holm)": "p_adjusted", "subjects": "subjects", "trainings": "trainings"},
+        "regained": "value",
+        "CI low": "ci_low",
+        "CI high": "ci_high",
+        "p": "p_value",
+        "p (Holm)": "p_adjusted",
+        "subjects": "subjects",
+        "trainings": "trainings",
     }
     for head, name in names.items():
         assert list(table[head]) == [gain[name] for gain in gains], head

@@ -48,9 +48,12 @@ def test_each_number_of_the_table_is_among_the_numbers() -> None:
     table, rows = shown.table, shown.numbers
     assert {key for row in rows for key in row} <= set(REPORT)
     quantities = {
-        **{"epochs": ("epochs", None), "best epoch": ("best epoch", "validation")},
-        **{"best mIoU": ("best mIoU", "validation"), "training loss": ("loss", "train")},
-        **{"validation loss": ("loss", "validation"), "s/epoch": ("seconds per epoch", None)},
+        "epochs": ("epochs", None),
+        "best epoch": ("best epoch", "validation"),
+        "best mIoU": ("best mIoU", "validation"),
+        "training loss": ("loss", "train"),
+        "validation loss": ("loss", "validation"),
+        "s/epoch": ("seconds per epoch", None),
     }
     for place in range(3):
         key = [table.columns[name][place] for name in ("encoder", "pruning", "fold")]

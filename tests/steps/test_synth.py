@@ -13,12 +13,7 @@ from skiptool.errors import ArgumentError, ExistsError, SourceError
 from skiptool.model.resize import resize_images, resize_masks
 from skiptool.records import Sample
 from skiptool.sources.pictures.files import read_mask, read_picture
-from skiptool.sources.smear.scenes import (
-    SceneSettings,
-    cell_count,
-    compose,
-    prepare,
-)
+from skiptool.sources.smear.scenes import SceneSettings, cell_count, compose, prepare
 from skiptool.sources.smear.templates import load_templates
 from skiptool.steps import synth
 from skiptool.steps.synth import synthesise_dataset

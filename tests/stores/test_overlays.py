@@ -9,13 +9,7 @@ from skiptool.errors import FormatError
 from skiptool.names import Kind
 from skiptool.stores.artifacts import kind_of, lineage_of
 from skiptool.stores.lineage import create_lineage
-from skiptool.stores.overlays import (
-    INDEX,
-    damaged_pictures,
-    open_overlays,
-    safe_name,
-    write_index,
-)
+from skiptool.stores.overlays import INDEX, damaged_pictures, open_overlays, safe_name, write_index
 from small_stores import HOSTILE_JSON, MAKING, flip, refused, set_json
 
 PICTURES: list[dict[str, Any]] = [

@@ -55,14 +55,14 @@ from skiptool.distances.bins import (
     sweep_binning,
 )
 from skiptool.distances.counting import frequencies
-from skiptool.distances.exact import (
+from skiptool.distances.float16 import KEYS, quantiles_from_keys, wasserstein_from_keys
+from skiptool.distances.unbinned import (
     leave_one_out_wasserstein,
     permuted_wasserstein,
     representation_shift,
     subset_wasserstein,
     wasserstein,
 )
-from skiptool.distances.float16 import KEYS, quantiles_from_keys, wasserstein_from_keys
 from skiptool.names import LAYERWISE, Metric, RangeRule
 from skiptool.parallel import ordered_map
 from skiptool.records import Task

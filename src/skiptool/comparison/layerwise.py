@@ -26,7 +26,7 @@ from skiptool.comparison.layer import Design, PairComparison
 from skiptool.comparison.results import ALPHA, HIGH, LayerResult
 from skiptool.comparison.units import IMAGE, Units, draw_vectors
 from skiptool.distances.bins import constant_channels, joint_range
-from skiptool.distances.multivariate import (
+from skiptool.distances.unbinned import (
     CovarianceParts,
     paired_difference,
     relative_distance,
@@ -344,7 +344,7 @@ def measure_covariance(
 ) -> tuple[float, Float64 | None]:
     """Measure the distance between the channel covariance matrices of two sets.
 
-    The value (:mod:`skiptool.distances.multivariate`) is for all vectors, units weighing equally.
+    The value (:mod:`skiptool.distances.unbinned`) is for all vectors, units weighing equally.
     Channels are standardised by the mean and spread of both sets together; ``constant`` (D,) ones
     are ignored. The null (1 + R,) is as labelled, then relabelled; if units differ in size, it is
     that of an equal draw, so its first element is not the value.
@@ -454,7 +454,7 @@ def measure_paired_difference(
 ) -> dict[str, float]:
     """Measure how far the activations of each image move, relative to their spread.
 
-    Returns ``value`` (:func:`skiptool.distances.multivariate.paired_difference`), ``corrected``,
+    Returns ``value`` (:func:`skiptool.distances.unbinned.paired_difference`), ``corrected``,
     ``ci_low`` and ``ci_high``, by the jackknife over pairs of units. ``constant`` (D,) channels are
     ignored. There is no null distribution: |x - x*| is the same if the two are exchanged.
     """

@@ -22,22 +22,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
-from skiptool.distances.kernels import compiled
+from skiptool.distances.counting import frequencies
+from skiptool.distances.kernels import (
+    compiled,
+    left_out_hellinger,
+    permuted_hellinger,
+    permuted_totals,
+)
 from skiptool.names import Metric
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Bool, Float64, Int64
-from typing import TYPE_CHECKING, Any
 
-from skiptool.distances.counting import frequencies
-from skiptool.distances.kernels import left_out_hellinger, permuted_hellinger, permuted_totals
-
-if TYPE_CHECKING:
-    from skiptool.records import AnyArray, Float64
 
 RowDistance: TypeAlias = "Callable[[Float64, Float64], Float64]"
 """Maps frequencies (..., D, B) of two sets to values (..., D)."""
@@ -293,7 +293,7 @@ def binned_wasserstein(p: Float64, q: Float64) -> Float64:
     The distance between adjacent bins is 1/B. With bins of equal width that is a fraction of the
     channel's range; with quantile bins it is a fraction of the pooled values, so the result is in
     ranks. Values are treated as if they lay at the centre of their bin, which moves each by at most
-    half a bin. `skiptool.distances.exact.wasserstein` uses no bins and has the unit of the
+    half a bin. `skiptool.distances.unbinned.wasserstein` uses no bins and has the unit of the
     activations.
 
     Examples
@@ -319,7 +319,7 @@ DISTANCES: Final[Mapping[Metric, Distance]] = {
     Metric.KOLMOGOROV_SMIRNOV: Distance(kolmogorov_smirnov, pooled=False),
     Metric.WASSERSTEIN: Distance(binned_wasserstein, pooled=False),
 }
-"""Every distance on bins; those without bins are in ``exact``, ``float16`` and ``multivariate``."""
+"""Every distance on bins; those without are in ``unbinned`` and ``float16``."""
 
 
 def layer_mean(values: Float64, constant: Bool) -> tuple[float, float]:

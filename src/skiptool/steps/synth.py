@@ -17,13 +17,7 @@ from skiptool.names import Split
 from skiptool.parallel import available_cores, ordered_map
 from skiptool.records import SILENT, Outcome, Progress, Sample, as_path
 from skiptool.sources.smear.cutting import cut_templates
-from skiptool.sources.smear.scenes import (
-    PreparedScene,
-    SceneSettings,
-    cell_count,
-    compose,
-    prepare,
-)
+from skiptool.sources.smear.scenes import PreparedScene, SceneSettings, cell_count, compose, prepare
 from skiptool.sources.smear.templates import Box, Templates, load_templates, save_templates
 from skiptool.splits import assign_folds, hold_out
 from skiptool.stores.artifacts import is_complete

@@ -50,13 +50,7 @@ from skiptool.stores.remote import fetch_file
 from skiptool.stores.seals import SEAL, broken_members, table_matches_seal
 from skiptool.stores.staging import clear_leftovers
 from skiptool.stores.tables import check_extent, open_table, table_kind
-from skiptool.stores.transfers import (
-    ZARR,
-    entries_below,
-    fetch_models,
-    is_folder_at,
-    model_urls,
-)
+from skiptool.stores.transfers import ZARR, entries_below, fetch_models, is_folder_at, model_urls
 from skiptool.stores.zarrs import member_names, open_root, read_columns
 
 if TYPE_CHECKING:

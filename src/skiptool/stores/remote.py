@@ -27,13 +27,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import FsspecStore
 
-from skiptool.errors import (
-    ArgumentError,
-    FormatError,
-    OutOfMemoryError,
-    SkiptoolError,
-    SourceError,
-)
+from skiptool.errors import ArgumentError, FormatError, OutOfMemoryError, SkiptoolError, SourceError
 from skiptool.stores.addresses import is_web, redact
 
 if TYPE_CHECKING:

@@ -30,14 +30,7 @@ import google_crc32c
 import numpy as np
 from numcodecs import Blosc
 from numcodecs.abc import Codec
-from zarr.codecs import (
-    BloscCodec,
-    BloscShuffle,
-    BytesCodec,
-    Crc32cCodec,
-    Endian,
-    ShardingCodec,
-)
+from zarr.codecs import BloscCodec, BloscShuffle, BytesCodec, Crc32cCodec, Endian, ShardingCodec
 
 from skiptool.errors import FormatError
 from skiptool.stores.remote import RemoteStore

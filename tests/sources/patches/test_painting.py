@@ -13,14 +13,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
 from skiptool.sources.annotations.shapes import Shape
-from skiptool.sources.patches.painting import (
-    Areas,
-    Patch,
-    crossings,
-    inside,
-    outlines,
-    paint,
-)
+from skiptool.sources.patches.painting import Areas, Patch, crossings, inside, outlines, paint
 
 NUMBERS = st.floats(-30, 50).map(lambda number: round(number, 6))
 RINGS = st.lists(st.tuples(NUMBERS, NUMBERS), min_size=3, max_size=12).map(np.array)

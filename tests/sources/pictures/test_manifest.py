@@ -43,8 +43,10 @@ def test_paths_are_relative_to_the_manifest(tmp_path: Path) -> None:
     file.write_text(HEAD + "x/1.png,/abs/1.png,A,s1\n2.png,,B,s2\n")
     assert read_manifest(file, NEEDED, FILES) == [
         {
-            **{"image": str(tmp_path / "x/1.png"), "mask": "/abs/1.png"},
-            **{"domain": "A", "subject": "s1"},
+            "image": str(tmp_path / "x/1.png"),
+            "mask": "/abs/1.png",
+            "domain": "A",
+            "subject": "s1",
         },
         {"image": str(tmp_path / "2.png"), "mask": "", "domain": "B", "subject": "s2"},
     ]
@@ -256,8 +258,11 @@ def test_pictures_are_matched_by_their_stem(tmp_path: Path) -> None:
     assert failures == []
     assert rows == [
         {
-            **{"image": str(images / name), "mask": str(masks / mask)},
-            **{"domain": "A", "subject": stem, "id": stem},
+            "image": str(images / name),
+            "mask": str(masks / mask),
+            "domain": "A",
+            "subject": stem,
+            "id": stem,
         }
         for name, mask, stem in [
             ("a.jpg", "a.png", "a"),

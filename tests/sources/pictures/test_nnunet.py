@@ -42,9 +42,11 @@ def test_cases_become_rows_and_labels_classes(tmp_path: Path) -> None:
     assert (found.failures, found.warnings) == ([], [])
     assert found.rows == [
         {
-            **{"image": str(folder / f"imagesTr/{case}_0000.png")},
-            **{"mask": str(folder / f"labelsTr/{case}.png")},
-            **{"domain": "images", "subject": case, "id": case},
+            "image": str(folder / f"imagesTr/{case}_0000.png"),
+            "mask": str(folder / f"labelsTr/{case}.png"),
+            "domain": "images",
+            "subject": case,
+            "id": case,
         }
         for case in ("a", "b_1")
     ]

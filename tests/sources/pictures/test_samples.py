@@ -16,13 +16,7 @@ from skiptool.names import Split
 from skiptool.sources.pictures.files import write_mask, write_picture
 from skiptool.sources.pictures.intensities import Scale
 from skiptool.sources.pictures.labels import label_map
-from skiptool.sources.pictures.samples import (
-    Item,
-    ReadOptions,
-    read_samples,
-    survey,
-    tile_origins,
-)
+from skiptool.sources.pictures.samples import Item, ReadOptions, read_samples, survey, tile_origins
 from small_stores import refused
 
 CLASSES = ("background", "cell", "debris")

@@ -336,7 +336,9 @@ def test_other_values_are_refused(values: list[float], words: str) -> None:
 
 
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
-    **{"gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress},
+    "gzip": gzip.compress,
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
     "plain": bytes,
 }
 

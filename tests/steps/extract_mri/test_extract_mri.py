@@ -396,9 +396,18 @@ def test_dry_run_table_has_one_row_per_domain(tmp_path: Path) -> None:
     lv, myo, rv = counts((40, 40, 3), (44, 40, 2))
     first = {name: cells[0] for name, cells in table.columns.items()}
     assert first == {
-        **{"domain": "A", "subjects": 2, "training": 1, "frames": 4, "slices": 10},
-        **{"found": "40 x 40, 44 x 40", "size": 64, "spacing": "1.5", "slice_spacing": "8"},
-        **{"orientation": "LPS", "labels": f"LV {lv}, MYO {myo}, RV {rv}", "cut off": "none"},
+        "domain": "A",
+        "subjects": 2,
+        "training": 1,
+        "frames": 4,
+        "slices": 10,
+        "found": "40 x 40, 44 x 40",
+        "size": 64,
+        "spacing": "1.5",
+        "slice_spacing": "8",
+        "orientation": "LPS",
+        "labels": f"LV {lv}, MYO {myo}, RV {rv}",
+        "cut off": "none",
         "bytes": 10 * 64 * 64 * 5,
     }
     assert table.columns["orientation"][1] == "PIR"
@@ -514,9 +523,17 @@ def test_slices_are_scaled_laid_out_and_padded(rows: list[VolumeRow]) -> None:
         assert columns.pop("spacing_y") == pytest.approx(1.5)
         assert columns.pop("slice_spacing") == pytest.approx(8.0)
         assert columns == {
-            **{"volume": "a_sa", "frame": frame, "phase": ("ED", "ES")[place // 3]},
-            **{"slice": number, "centre": "", "orientation": "LPS", "display": "LP"},
-            **{"top": -12, "left": -12, "low": low, "high": high},
+            "volume": "a_sa",
+            "frame": frame,
+            "phase": ("ED", "ES")[place // 3],
+            "slice": number,
+            "centre": "",
+            "orientation": "LPS",
+            "display": "LP",
+            "top": -12,
+            "left": -12,
+            "low": low,
+            "high": high,
         }
 
 

@@ -855,22 +855,42 @@ def test_dry_run_table_has_one_row_per_slide() -> None:
     outcome, table = laid_out(slides, [0, 0, 1], patch_size=100, classes="tumor=SCC")
     assert rows_of_forecast(table) == [
         {
-            **{"slide": "a", "domain": "A", "subject": "a", "vendor": "aperio"},
-            **{"width": 600, "height": 480, "levels": 3, "mpp": 0.25, "mpp_y": 0.26},
+            "slide": "a",
+            "domain": "A",
+            "subject": "a",
+            "vendor": "aperio",
+            "width": 600,
+            "height": 480,
+            "levels": 3,
+            "mpp": 0.25,
+            "mpp_y": 0.26,
             "annotations": "Bone (no class) 1, cannot be read 1, left out (lines) 2, tumor 2, "
             "unnamed (no class) 1",
-            **{"patches": 2, "bytes": 80_000},
+            "patches": 2,
+            "bytes": 80_000,
         },
         {
-            **{"slide": "b", "domain": "B", "subject": "b", "vendor": "aperio"},
-            **{"width": 600, "height": 480, "levels": 3, "mpp": None, "mpp_y": None},
-            **{"annotations": "none", "patches": 1, "bytes": 40_000},
+            "slide": "b",
+            "domain": "B",
+            "subject": "b",
+            "vendor": "aperio",
+            "width": 600,
+            "height": 480,
+            "levels": 3,
+            "mpp": None,
+            "mpp_y": None,
+            "annotations": "none",
+            "patches": 1,
+            "bytes": 40_000,
         },
     ]
     assert outcome.outputs == ()
     assert outcome.failures == ("x.svs: no such slide",)
     assert outcome.summary == {
-        **{"slides": 2, "patches": 3, "bytes before compression": 120_000, "failed": 1}
+        "slides": 2,
+        "patches": 3,
+        "bytes before compression": 120_000,
+        "failed": 1,
     }
     assert table.title == "grid patches of 100 px"
 

@@ -23,11 +23,7 @@ from skiptool.steps.extract_wsi.plan import PaintedSlide, PatchBatch, PatchPlan
 from skiptool.steps.extract_wsi.predicted import load_segmenter
 from skiptool.steps.extract_wsi.registration import PatchSite, PatchView
 from skiptool.steps.extract_wsi.survey import Labelling
-from skiptool.steps.extract_wsi.writing import (
-    write_patches,
-    write_registration,
-    write_sites,
-)
+from skiptool.steps.extract_wsi.writing import write_patches, write_registration, write_sites
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import SHARD, DatasetWriter
 from skiptool.stores.lineage import Invocation, create_lineage
@@ -169,11 +165,27 @@ def test_stored_sites_are_not_read_again(
 
 def test_registration_is_written_as_a_table(tmp_path: Path) -> None:
     row: dict[str, Any] = {
-        **{"subject": "s", "slide": "s", "reference_domain": "A", "domain": "B", "sample": "s-1"},
-        **{"x": 1.0, "y": 2.0, "x_other": 3.0, "y_other": 4.0},
-        **{"residual": 0.5, "residual_um": 0.1, "kept": True, "reason": None},
-        **{"xx": 1.0, "xy": 0.0, "x0": 5.0, "yx": 0.0, "yy": 1.0, "y0": 6.0},
-        **{"mirrored": False, "inliers": 12},
+        "subject": "s",
+        "slide": "s",
+        "reference_domain": "A",
+        "domain": "B",
+        "sample": "s-1",
+        "x": 1.0,
+        "y": 2.0,
+        "x_other": 3.0,
+        "y_other": 4.0,
+        "residual": 0.5,
+        "residual_um": 0.1,
+        "kept": True,
+        "reason": None,
+        "xx": 1.0,
+        "xy": 0.0,
+        "x0": 5.0,
+        "yx": 0.0,
+        "yy": 1.0,
+        "y0": 6.0,
+        "mirrored": False,
+        "inliers": 12,
     }
     lost = row | {"residual": None, "residual_um": None, "kept": False, "reason": "outside"}
     path = write_registration(tmp_path / "qc", MAKING_WRITING, [row, lost])

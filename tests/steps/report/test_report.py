@@ -21,12 +21,7 @@ from skiptool.records import SILENT, Table
 from skiptool.report.exhibit import Exhibit, name_exhibits
 from skiptool.steps.hellinger import measure_shift
 from skiptool.steps.predict.predict import predict_dataset
-from skiptool.steps.report import (
-    FigureFolder,
-    as_columns,
-    draw,
-    write_report,
-)
+from skiptool.steps.report import FigureFolder, as_columns, draw, write_report
 from small_models import sibling
 
 IDS = re.compile(r'class="id">([0-9a-f]{32})<')

@@ -19,12 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skiptool.errors import ArgumentError, SourceError
-from skiptool.sources.pictures.deep import (
-    DeepPicture,
-    deep_picture,
-    opaque_values,
-    over_white,
-)
+from skiptool.sources.pictures.deep import DeepPicture, deep_picture, opaque_values, over_white
 from skiptool.sources.pictures.files import decode_picture, to_rgb, write_grey, write_picture
 
 if TYPE_CHECKING:

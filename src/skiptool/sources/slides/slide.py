@@ -17,12 +17,7 @@ from openslide import OpenSlide, OpenSlideCache, OpenSlideError, OpenSlideUnsupp
 
 from skiptool.errors import ArgumentError, SourceError
 from skiptool.sources.pictures.deep import check_pyramid
-from skiptool.sources.slides.manifest import (
-    COPY_AGAIN,
-    check_file,
-    check_tiles,
-    content_key,
-)
+from skiptool.sources.slides.manifest import COPY_AGAIN, check_file, check_tiles, content_key
 from skiptool.sources.slides.sampling import (
     SCALE_TOLERANCE,
     Pair,

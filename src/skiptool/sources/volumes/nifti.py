@@ -26,13 +26,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
 from skiptool.errors import SourceError
-from skiptool.sources.volumes.orientation import (
-    Turn,
-    displacement,
-    find_turn,
-    skewness,
-    spacings,
-)
+from skiptool.sources.volumes.orientation import Turn, displacement, find_turn, skewness, spacings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -28,11 +28,7 @@ from skiptool.sources.registration.transforms import Alignment
 from skiptool.sources.slides.manifest import SlideRow
 from skiptool.sources.slides.pool import SlidePool
 from skiptool.splits import split_of
-from skiptool.steps.extract_wsi.settings import (
-    ExtractionContext,
-    PatchSettings,
-    RegistrationCache,
-)
+from skiptool.steps.extract_wsi.settings import ExtractionContext, PatchSettings, RegistrationCache
 from skiptool.steps.extract_wsi.survey import ScanGroup, SlideScan, SurveyedSlide
 
 LabelledShapes = Sequence[tuple[Shape, int | None]]

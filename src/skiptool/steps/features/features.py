@@ -26,15 +26,7 @@ from skiptool.model.inference import arithmetic_facts, read_ahead
 from skiptool.model.layers import decoder_inputs, existing_layers, pooled_activations, pooled_size
 from skiptool.model.unet import restore_network
 from skiptool.names import VALIDATION, Precision, Split, in_data_flow
-from skiptool.records import (
-    SILENT,
-    Normalisation,
-    Outcome,
-    Progress,
-    Shift,
-    Task,
-    as_paths_or_urls,
-)
+from skiptool.records import SILENT, Normalisation, Outcome, Progress, Shift, Task, as_paths_or_urls
 from skiptool.shifts import apply_shifts, shifts_to_apply
 from skiptool.steps.features.counting import Counting, CountsOptions, Grid, Part, plan_counts
 from skiptool.stores.artifacts import check_unchanged, is_complete, model_folders
