@@ -96,7 +96,7 @@ def test_blocks_of_channels_do_not_change_distances(seed: int, block: int) -> No
     x, y = rng.normal(size=(5, 7)), rng.normal(size=(4, 7))
     whole = wasserstein(x, y)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exact, "_BLOCK", block)
+        patch.setattr(unbinned, "_BLOCK", block)
         np.testing.assert_array_equal(wasserstein(x, y), whole)
 
 
@@ -214,7 +214,7 @@ def test_blocks_of_channels_do_not_change_resampled_distances(
     x, y = rng.normal(size=(6, 5)), rng.normal(size=(4, 5))
     chosen = np.arange(10)[None] < 3
     whole = *leave_one_out_wasserstein(x, y), permuted_wasserstein(np.concatenate([x, y]), chosen)
-    monkeypatch.setattr(exact, "_BLOCK", 25)
+    monkeypatch.setattr(unbinned, "_BLOCK", 25)
     parts = *leave_one_out_wasserstein(x, y), permuted_wasserstein(np.concatenate([x, y]), chosen)
     for a, b in zip(whole, parts, strict=True):
         np.testing.assert_array_equal(a, b)

@@ -1,4 +1,4 @@
-"""Distances without bins: of each channel (Wasserstein-1, representation shift) and of whole layers.
+"""Distances without bins: of channels (Wasserstein-1, representation shift) and of whole layers.
 
 Channels. Values are (n, D): n activations of each of D channels, float16, float32 or float64,
 processed in float64. Numbers of values are weights that stay integers, so only gaps between values
