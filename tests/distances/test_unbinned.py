@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 from scipy.stats import wasserstein_distance
 
+from skiptool.distances import unbinned
 from skiptool.distances.unbinned import (
     leave_one_out_wasserstein,
     permuted_wasserstein,
