@@ -32,6 +32,12 @@ DEFINITIONS: dict[str, Callable[[Row, Row], float]] = {
 SQUARED = ("hellinger", "jensen-shannon")
 """Distances whose square is a mean over bins: their bias is corrected on the square."""
 
+CUMULATED = ("kolmogorov-smirnov", "wasserstein")
+"""Distances of cumulated frequencies: their bins are not pooled."""
+
+NO_METRIC = ("bhattacharyya", "kl")
+"""Distances without the triangle inequality."""
+
 UNBOUNDED = ("kl", "wasserstein-exact", "representation-shift")
 
 
@@ -208,10 +214,6 @@ class Channel:
         replicates = [[float(value - bias) for value in each] for each in sets]
         return Estimate(squared, plain, float(plain - bias), replicates, bins, ceiling,
                         self.constant)  # fmt: skip
-
-
-CUMULATED = ("kolmogorov-smirnov", "wasserstein")
-"""Distances of cumulated frequencies: their bins are not pooled."""
 
 
 class Estimate(NamedTuple):

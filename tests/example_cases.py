@@ -14,7 +14,7 @@ from skiptool.names import IGNORE_LABEL, Kind, Split
 from skiptool.records import ORIGINAL, Sample, Shift
 from skiptool.stores.dataset import DatasetStore, open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
-from skiptool.stores.lineage import Invocation, lineage
+from skiptool.stores.lineage import Invocation, create_lineage
 from skiptool.stores.masks import MaskStore, MaskWriter, open_masks
 from skiptool.stores.tables import MetricTable, TableWriter, open_table, prediction_columns
 
@@ -81,8 +81,8 @@ class Predicted:
         store = self.store()
         invocation = Invocation("predict", inputs={"dataset": store.lineage.id} | (inputs or {}))
         table, masks = self.folder / f"{name}.parquet", self.folder / f"{name}.zarr"
-        writer = MaskWriter(masks, lineage(Kind.MASKS, invocation, name), store.classes)
-        with TableWriter(table, lineage(Kind.PREDICTIONS, invocation, name)) as rows:
+        writer = MaskWriter(masks, create_lineage(Kind.MASKS, invocation, name), store.classes)
+        with TableWriter(table, create_lineage(Kind.PREDICTIONS, invocation, name)) as rows:
             for facts in networks:
                 for domain in store.domains.values():
                     indices = range(len(domain))

@@ -18,7 +18,7 @@ import numpy as np
 
 from skiptool.names import LAYERS, Kind
 from skiptool.records import ORIGINAL, PAPER_SWEEP, Shift
-from skiptool.stores.lineage import Invocation, lineage
+from skiptool.stores.lineage import Invocation, create_lineage
 from skiptool.stores.tables import TableWriter
 
 ENCODERS = ("resnet18", "resnet34")
@@ -176,7 +176,7 @@ def distances(path: Path, shifts: Sequence[Shift], domain: str, folds: int = 5) 
 
 def header(kind: Kind, path: Path) -> Any:  # noqa: ANN401 - a header
     """Return a header that says what these tables are."""
-    return lineage(
+    return create_lineage(
         kind, Invocation("simulate", (), {}, {"out": path.name}), [kind.value, path.name]
     )
 

@@ -1,4 +1,4 @@
-"""Small slides with known tissue and annotations, and what the parts of ``extract wsi`` take."""
+"""Small slides with known tissue and annotations, and inputs for the parts of ``extract wsi``."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Ring = Sequence[tuple[float, float]]
 SQUARE: Ring = [(100, 100), (300, 100), (300, 250), (100, 250)]
 HOLE: Ring = [(150, 140), (200, 140), (200, 200), (150, 200)]
 INNER: Ring = [(160.5, 150), (280.25, 170), (220, 230)]
-"""An area with a hole, and one that is painted over both."""
+"""An area with a hole, and an area painted over both."""
 
 AREAS = (
     ("Dermis", [SQUARE, HOLE], "a1"),
@@ -47,7 +47,7 @@ POINTS = (("mitosis", (200.0, 150.0), "7"), ("look-alike", (400.0, 300.0), "9"))
 
 
 def picture(seed: int = 0, size: tuple[int, int] = SIZE) -> Pixels:
-    """Noisy tissue on even glass; every seed is another slide."""
+    """Return noisy tissue on uniform glass; every seed gives another slide."""
     rng = np.random.default_rng(seed)
     image = np.full((size[1], size[0], 3), (244, 243, 245), np.uint8)
     left, top, right, bottom = BLOCK
@@ -117,7 +117,7 @@ def write_sliderunner(
 
 
 def write_manifest(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
-    """Write a manifest with every column that a row has."""
+    """Write a manifest with the columns of all rows."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names, restval="")
@@ -127,7 +127,7 @@ def write_manifest(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
 
 
 def covered(rings: Sequence[Ring], x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.bool_]:
-    """Tell which points lie in the first ring and in none of the others, edge by edge."""
+    """Return which points lie in the first ring and in none of the others, edge by edge."""
 
     def within(ring: Ring) -> NDArray[np.bool_]:
         odd = np.zeros(x.shape, bool)
@@ -147,14 +147,14 @@ def covered(rings: Sequence[Ring], x: NDArray[Any], y: NDArray[Any]) -> NDArray[
 def centres(
     x: float, y: float, size: int, scale: tuple[float, float]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return x and y of the middle of every pixel of a patch at level 0, each (size, size)."""
+    """Return x and y of the centre of every pixel of a patch at level 0, each (size, size)."""
     line = np.arange(size) + 0.5
     across, down = np.meshgrid(x + line * scale[0], y + line * scale[1])
     return across, down
 
 
 def in_block(x: NDArray[Any], y: NDArray[Any], margin: float = 0.0) -> NDArray[np.bool_]:
-    """Tell which points lie in the tissue, so far or farther from its edge."""
+    """Return which points lie in the tissue, at least ``margin`` from its edge."""
     left, top, right, bottom = BLOCK
     inside = (x > left + margin) & (x < right - margin)
     return inside & (y > top + margin) & (y < bottom - margin)
@@ -171,7 +171,7 @@ def surveyed(
     tissue: bool = True,
     **row: Any,  # noqa: ANN401
 ) -> SurveyedSlide:
-    """Return a surveyed slide that no file stands behind; its tissue is the block, or none."""
+    """Return a surveyed slide without a file; its tissue is the block, or none."""
     mask = tissue & in_block(
         *np.meshgrid(np.arange(0, size[0], 4) + 2, np.arange(0, size[1], 4) + 2)
     )
@@ -204,7 +204,7 @@ def point(name: str, x: float, y: float, record: str = "1") -> Shape:
 
 
 def make_run(pool: SlidePool | None = None, seed: int = 0, **settings: Any) -> ExtractionContext:  # noqa: ANN401
-    """Return a run in this thread whose progress keeps the warnings."""
+    """Return a context that works in this thread and records the warnings."""
     return ExtractionContext(
         PatchSettings(**settings),
         seed,
@@ -215,7 +215,7 @@ def make_run(pool: SlidePool | None = None, seed: int = 0, **settings: Any) -> E
 
 
 class Affine:
-    """A stand-in for the alignment of two scans: ``[xx xy x0; yx yy y0]`` and nothing else."""
+    """Stand-in for the alignment of two scans, with the transform ``[xx xy x0; yx yy y0]`` only."""
 
     mirrored = False
     inliers = 12
@@ -237,10 +237,10 @@ class Affine:
 def true_mask(
     x: float, y: float, size: int, scale: tuple[float, float], labels: Mapping[str, int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Work out the mask of a patch of a small slide pixel by pixel, and where it is certain.
+    """Compute the mask of a patch of a small slide pixel by pixel, and where it is certain.
 
-    ``labels`` are those of the names of ``AREAS``; names that it lacks are ignored, and so is
-    tissue that nobody has annotated. Along the edge of the tissue the smoothed pixels decide.
+    ``labels`` are those of the names of ``AREAS``; other names and unannotated tissue are ignored.
+    Along the edge of the tissue smoothed pixels decide.
     """
     across, down = centres(x, y, size, scale)
     mask = np.where(in_block(across, down), 255, 0).astype(np.uint8)

@@ -54,7 +54,7 @@ class Noted:
     def dtype(self, layer: str) -> Any:  # noqa: ANN401
         return self.arrays[layer].dtype
 
-    def counted(self, _layer: str) -> None:
+    def count_layout(self, _layer: str) -> None:
         return None
 
     def chunk(self, _layer: str) -> int:

@@ -13,7 +13,7 @@ import torch
 from skiptool.model.unet import build, parameter_count, state_arrays
 from skiptool.names import Kind, Split
 from skiptool.records import Architecture
-from skiptool.stores.lineage import Invocation, lineage
+from skiptool.stores.lineage import Invocation, create_lineage
 from skiptool.stores.models import model_identity, write_model
 from skiptool.stores.tables import write_table
 from small_models import settled
@@ -28,13 +28,15 @@ def write_small_model(folder: Path, skips: tuple[int, ...] = (1, 2, 3, 4)) -> Pa
     architecture = Architecture(ENCODER, skips, CLASSES, 3)
     network = settled(build(architecture))
     tensors = state_arrays(network)
-    header = lineage(Kind.MODEL, MAKING, model_identity(architecture, tensors))
+    header = create_lineage(Kind.MODEL, MAKING, model_identity(architecture, tensors))
     folder.mkdir(parents=True)
     extra = {"fold": 0, "parameter_count": parameter_count(network), "training": {"epochs": 1}}
     write_model(folder, architecture, tensors, header, extra)
     history = {"epoch": [0, 0], "split": ["train", "validation"], "loss": [1.5, 1.25]}
     history |= {"mIoU": [0.25, 0.5], "lr": 0.1, "seconds": 1.0}
-    write_table(folder / "history.parquet", lineage(Kind.HISTORY, MAKING, header.id), history, 2)
+    write_table(
+        folder / "history.parquet", create_lineage(Kind.HISTORY, MAKING, header.id), history, 2
+    )
     torch.save({"epoch": 0, "weights": torch.zeros(50)}, folder / "last.ckpt")
     return folder
 
@@ -44,7 +46,7 @@ def write_registration(path: Path) -> Path:
     columns: dict[str, Any] = {"subject": ["p", "q", "r"], "slide": "s", "reference_domain": "A"}
     columns |= {"domain": "B", "sample": ["1", "2", "3"], "x": [1.0, 2.0, 3.0], "residual": 0.5}
     columns |= {"kept": [True, True, False], "reason": ["", "", "off by 3 px"], "inliers": 9}
-    write_table(path, lineage(Kind.REGISTRATION, MAKING, 1), columns, 3)
+    write_table(path, create_lineage(Kind.REGISTRATION, MAKING, 1), columns, 3)
     return path
 
 

@@ -50,8 +50,14 @@ def counts_writer(
     number = next(iter(bins.values())).bins
     invocation = Invocation("features", (), {"bins": number, **(parameters or {})}, {}, inputs)
     told = {
-        **{"model": model, "domain": "A", "shift": "original", "dataset": "d.zarr"},
-        **{"grid": [1, vectors], "bins": number, "dtype": dtype, "pool_images": together},
+        "model": model,
+        "domain": "A",
+        "shift": "original",
+        "dataset": "d.zarr",
+        "grid": [1, vectors],
+        "bins": number,
+        "dtype": dtype,
+        "pool_images": together,
     }
     ids = {"id": numbered(size), **columns}
     order, rows = assign_rows(ids.get("subject", ()), size, together)

@@ -14,7 +14,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from skiptool.model.inference import prepare_for_inference
-from skiptool.stores.lineage import digest
+from skiptool.stores.lineage import hash_json
 from skiptool.stores.models import model_identity, open_model, write_config
 from skiptool.stores.seals import sealed_object
 
@@ -33,7 +33,7 @@ def sibling(model: Path, folder: Path, fold: int) -> Path:
     config = json.loads((folder / "config.json").read_text())
     config["fold"] = fold
     architecture = open_model(model).architecture
-    config["lineage"]["id"] = digest(["model", 1, model_identity(architecture, tensors)])
+    config["lineage"]["id"] = hash_json(["model", 1, model_identity(architecture, tensors)])
     write_config(folder / "config.json", config)
     return folder
 

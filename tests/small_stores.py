@@ -28,12 +28,23 @@ CLASSES = ("background", "cell", "debris")
 MAKING = Invocation("synth", (), {"n": 40, "seed": 0}, {"out": "x.zarr"}, {"templates": "ab" * 16})
 
 FACTS: dict[str, Any] = {
-    **{"model": "resnet18-L1/fold0", "arch": "unet", "encoder": "resnet18", "pruning": "L1-pruned"},
-    **{"fold": 0, "repeat": 0, "parameter_count": 14_309_922},
-    **{"dataset": "d.zarr", "domain": "a"},
-    **{"training_domain": "a", "training_dataset": "cd" * 16},
-    **{"split": "test", "shift": "brightness", "factor": 0.5, "patch_size": [64, 64]},
-    **{"grid": [2, 2], "pooling": "mean"},
+    "model": "resnet18-L1/fold0",
+    "arch": "unet",
+    "encoder": "resnet18",
+    "pruning": "L1-pruned",
+    "fold": 0,
+    "repeat": 0,
+    "parameter_count": 14_309_922,
+    "dataset": "d.zarr",
+    "domain": "a",
+    "training_domain": "a",
+    "training_dataset": "cd" * 16,
+    "split": "test",
+    "shift": "brightness",
+    "factor": 0.5,
+    "patch_size": [64, 64],
+    "grid": [2, 2],
+    "pooling": "mean",
 }
 
 LAYERS = {"enc1": 3, "dec0": 2, "encoder.layer1.0": 1}

@@ -1,4 +1,4 @@
-"""What the three extractions share."""
+"""Template of the three extractions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def halved(number: int) -> int:
     return number // 2
 
 
-def test_an_error_of_ours_becomes_a_line() -> None:
+def test_attempt_returns_the_message_of_an_error() -> None:
     assert attempt(halved, 6) == 3
     assert attempt(halved, 7) == "7 is odd"
     with pytest.raises(TypeError):
@@ -27,19 +27,19 @@ def test_an_error_of_ours_becomes_a_line() -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_inputs_keep_their_order_and_failures_are_lines(workers: int) -> None:
+def test_survey_keeps_the_order_and_reports_failures(workers: int) -> None:
     mapper = partial(thread_map, workers=workers)
     usable, failures = survey_inputs(halved, [4, 3, 8, 5, 0], mapper, SILENT)
     assert usable == [2, 4, 0]
     assert failures == ["3 is odd", "5 is odd"]
 
 
-def test_sizes_of_files(tmp_path: Path) -> None:
+def test_file_sizes_are_none_for_missing_files(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     assert file_sizes([tmp_path / "a", tmp_path / "gone", tmp_path]) == [3, None, None]
 
 
-def test_targets_that_are_taken(tmp_path: Path) -> None:
+def test_existing_and_unwritable_targets_are_refused(tmp_path: Path) -> None:
     target = ExtractionTarget(tmp_path / "d.zarr", tmp_path / "qc")
     target.check()
     (tmp_path / "qc").mkdir()

@@ -56,7 +56,7 @@ def test_counts_pixel_by_pixel(case: Case) -> None:
 
 
 @given(case=labelled(samples=3))
-def test_samples_are_counted_alone(case: Case) -> None:
+def test_samples_are_counted_separately(case: Case) -> None:
     truth, prediction, classes = case
     counts = confusion_counts(truth, prediction, classes)
     assert counts.shape == (3, classes, classes)
@@ -66,18 +66,18 @@ def test_samples_are_counted_alone(case: Case) -> None:
 
 
 @given(case=labelled())
-def test_every_pixel_but_the_ignored_is_counted_once(case: Case) -> None:
+def test_every_pixel_that_is_not_ignored_is_counted_once(case: Case) -> None:
     truth, _, _ = case
     assert confusion_counts(*case).sum() == (truth != 255).sum()
 
 
-def test_no_sample_is_counted_as_none() -> None:
+def test_no_samples_give_empty_counts() -> None:
     empty = np.zeros((0, 4, 4), dtype=np.uint8)
     assert confusion_counts(empty, empty, 2).shape == (0, 2, 2)
 
 
 @pytest.mark.parametrize("classes", [254, 255])
-def test_as_many_classes_as_labels(classes: int) -> None:
+def test_the_largest_number_of_classes(classes: int) -> None:
     rng = np.random.default_rng(0)
     truth = rng.integers(0, classes, (40, 40), dtype=np.uint8)
     truth[:3] = 255
@@ -87,7 +87,7 @@ def test_as_many_classes_as_labels(classes: int) -> None:
     np.testing.assert_array_equal(confusion_counts(truth, prediction, classes), expected)
 
 
-def test_takes_any_memory_layout() -> None:
+def test_masks_may_have_any_memory_layout() -> None:
     rng = np.random.default_rng(1)
     truth, prediction = (rng.integers(0, 3, (6, 5, 4), dtype=np.uint8) for _ in range(2))
     turned = truth.transpose(2, 1, 0), prediction.transpose(2, 1, 0)
@@ -95,7 +95,7 @@ def test_takes_any_memory_layout() -> None:
     np.testing.assert_array_equal(confusion_counts(*turned, 3), expected)
 
 
-def test_refuses_labels_beyond_the_classes_by_name() -> None:
+def test_labels_beyond_the_classes_are_named() -> None:
     good = np.zeros((2, 3), dtype=np.uint8)
     bad = np.array([[0, 7, 255], [3, 1, 7]], dtype=np.uint8)
     with pytest.raises(ArgumentError, match=r"truth contains label 3, 7, expected 0 to 1 or 255"):
@@ -118,13 +118,13 @@ def test_refuses_labels_beyond_the_classes_by_name() -> None:
         (np.zeros((2, 0), dtype=np.uint8), np.zeros((2, 0), dtype=np.uint8)),
     ],
 )
-def test_refuses_other_arrays(truth: Array, prediction: Array) -> None:
+def test_invalid_arrays_are_refused(truth: Array, prediction: Array) -> None:
     with pytest.raises(ArgumentError, match=r"expected both uint8 and of the same shape"):
         confusion_counts(truth, prediction, 2)
 
 
 @pytest.mark.parametrize("classes", [0, 256])
-def test_refuses_other_numbers_of_classes(classes: int) -> None:
+def test_invalid_numbers_of_classes_are_refused(classes: int) -> None:
     mask = np.zeros((1, 1), dtype=np.uint8)
     with pytest.raises(ArgumentError, match=f"{classes} classes, expected 1 to 255"):
         confusion_counts(mask, mask, classes)
@@ -146,7 +146,7 @@ def pixels_of(mask: Array, label: int, truth: Array) -> Pixels:
     return set(np.flatnonzero((mask == label) & (truth != 255)).tolist())
 
 
-def test_by_hand_of_overlap() -> None:
+def test_scores_by_hand() -> None:
     # Truth has 6 and 4 pixels, the prediction 7 and 3; the third class is absent.
     counts = np.array([[5, 1, 0], [2, 2, 0], [0, 0, 0]])
     np.testing.assert_array_equal(iou(counts), [5 / 8, 2 / 5, math.nan])
@@ -158,7 +158,7 @@ def test_by_hand_of_overlap() -> None:
 
 @ALL
 @given(case=labelled())
-def test_equals_the_definition_by_sets(score: ScoreOverlap, case: Case) -> None:
+def test_scores_equal_their_definition_by_sets(score: ScoreOverlap, case: Case) -> None:
     truth, prediction, classes = case
     scores = score(confusion_counts(*case))
     assert scores.shape == (classes,)
@@ -177,7 +177,9 @@ def test_equals_the_definition_by_sets(score: ScoreOverlap, case: Case) -> None:
         (recall, classification.multiclass_recall),
     ],
 )
-def test_agrees_with_torchmetrics(score: ScoreOverlap, oracle: Callable[..., torch.Tensor]) -> None:
+def test_scores_agree_with_torchmetrics(
+    score: ScoreOverlap, oracle: Callable[..., torch.Tensor]
+) -> None:
     rng = np.random.default_rng(6)
     truth, prediction = (rng.integers(0, 4, (50, 50), dtype=np.uint8) for _ in range(2))
     truth[:5] = 255
@@ -212,7 +214,7 @@ def test_perfect_prediction_scores_one(score: ScoreOverlap, case: Case) -> None:
 
 @ALL
 @given(case=labelled(samples=3))
-def test_samples_are_scored_alone(score: ScoreOverlap, case: Case) -> None:
+def test_samples_are_scored_separately(score: ScoreOverlap, case: Case) -> None:
     counts = confusion_counts(*case)
     each = np.stack([score(table) for table in counts])
     np.testing.assert_array_equal(score(counts), each)
@@ -239,7 +241,7 @@ def test_mean_iou_of_nothing_is_nan() -> None:
 
 @pytest.mark.parametrize("score", [*BY_SETS, mean_iou])
 @pytest.mark.parametrize("shape", [(2,), (2, 3)])
-def test_refuses_other_shapes(score: ScoreOverlap, shape: tuple[int, ...]) -> None:
+def test_invalid_shapes_are_refused(score: ScoreOverlap, shape: tuple[int, ...]) -> None:
     with pytest.raises(ArgumentError, match=r"expected \(\.\.\., J, J\), truth by prediction"):
         score(np.ones(shape, dtype=np.int64))
 
@@ -273,7 +275,7 @@ def totals(*tables: tuple[dict[str, Any], Sequence[Sequence[int]]]) -> dict[str,
     return {name: [row[name] for row in rows] for name in (*GROUP_COLUMNS, "pixels")}
 
 
-def test_a_score_is_worked_by_hand() -> None:
+def test_a_score_of_a_table_by_hand() -> None:
     """Cell: 2 in both, 1 only true, 3 only predicted: 2 / 6. Debris 4 / (4 + 1 + 1)."""
     matrix = [[9, 2, 1], [1, 2, 0], [0, 1, 4]]
     (score,) = scores(totals(({}, matrix)))
@@ -314,7 +316,7 @@ def test_a_score_is_of_the_counts_summed_over_samples(
     assert score.miou == pytest.approx(expected, nan_ok=True)
 
 
-def test_what_differs_in_any_fact_is_a_score_of_its_own() -> None:
+def test_rows_that_differ_in_any_key_are_separate_scores() -> None:
     one, two = [[1, 0], [0, 1]], [[1, 0], [1, 1]]
     facts: list[dict[str, Any]] = [
         {},
@@ -360,7 +362,7 @@ def test_pixels_of_a_class_that_is_only_predicted_count_too() -> None:
     assert score.miou == pytest.approx((4 / 5 + 0) / 2)
 
 
-def test_nothing_is_no_score() -> None:
+def test_an_empty_table_has_no_scores() -> None:
     assert scores({name: [] for name in (*GROUP_COLUMNS, "pixels")}) == []
 
 

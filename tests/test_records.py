@@ -24,6 +24,7 @@ from skiptool.records import (
     Training,
     architecture_family,
     check_name,
+    luminance,
 )
 
 CLASSES = ("background", "cell")
@@ -69,13 +70,13 @@ def test_folder_of_another_arch_or_an_encoder_with_a_slash() -> None:
 
 
 @pytest.mark.parametrize("arch", Arch)
-def test_every_arch_has_names_of_its_own(arch: Arch) -> None:
+def test_every_arch_has_distinct_names(arch: Arch) -> None:
     assert Architecture("r", (), CLASSES, arch=arch.value).folder.endswith("r-L4")
     assert len({architecture_family(each, "r") for each in Arch}) == len(Arch)
     assert (architecture_family(arch, "r") == "r") == (arch is Arch.UNET)
 
 
-def test_an_unknown_arch_is_told_the_near_ones() -> None:
+def test_an_unknown_arch_gets_suggestions() -> None:
     expected = r"'unet\+\+': expected one of unet, unetplusplus, .*; did you mean unet"
     with pytest.raises(ArgumentError, match=expected) as caught:
         Architecture("resnet18", (), CLASSES, arch="unet++")
@@ -83,7 +84,7 @@ def test_an_unknown_arch_is_told_the_near_ones() -> None:
 
 
 @pytest.mark.parametrize("arch", Arch)
-def test_sizes_that_only_a_unet_takes(arch: Arch) -> None:
+def test_only_a_unet_accepts_any_size(arch: Arch) -> None:
     architecture = Architecture("resnet18", (), CLASSES, arch=arch.value)
     architecture.check_size(64, 96, "d")
     for size in ((64, 90), (90, 64), (16, 64)):
@@ -95,7 +96,7 @@ def test_sizes_that_only_a_unet_takes(arch: Arch) -> None:
 
 
 @pytest.mark.parametrize("skips", [(0,), (5,), (2, 1), (1, 1), (-1, 2)])
-def test_refuses_skips_that_are_no_rising_levels(skips: tuple[int, ...]) -> None:
+def test_skips_must_be_ascending_levels(skips: tuple[int, ...]) -> None:
     with pytest.raises(ArgumentError, match=r"expected distinct levels out of \(1, 2, 3, 4\)"):
         Architecture("resnet18", skips, CLASSES)
 
@@ -126,7 +127,7 @@ def test_parses_the_original() -> None:
     kind=st.sampled_from([kind for kind in ShiftKind if kind is not ShiftKind.ORIGINAL]),
     factor=st.integers(0, 2000).map(lambda step: step / 20),
 )
-def test_a_shift_reads_what_it_writes(kind: ShiftKind, factor: float) -> None:
+def test_parsing_a_shift_inverts_formatting(kind: ShiftKind, factor: float) -> None:
     shift = Shift(kind, factor)
     assert Shift.parse(str(shift)) == shift
 
@@ -148,19 +149,19 @@ def test_a_shift_reads_what_it_writes(kind: ShiftKind, factor: float) -> None:
         ("original=1", r"'original' takes no factor; write 'original'"),
     ],
 )
-def test_refuses_other_shifts(text: str, message: str) -> None:
+def test_invalid_shifts_are_refused(text: str, message: str) -> None:
     with pytest.raises(ArgumentError, match=message) as caught:
         Shift.parse(text)
     assert repr(text) in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["A", "Aperio ScanScope CS2", "..a", "a.b", "Übergröße", "-"])
-def test_accepts_names_of_groups_and_files(name: str) -> None:
+def test_names_of_groups_and_files_are_accepted(name: str) -> None:
     assert check_name(name, "domain") == name
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\\b", "a\nb", "a\n", "\x00", "\x1f"])
-def test_refuses_names_that_are_paths(name: str) -> None:
+def test_names_that_are_paths_are_refused(name: str) -> None:
     with pytest.raises(ArgumentError, match=r"domain .*: a name must not be empty"):
         check_name(name, "domain")
 
@@ -185,13 +186,13 @@ def test_seeds_of_repeats_differ() -> None:
     assert Training(3, seed=1, repeat=5).random_seed == seeds[1, 5]  # regardless of the fold
 
 
-def test_records_travel_between_processes() -> None:
+def test_records_can_be_pickled() -> None:
     architecture = Architecture("resnet18", (2, 3), CLASSES)
     for record in (ORIGINAL, architecture, Training(0), Outcome((Path("a"),))):
         assert pickle.loads(pickle.dumps(record)) == record
 
 
-def test_the_silent_progress_takes_everything() -> None:
+def test_the_silent_progress_accepts_all_calls() -> None:
     with SILENT.task("work", 3) as task:
         task.advance()
         task.advance(2, note="done")
@@ -207,7 +208,7 @@ def test_the_silent_progress_takes_everything() -> None:
         ([[0.0], [None]], 1.0),
     ],
 )
-def test_a_scale_reaches_to_the_farthest_number(columns: list[list[object]], high: float) -> None:
+def test_a_shade_reaches_to_the_largest_magnitude(columns: list[list[object]], high: float) -> None:
     assert Shade.of(columns) == Shade(0.0, high)
     assert Shade.of(columns, diverging=True, digits=3) == Shade(-high, high, True, 3)
 
@@ -228,13 +229,13 @@ def test_a_scale_reaches_to_the_farthest_number(columns: list[list[object]], hig
         ("-0.1/0.5", "from 0 to 1"),
     ],
 )
-def test_what_is_no_scaling_is_refused(text: str, words: str) -> None:
+def test_invalid_normalisations_are_refused(text: str, words: str) -> None:
     with pytest.raises(ArgumentError, match=words) as caught:
         Normalisation.parse(text)
     assert "\n" not in str(caught.value)
 
 
-def test_a_scaling_is_read_as_it_is_written() -> None:
+def test_parsing_a_normalisation_inverts_formatting() -> None:
     for text in ("imagenet", "none", "0.5/0.25", "0.1,0.2,0.3/0.4,0.5,0.6"):
         found = Normalisation.parse(text)
         assert (str(found), Normalisation.parse(str(found))) == (text, found)
@@ -244,3 +245,11 @@ def test_a_scaling_is_read_as_it_is_written() -> None:
     Normalisation.parse("0.5/0.25").check_channels(1, "here")
     with pytest.raises(MismatchError, match="has 3 channels, here has 1"):
         same.check_channels(1, "here")
+
+
+@pytest.mark.parametrize(
+    ("colour", "expected"),
+    [((0.0, 0.0, 0.0), 0.0), ((1.0, 1.0, 1.0), 1.0), ((1.0, 0.0, 0.0), 0.2126)],
+)
+def test_luminance_of_known_colours(colour: tuple[float, float, float], expected: float) -> None:
+    assert luminance(*colour) == pytest.approx(expected)

@@ -1,3 +1,5 @@
+"""Splits and folds by subject: balance, determinism, refusals."""
+
 from __future__ import annotations
 
 import math
@@ -46,7 +48,7 @@ def level(subjects: list[str], strata: list[Any]) -> dict[str, Any]:
 
 
 @given(cohort=ANY, folds=FOLDS, seed=SEEDS)
-def test_folds_share_no_subject_and_differ_by_one_at_most(
+def test_folds_share_no_subject_and_differ_by_at_most_one(
     cohort: Cohort, folds: int, seed: int
 ) -> None:
     found = parts(cohort[0], assign_folds(*cohort, folds, seed))
@@ -57,7 +59,7 @@ def test_folds_share_no_subject_and_differ_by_one_at_most(
 
 
 @given(cohort=ANY, fraction=FRACTIONS, seed=SEEDS)
-def test_hold_out_shares_no_subject_and_holds_the_fraction(
+def test_hold_out_shares_no_subject_and_has_the_given_fraction(
     cohort: Cohort, fraction: float, seed: int
 ) -> None:
     test = hold_out(*cohort, fraction, seed)
@@ -69,7 +71,7 @@ def test_hold_out_shares_no_subject_and_holds_the_fraction(
 
 
 @given(cohort=cohorts(), folds=FOLDS, seed=SEEDS)
-def test_folds_have_near_means(cohort: Cohort, folds: int, seed: int) -> None:
+def test_folds_have_similar_means(cohort: Cohort, folds: int, seed: int) -> None:
     levels = level(*cohort)
     found = parts(cohort[0], assign_folds(*cohort, folds, seed))
     means = [np.mean([levels[subject] for subject in part]) for part in found.values()]
@@ -88,7 +90,9 @@ def test_folds_have_equal_shares_of_each_word(cohort: Cohort, folds: int, seed: 
 
 
 @given(cohort=cohorts(words=True), fraction=FRACTIONS, seed=SEEDS)
-def test_hold_out_has_its_share_of_each_word(cohort: Cohort, fraction: float, seed: int) -> None:
+def test_hold_out_has_a_proportional_share_of_each_word(
+    cohort: Cohort, fraction: float, seed: int
+) -> None:
     levels = level(*cohort)
     held = parts(cohort[0], hold_out(*cohort, fraction, seed))[True]
     for word, size in Counter(levels.values()).items():
@@ -109,7 +113,7 @@ def test_hold_out_takes_one_subject_of_each_block(
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_balance_of_the_paper_sized_dataset(seed: int) -> None:
+def test_splits_of_a_dataset_of_the_papers_size_are_balanced(seed: int) -> None:
     """1000 images with 1..100 cells: means of test and training within 1, of folds within 0.62."""
     cells = np.random.default_rng(seed).integers(1, 101, 1000)
     images = np.array([f"{index:05d}" for index in range(1000)], dtype=object)
@@ -138,7 +142,7 @@ def test_order_of_samples_does_not_matter(cohort: Cohort, seed: int, order: Rand
     )
 
 
-def test_means_of_a_subject_do_not_depend_on_the_order_of_its_samples() -> None:
+def test_mean_of_a_subject_does_not_depend_on_the_order_of_samples() -> None:
     # In float64 0.1 + 0.2 + 0.3 > 0.3 + 0.2 + 0.1, and subject b is at their exact sum over 3.
     subjects, strata = ["a", "a", "a", "b"], [0.1, 0.2, 0.3, 0.2]
     for seed in range(20):
@@ -147,7 +151,7 @@ def test_means_of_a_subject_do_not_depend_on_the_order_of_its_samples() -> None:
         np.testing.assert_array_equal(first, again)
 
 
-def test_seed_decides() -> None:
+def test_splits_depend_on_the_seed() -> None:
     subjects, cells = [f"s{i}" for i in range(20)], list(range(20))
     same = {assign_folds(subjects, cells, 4, seed=3).tobytes() for _ in range(3)}
     other = {assign_folds(subjects, cells, 4, seed=seed).tobytes() for seed in range(10)}
@@ -156,7 +160,7 @@ def test_seed_decides() -> None:
     assert len({hold_out(subjects, cells, 0.2, seed).tobytes() for seed in range(10)}) > 5
 
 
-def test_a_subject_counts_by_its_mean_or_most_frequent_word() -> None:
+def test_stratum_of_a_subject_is_its_mean_or_most_frequent_word() -> None:
     # Means 5, 5, 50, 50 and words x, x, y, y: each fold gets one of either.
     subjects = ["a", "a", "b", "c", "c", "d", "d", "d"]
     cells = [0, 10, 5, 100, 0, 50, 50, 50]
@@ -168,7 +172,7 @@ def test_a_subject_counts_by_its_mean_or_most_frequent_word() -> None:
             assert folds[3] != folds[5]
 
 
-def test_golden() -> None:
+def test_splits_are_the_same_in_every_version() -> None:
     """The same seed gives the same split in every version."""
     subjects, cells = [f"s{i}" for i in range(10)], [i * i for i in range(10)]
     folds = assign_folds(subjects, cells, 3, seed=0)
@@ -181,7 +185,7 @@ def test_golden() -> None:
     assert split_hash(subjects, subjects, folds) == digest
 
 
-def test_hash_knows_ids_subjects_and_folds() -> None:
+def test_split_hash_depends_on_ids_subjects_and_folds() -> None:
     known = {
         split_hash(["1", "2"], ["a", "b"], [0, -1]),
         split_hash(["1", "2"], ["a", "b"], [-1, 0]),
@@ -194,23 +198,23 @@ def test_hash_knows_ids_subjects_and_folds() -> None:
 
 
 @pytest.mark.parametrize("folds", [0, 4])
-def test_refuses_more_folds_than_subjects(folds: int) -> None:
+def test_more_folds_than_subjects_are_refused(folds: int) -> None:
     with pytest.raises(ArgumentError, match=f"{folds} folds of 3 subjects: expected 1 to 3"):
         assign_folds(["a", "a", "b", "c"], [1, 1, 2, 3], folds, 0)
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, float("nan")])
-def test_refuses_a_fraction_that_leaves_a_side_empty(fraction: float) -> None:
+def test_fraction_out_of_range_is_refused(fraction: float) -> None:
     with pytest.raises(ArgumentError, match="expected above 0 and below 1"):
         hold_out(["a", "b"], [1, 2], fraction, 0)
 
 
-def test_refuses_to_split_one_subject() -> None:
+def test_single_subject_is_refused() -> None:
     with pytest.raises(ArgumentError, match="hold-out of 1 subjects: expected at least 2"):
         hold_out(["a", "a"], [1, 2], 0.5, 0)
 
 
-def test_refuses_strata_that_do_not_fit() -> None:
+def test_invalid_strata_are_refused() -> None:
     with pytest.raises(ArgumentError, match="2 subjects, 1 strata; expected one of each"):
         assign_folds(["a", "b"], [1], 2, 0)
     with pytest.raises(ArgumentError, match="a number is NaN or infinite"):
@@ -220,7 +224,7 @@ def test_refuses_strata_that_do_not_fit() -> None:
 
 
 @given(st.integers(0, 99), st.integers(2, 12), st.integers(1, 12))
-def test_one_domain_is_trained_on_and_the_others_are_tested(seed: int, a: int, b: int) -> None:
+def test_train_domain_tests_all_other_domains(seed: int, a: int, b: int) -> None:
     domains = ["A"] * a * 2 + ["B"] * b * 2
     subjects = [f"a{n % a}" for n in range(2 * a)] + [f"b{n % b}" for n in range(2 * b)]
     strata = [float(n) for n in range(len(domains))]
@@ -233,7 +237,7 @@ def test_one_domain_is_trained_on_and_the_others_are_tested(seed: int, a: int, b
     assert not hold_out_domains("A", domains, subjects, strata, 0.0, seed)[: 2 * a].any()
 
 
-def test_a_subject_of_the_training_domain_is_not_tested_on_in_another() -> None:
+def test_training_subject_is_not_tested_in_another_domain() -> None:
     domains, subjects = ["A", "A", "B", "B", "C"], ["p", "q", "p", "r", "q"]
     test = hold_out_domains("A", domains, subjects, ["x"] * 5, 0.0, 0)
     assert test.tolist() == [False, False, False, True, False]
@@ -243,11 +247,11 @@ def test_a_subject_of_the_training_domain_is_not_tested_on_in_another() -> None:
     assert line.startswith("--train-domain A: 2 inputs of domain B, C are of training subjects")
 
 
-def test_a_single_subject_of_the_domain_is_for_training() -> None:
+def test_single_subject_of_the_train_domain_is_for_training() -> None:
     assert hold_out_domains("A", ["A", "B"], ["p", "q"], [1, 2], 0.2, 0).tolist() == [False, True]
 
 
-def test_a_domain_that_is_not_there_is_refused() -> None:
+def test_unknown_or_listed_train_domain_is_refused() -> None:
     with pytest.raises(ArgumentError, match="--train-domain Aperi: expected one of Aperio, B; did"):
         hold_out_domains("Aperi", ["Aperio", "B"], ["p", "q"], [1, 2], 0.2, 0)
     listed = [SplitInput("x", "p", "A", Split.TRAIN), SplitInput("y", "q", "A", Split.TEST)]

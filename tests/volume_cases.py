@@ -1,4 +1,4 @@
-"""Small volumes of a heart made for tests: cine and single frames, whichever way round stored."""
+"""Small volumes of a heart for tests: cines and single frames, in any orientation."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def affine(
 
 
 def heart(width: int = SIDE, height: int = SIDE, slices: int = 3) -> Any:  # noqa: ANN401
-    """Labels (X, Y, Z): LV 1 within MYO 2, and RV 3 up (low y) and left (low x) of both."""
+    """Return labels (X, Y, Z): LV 1 in MYO 2, and RV 3 above (low y) and left (low x) of both."""
     x, y = np.meshgrid(np.arange(width), np.arange(height), indexing="ij")
     centre = width / 2 + 2, height / 2 + 2
     found = np.zeros((width, height, slices), dtype=np.uint8)
@@ -67,7 +67,7 @@ def cine(
     seed: int = 0,
     dtype: Any = np.float64,  # noqa: ANN401
 ) -> tuple[Path, Path]:
-    """Write ``NAME_sa.nii.gz`` and ``NAME_sa_gt.nii.gz`` (4-D; zeros but in two frames)."""
+    """Write ``NAME_sa.nii.gz`` and ``NAME_sa_gt.nii.gz`` (4-D; labels in some frames only)."""
     folder.mkdir(parents=True, exist_ok=True)
     labels = heart(*shape)
     mask = np.zeros((*shape, frames), dtype=dtype)
@@ -95,7 +95,7 @@ def row(image: Path | str, mask: Path | str = "", **columns: object) -> dict[str
 
 
 def challenge(folder: Path, subjects: Mapping[str, tuple[str, str, str]], **columns: Any) -> Path:  # noqa: ANN401
-    """Write a folder as the M&Ms challenge has it: code to (part, vendor, centre)."""
+    """Write a folder like the M&Ms challenge, with the part, vendor and centre of each subject."""
     rows = []
     for number, (code, (part, vendor, centre)) in enumerate(subjects.items()):
         image, mask = cine(folder / part / code, code, seed=10 * number)

@@ -54,7 +54,7 @@ from skiptool.errors import ArgumentError, SkiptoolError
 from skiptool.records import ORIGINAL, Shift
 from skiptool.stats.permutation import holm
 from skiptool.steps.report import read_inputs
-from skiptool.stores.staging import staged
+from skiptool.stores.staging import atomic_output
 
 BEGIN, END = "<!-- claims -->", "<!-- /claims -->"
 RULE = """\
@@ -296,7 +296,7 @@ def put_into(path: Path, text: str) -> None:
         )
     before, rest = whole.split(BEGIN)
     _, after = rest.split(END)
-    with staged(path, overwrite=True) as partial:
+    with atomic_output(path, overwrite=True) as partial:
         partial.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
         partial.chmod(path.stat().st_mode)
 

@@ -17,8 +17,8 @@ from skiptool.analysis.differences import (
     NetworkCondition,
     SubjectCounts,
     Training,
+    leave_one_out_iou,
     subject_counts,
-    without_each,
 )
 from skiptool.errors import ArgumentError
 from skiptool.records import ORIGINAL, Shift
@@ -135,7 +135,7 @@ class Evidence:
                 f"{network.encoder} {network.pruning} under {network.shift}: some test images were "
                 "not predicted by every training; give tables of the same images"
             )
-        return dict(zip(overlap.trainings, without_each(overlap.pixels), strict=True))
+        return dict(zip(overlap.trainings, leave_one_out_iou(overlap.pixels), strict=True))
 
     def shifts(self, encoder: str) -> list[Shift]:
         """Shifts under which any network of the encoder was tried with nothing clean."""
@@ -210,7 +210,7 @@ def _dark_rows(inputs: Inputs) -> Iterator[dict[str, Any]]:
         *("dataset", "domain", "reference_domain", "bins", "range_rule"),
     )
     for table in inputs.shifts:
-        columns = table.lacking("channel").columns(names)
+        columns = table.where_null("channel").columns(names)
         for values in zip(*(columns[name] for name in names), strict=True):
             row: dict[str, Any] = dict(zip(names, values, strict=True))
             of = (row["arch"], row["shift"], row["factor"], row["reference_shift"], row["metric"])

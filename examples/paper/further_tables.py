@@ -106,13 +106,13 @@ def forecast_table(inputs: Inputs) -> str:
     """Lay out the errors of the forecast; empty where nothing can be fitted."""
     layers: dict[str, list[object]] = {name: [] for name in COLUMNS}
     for table in inputs.shifts:
-        for name, column in table.lacking("channel").columns(COLUMNS).items():
+        for name, column in table.where_null("channel").columns(COLUMNS).items():
             layers[name] += column
     lines, splits = [], []
     for fit in fit_losses(scores(inputs.totals()), layers):
         splits.append(fit.split)
         who = f"{fit.kin.family} {fit.pruning}"
-        for held in fit.crossed.held:
+        for held in fit.cross_validation.held:
             errors = f"{held.error:.2f} | {held.error_of_mean:.2f}"
             lines.append(f"| {who} | {held.kind} | {held.points} | {errors} |")
         errors = f"{fit.error:.2f} | {fit.error_of_mean:.2f}"

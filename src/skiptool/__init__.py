@@ -26,9 +26,10 @@ library is imported in one place only. import-linter checks all of it (``pyproje
     records              frozen records that travel between packages
     names | errors | cautions
 
-To add a distance: ``names.Metric``, ``distances/binned.py`` and its test. To add a shift:
-``names.ShiftKind``, ``shifts.py`` and its test. To add an exhibit: a module in ``report``, the list
-that orders the page, and its test.
+To add a distance: ``names.Metric``, ``distances/binned.py`` and its definition in
+``tests/definitions.py``. To add a shift: ``names.ShiftKind``, ``shifts.py`` and its test. To add an
+exhibit: a module in ``report``, the list that orders the page (``report/contents.py``), and its
+test. Each of them has a line in ``examples/guide``.
 
 The functions behind the subcommands are loaded on first use (``import skiptool`` stays cheap):
 

@@ -17,7 +17,7 @@ class Caution:
     layers : tuple of str
         Layers it concerns; empty for all.
     comparisons : tuple of str
-        Names of the comparisons it concerns; empty if the context tells.
+        Names of the comparisons it concerns; empty if the context makes them clear.
     """
 
     text: str
@@ -38,27 +38,31 @@ def merge_cautions(cautions: Iterable[Caution]) -> list[Caution]:
     Examples
     --------
     >>> few = "{} of 64 channels vary"
-    >>> both = [Caution(few.format(3), ("enc1",)), Caution(few.format(16), ("enc2", "dec0"))]
-    >>> str(*merge_cautions(both))
+    >>> cautions = [Caution(few.format(3), ("enc1",)), Caution(few.format(16), ("enc2", "dec0"))]
+    >>> str(*merge_cautions(cautions))
     'enc1, enc2, dec0: 3 to 16 of 64 channels vary'
     """
-    alike: dict[str, list[Caution]] = {}
+    groups: dict[str, list[Caution]] = {}
     for caution in dict.fromkeys(cautions):
-        alike.setdefault(_NUMBER.sub("#", caution.text), []).append(caution)
-    return [_merged(same) for same in alike.values()]
+        groups.setdefault(_NUMBER.sub("#", caution.text), []).append(caution)
+    return [_merge(group) for group in groups.values()]
 
 
-def _merged(same: Sequence[Caution]) -> Caution:
-    columns = zip(*(_NUMBER.findall(caution.text) for caution in same), strict=True)
+def _merge(group: Sequence[Caution]) -> Caution:
+    columns = zip(*(_NUMBER.findall(caution.text) for caution in group), strict=True)
     spans = map(_span, columns)
-    text = _NUMBER.sub(lambda _: next(spans), same[0].text)
-    layers = dict.fromkeys(layer for caution in same for layer in caution.layers)
-    if not all(caution.layers for caution in same):  # one of them concerns all layers
+    text = _NUMBER.sub(lambda _: next(spans), group[0].text)
+    layers = dict.fromkeys(layer for caution in group for layer in caution.layers)
+    if not all(caution.layers for caution in group):  # one of them concerns all layers
         layers.clear()
-    comparisons = dict.fromkeys(name for caution in same for name in caution.comparisons)
+    comparisons = dict.fromkeys(name for caution in group for name in caution.comparisons)
     return Caution(text, tuple(layers), tuple(comparisons))
 
 
 def _span(numbers: Sequence[str]) -> str:
-    ends = [choose(numbers, key=lambda text: float(text.replace(",", ""))) for choose in (min, max)]
-    return " to ".join(dict.fromkeys(ends))
+    low, high = min(numbers, key=_value), max(numbers, key=_value)
+    return low if low == high else f"{low} to {high}"
+
+
+def _value(number: str) -> float:
+    return float(number.replace(",", ""))

@@ -1,7 +1,7 @@
 """Errors that a user can act on.
 
-Each message is one sentence: where, what was found, what was expected; then the remedy. Only the
-command line turns them into one line on stderr and an exit code.
+Each message is one sentence that names the place, the finding and the expectation, followed by the
+remedy. Only the command line turns errors into one line on stderr and an exit code.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class ExistsError(SkiptoolError, FileExistsError):
 
 
 class LeftoverError(ExistsError):
-    """Remains of an interrupted run are in the way; some commands can resume it."""
+    """Files of an interrupted run are in the way; some commands can resume it."""
 
 
 class OutOfMemoryError(SkiptoolError, MemoryError):

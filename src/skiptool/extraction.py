@@ -1,7 +1,8 @@
-"""The frame that ``extract images``, ``extract mri`` and ``extract wsi`` share.
+"""Template of ``extract images``, ``extract mri`` and ``extract wsi``.
 
-An extraction surveys its inputs, assigns them to splits, and writes a dataset store, then pictures
-and exports next to it. An input that fails is left out with one line; the others go on.
+An extraction surveys its inputs, assigns them to splits, writes a dataset store, and then draws
+pictures and writes exports next to it. An input that fails is left out and reported in one line;
+the others are extracted all the same.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from skiptool.records import Outcome, Progress
 from skiptool.stores.artifacts import is_complete
 from skiptool.stores.contents import contents_tables
 from skiptool.stores.lineage import Invocation
-from skiptool.stores.staging import check_free, staged
+from skiptool.stores.staging import atomic_output, check_writable
 from skiptool.stores.zarrs import record_failures, recorded_failures
 
 Input = TypeVar("Input")
@@ -41,8 +42,8 @@ def survey_inputs(
     mapper: Callable[[Callable[[Input], Result | str], Sequence[Input]], Iterable[Result | str]],
     progress: Progress,
 ) -> tuple[list[Result], list[str]]:
-    """Examine every input; return the usable ones in order, and a line for each that fails."""
-    usable: list[Result] = []
+    """Examine every input; return the results in order, and one line for each failure."""
+    surveyed: list[Result] = []
     failures: list[str] = []
     with progress.task("survey", len(inputs)) as task:
         for result in mapper(partial(attempt, examine), inputs):
@@ -50,28 +51,27 @@ def survey_inputs(
             if isinstance(result, str):
                 failures.append(result)
             else:
-                usable.append(result)
-    return usable, failures
+                surveyed.append(result)
+    return surveyed, failures
 
 
 def file_sizes(paths: Iterable[Path]) -> list[int | None]:
-    """Return the size of each file in bytes, None where there is none."""
+    """Return the size of each file in bytes, None for a missing one."""
     return [path.stat().st_size if path.is_file() else None for path in paths]
 
 
 @dataclass(frozen=True, slots=True)
 class ExtractionTarget:
-    """Where an extraction writes, and what it may replace.
+    """Outputs of an extraction, and permission to replace them.
 
     Attributes
     ----------
     out : Path
         The dataset store.
     qc : Path
-        Folder of pictures to check by eye, drawn if ``pictures``.
+        Folder of pictures for visual checks, drawn if ``pictures``.
     export : Path or None
         Folder of exported images and masks.
-    overwrite, resume, dry_run : bool
     """
 
     out: Path
@@ -82,36 +82,25 @@ class ExtractionTarget:
     resume: bool = False
     dry_run: bool = False
 
-    @property
-    def qc_drawn(self) -> Path | None:
-        """Folder to draw pictures in, None where none are wanted."""
-        return self.qc if self.pictures else None
-
     def check(self) -> None:
-        """Refuse outputs that cannot be written.
-
-        Raises
-        ------
-        SourceError
-            If a parent folder is missing or may not be written.
-        ExistsError
-            If something is there that may not be replaced.
-        """
-        check_free(self.out, overwrite=self.overwrite, resume=self.resume)
-        check_free(self.qc, overwrite=False, resume=True)  # an existing folder is added to
+        """Refuse outputs that cannot be written, or exist and may not be replaced."""
+        check_writable(self.out, overwrite=self.overwrite, resume=self.resume)
+        check_writable(
+            self.qc, overwrite=False, resume=True
+        )  # pictures are added to an existing one
         if self.export is not None:
             check_export(self.export, self.out, resume=self.resume)
 
 
 @dataclass
 class Extraction(ABC):
-    """One extraction; subclasses say what is done in each of its steps.
+    """One extraction; subclasses define its stages.
 
     Attributes
     ----------
     target : ExtractionTarget
     invocation : Invocation
-        Recorded in the store; a run is only resumed with the same.
+        Recorded in the store; a run can only be resumed with the same one.
     failures : list of str
         One line for each input left out so far.
     progress : Progress
@@ -123,7 +112,7 @@ class Extraction(ABC):
     progress: Progress
 
     def run(self) -> Outcome:
-        """Extract, or resume where an interrupted run stopped."""
+        """Extract, or resume an interrupted run where it stopped."""
         out, resume = self.target.out, self.target.resume
         complete = is_complete(out, self.invocation, resume=resume, clear=not self.target.dry_run)
         if complete and (outcome := self.outcome_of_finished()) is not None:
@@ -136,7 +125,9 @@ class Extraction(ABC):
             if complete:
                 self.failures = recorded_failures(out)
             else:
-                with staged(out, overwrite=self.target.overwrite, resume=resume) as partial_out:
+                with atomic_output(
+                    out, overwrite=self.target.overwrite, resume=resume
+                ) as partial_out:
                     self.write(partial_out)
                     record_failures(partial_out, self.failures)
             side_outputs = self.write_side_outputs()
@@ -144,17 +135,17 @@ class Extraction(ABC):
         return Outcome((out,), side_outputs, self.summary(), tuple(self.failures), tables)
 
     def check_target(self) -> None:
-        """Refuse outputs that cannot be written; a dry run writes none."""
+        """Refuse outputs that cannot be written, except in a dry run, which writes none."""
         if not self.target.dry_run:
             self.target.check()
 
     def resources(self) -> AbstractContextManager[object]:
-        """Hold what is needed from the survey to the side outputs."""
+        """Return a context manager, held from the survey to the side outputs."""
         return nullcontext()
 
     @abstractmethod
     def outcome_of_finished(self) -> Outcome | None:
-        """Complete the side outputs of a finished store; None if that needs the inputs again."""
+        """Complete the side outputs of a finished store; None if they need the inputs again."""
 
     @abstractmethod
     def prepare(self) -> None:
@@ -162,11 +153,11 @@ class Extraction(ABC):
 
     @abstractmethod
     def dry_run_outcome(self) -> Outcome:
-        """Say what would be extracted."""
+        """Summarise what would be extracted."""
 
     @abstractmethod
     def write(self, path: Path) -> None:
-        """Write all samples that a growing store lacks, and finish it."""
+        """Write all samples that a partial store lacks, and finish it."""
 
     @abstractmethod
     def write_side_outputs(self) -> tuple[Path, ...]:
@@ -174,4 +165,4 @@ class Extraction(ABC):
 
     @abstractmethod
     def summary(self) -> dict[str, Any]:
-        """Numbers of what was written."""
+        """Count what was written."""

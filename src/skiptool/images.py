@@ -1,4 +1,4 @@
-"""Grey values and colour distances of images."""
+"""Grey values and colour distances of images, and outlines of masks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from skiptool.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from skiptool.records import Float32, UInt8
+    from skiptool.records import Bool, Float32, Float64, Int64, UInt8
 
 GREY_WEIGHTS: Final = (0.2989, 0.587, 0.114)
 """Weights of red, green and blue in the grey value g(x) of eqs. (2) and (3)."""
@@ -32,11 +32,6 @@ def grey(image: UInt8) -> UInt8:
     -------
     uint8, shape (...)
         In 0..254, because the weights add up to 0.9999.
-
-    Raises
-    ------
-    ArgumentError
-        If the image is not uint8 or its last axis is not of length 3.
 
     Notes
     -----
@@ -90,3 +85,73 @@ def colour_distance(image: UInt8, colour: UInt8) -> UInt8:
     """
     distance: UInt8 = (np.maximum(image, colour) - np.minimum(image, colour)).max(axis=-1)
     return distance
+
+
+# Outlines of masks along the edges of their pixels.
+
+
+def trace_mask(mask: Bool) -> list[Float64]:
+    """Trace the outlines of a mask along the edges of its pixels, without smoothing.
+
+    Parameters
+    ----------
+    mask : bool (H, W)
+
+    Returns
+    -------
+    list of float64 (V, 2)
+        Closed rings (the last vertex repeats the first) of x and y in pixels from the upper left
+        corner of the mask. Vertices are corners only: edges are alternately horizontal and
+        vertical. The mask lies to the right of each edge, so holes run counterclockwise. Pixels
+        that touch only at a corner have separate outlines. A ring starts with its uppermost,
+        leftmost edge to the right; rings are sorted by that edge, so an outer ring precedes the
+        holes in it.
+
+    Examples
+    --------
+    >>> trace_mask(np.array([[True, True]]))[0].tolist()
+    [[0.0, 0.0], [2.0, 0.0], [2.0, 1.0], [0.0, 1.0], [0.0, 0.0]]
+    """
+    padded = np.pad(mask.astype(np.int8), 1)
+    y, begin, end, east = _runs(np.diff(padded, axis=0)[:, 1:-1])
+    x, foot, tip, south = _runs(-np.diff(padded, axis=1)[1:-1].T)
+    # Every corner ends one run and begins another in the other direction. Where four pixels meet
+    # at a corner there are two of each: sorting by direction pairs the right turns.
+    following = np.empty(len(y), dtype=np.int64)
+    turn = np.empty(len(y), dtype=np.int64)
+    turn[np.lexsort((east, end, y))] = np.lexsort((south, x, foot))
+    following[np.lexsort((-south, x, tip))] = np.lexsort((east, begin, y))
+    starts, ends = np.stack([begin, y], axis=1), np.stack([end, y], axis=1)
+    corners = np.stack([starts, ends], axis=1).astype(np.float64)
+    rings = []
+    for cycle in _cycles(following[turn], np.flatnonzero(east > 0)):
+        ring = corners[cycle].reshape(-1, 2)
+        rings.append(np.concatenate([ring, ring[:1]]))
+    return rings
+
+
+def _runs(edges: np.ndarray) -> tuple[Int64, Int64, Int64, Int64]:
+    """Line, first and last place and direction of each run of equal edges along the rows."""
+    walls = np.pad(edges, ((0, 0), (1, 1)))
+    change = np.diff(walls, axis=1) != 0
+    line, low = np.nonzero(change & (walls[:, 1:] != 0))
+    _, high = np.nonzero(change & (walls[:, :-1] != 0))
+    direction = edges[line, low].astype(np.int64)
+    forward = direction > 0
+    return line, np.where(forward, low, high), np.where(forward, high, low), direction
+
+
+def _cycles(following: Int64, starts: Int64) -> list[list[int]]:
+    """Split a permutation into its cycles, each from its first start."""
+    successor = following.tolist()
+    unseen = [True] * len(successor)
+    cycles = []
+    for start in starts.tolist():
+        cycle, place = [], start
+        while unseen[place]:
+            unseen[place] = False
+            cycle.append(place)
+            place = successor[place]
+        if cycle:
+            cycles.append(cycle)
+    return cycles

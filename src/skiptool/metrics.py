@@ -1,8 +1,7 @@
 """Segmentation scores from confusion counts: pixels of each pair of true and predicted class.
 
-- :func:`confusion_counts` makes confusion counts of masks in NumPy. Prediction counts with torch;
-  this is its
-  reference in the tests.
+- :func:`confusion_counts` counts the pixels of masks in NumPy. Prediction counts with torch; this
+  function is the reference in its tests.
 - :func:`iou`, :func:`dice`, :func:`precision`, :func:`recall` and :func:`mean_iou` are scores of
   counts (..., J, J), indexed [truth, predicted]. Sum counts over the samples of a split first: the
   mean of scores over images or batches is a different quantity.
@@ -10,13 +9,13 @@
   shift.
 
 To add a score: write a function from counts (..., J, J) to (..., J), NaN where a class is absent
-from truth and prediction, and add it to ``BY_SETS`` in ``tests/test_metrics.py``
-with its definition by sets of pixels. Prediction tables hold counts, so it applies to stored
-predictions as well.
+from truth and prediction, and add it with its definition by sets of pixels to ``BY_SETS`` in
+``tests/test_metrics.py``. Prediction tables hold counts, so it applies to stored predictions too.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -48,11 +47,6 @@ def confusion_counts(truth: UInt8, prediction: UInt8, classes: int) -> Int64:
     int64, shape (..., J, J)
         Pixels by [truth, predicted], one table per sample.
 
-    Raises
-    ------
-    ArgumentError
-        If shapes, types or the number of classes do not fit, or a label is not below J.
-
     Examples
     --------
     >>> truth = np.array([[0, 1, 1, 255]], dtype=np.uint8)
@@ -62,7 +56,7 @@ def confusion_counts(truth: UInt8, prediction: UInt8, classes: int) -> Int64:
            [1, 1]])
     """
     _check(truth, prediction, classes)
-    # True label -> first cell of its row, with extra rows for ignored and for unknown labels.
+    # True label -> first cell of its row, with extra rows for ignored and unknown labels.
     rows = np.full(IGNORE_LABEL + 1, classes + 1, dtype=np.uint16)
     rows[:classes] = np.arange(classes)
     rows[IGNORE_LABEL] = classes
@@ -74,29 +68,29 @@ def confusion_counts(truth: UInt8, prediction: UInt8, classes: int) -> Int64:
     for table, (true, predicted) in zip(counts.reshape(-1, cells), samples, strict=True):
         table[:] = np.bincount(np.take(rows, true) + predicted, minlength=cells)
     if counts[..., classes + 1, :].any():
-        _refuse("truth", truth[truth != IGNORE_LABEL], classes)
+        expected = f"0 to {classes - 1} or {IGNORE_LABEL} (ignored)"
+        raise _unknown_labels("truth", truth[truth != IGNORE_LABEL], classes, expected)
     return counts[..., :classes, :]
 
 
 def _check(truth: UInt8, prediction: UInt8, classes: int) -> None:
     if not 1 <= classes <= IGNORE_LABEL:
         raise ArgumentError(f"confusion: {classes} classes, expected 1 to {IGNORE_LABEL}")
-    fitting = truth.dtype == prediction.dtype == np.uint8 and truth.ndim >= 2
-    if truth.shape != prediction.shape or not fitting or 0 in truth.shape[-2:]:
+    are_masks = truth.dtype == prediction.dtype == np.uint8 and truth.ndim >= 2
+    if truth.shape != prediction.shape or not are_masks or 0 in truth.shape[-2:]:
         raise ArgumentError(
             f"confusion: truth is {truth.dtype} {truth.shape}, prediction {prediction.dtype} "
             f"{prediction.shape}; expected both uint8 and of the same shape (..., H, W)"
         )
     if prediction.size and prediction.max() >= classes:
-        _refuse("prediction", prediction, classes)
+        raise _unknown_labels("prediction", prediction, classes, f"0 to {classes - 1}")
 
 
-def _refuse(what: str, labels: AnyArray, classes: int) -> None:
+def _unknown_labels(mask: str, labels: AnyArray, classes: int, expected: str) -> ArgumentError:
     unknown = np.unique(labels[labels >= classes]).tolist()
-    raise ArgumentError(
-        f"confusion: {what} contains label {', '.join(map(str, unknown))}, expected 0 to "
-        f"{classes - 1}{f' or {IGNORE_LABEL} (ignored)' if what == 'truth' else ''}; correct the "
-        "masks or the list of classes"
+    return ArgumentError(
+        f"confusion: {mask} contains label {', '.join(map(str, unknown))}, expected {expected}; "
+        "correct the masks or the list of classes"
     )
 
 
@@ -118,8 +112,8 @@ def iou(counts: Int64) -> Float64:
     >>> iou(np.array([[5, 1], [2, 2]]))
     array([0.625, 0.4  ])
     """
-    both, true, predicted = _parts(counts)
-    return _ratio(both, true + predicted - both)
+    shared, true, predicted = _class_pixels(counts)
+    return _ratio(shared, true + predicted - shared)
 
 
 def dice(counts: Int64) -> Float64:
@@ -130,8 +124,8 @@ def dice(counts: Int64) -> Float64:
     >>> dice(np.array([[4, 0], [3, 3]])).round(3)
     array([0.727, 0.667])
     """
-    both, true, predicted = _parts(counts)
-    return _ratio(2 * both, true + predicted)
+    shared, true, predicted = _class_pixels(counts)
+    return _ratio(2 * shared, true + predicted)
 
 
 def precision(counts: Int64) -> Float64:
@@ -144,8 +138,8 @@ def precision(counts: Int64) -> Float64:
     >>> precision(np.array([[4, 0], [4, 2]]))
     array([0.5, 1. ])
     """
-    both, true, predicted = _parts(counts)
-    return _ratio(both, np.where((predicted == 0) & (true > 0), 1, predicted))
+    shared, true, predicted = _class_pixels(counts)
+    return _ratio(shared, np.where((predicted == 0) & (true > 0), 1, predicted))
 
 
 def recall(counts: Int64) -> Float64:
@@ -158,8 +152,8 @@ def recall(counts: Int64) -> Float64:
     >>> recall(np.array([[4, 0], [3, 1]]))
     array([1.  , 0.25])
     """
-    both, true, predicted = _parts(counts)
-    return _ratio(both, np.where((true == 0) & (predicted > 0), 1, true))
+    shared, true, predicted = _class_pixels(counts)
+    return _ratio(shared, np.where((true == 0) & (predicted > 0), 1, true))
 
 
 def mean_iou(counts: Int64) -> Float64:
@@ -187,14 +181,14 @@ def mean_iou(counts: Int64) -> Float64:
     return _ratio(np.where(present, scores, 0.0).sum(axis=-1), present.sum(axis=-1))
 
 
-def _parts(counts: Int64) -> tuple[Int64, Int64, Int64]:
-    """Return the pixels of each class in both, in the truth and in the prediction, (..., J)."""
+def _class_pixels(counts: Int64) -> tuple[Int64, Int64, Int64]:
+    """Return the pixels of each class in both masks, in truth and in prediction, (..., J)."""
     if counts.ndim < 2 or counts.shape[-1] != counts.shape[-2]:
         raise ArgumentError(
             f"overlap: counts have shape {counts.shape}, expected (..., J, J), truth by prediction"
         )
-    both = np.diagonal(counts, axis1=-2, axis2=-1)
-    return both, counts.sum(axis=-1), counts.sum(axis=-2)
+    shared = np.diagonal(counts, axis1=-2, axis2=-1)
+    return shared, counts.sum(axis=-1), counts.sum(axis=-2)
 
 
 def _ratio(part: Int64 | Float64, whole: Int64) -> Float64:
@@ -273,8 +267,8 @@ def scores(totals: Mapping[str, Sequence[Any]]) -> list[Score]:
     Parameters
     ----------
     totals : mapping of column name to values
-        The columns :data:`GROUP_COLUMNS` and ``pixels``, one row per group; the truths of a group
-        are in the order of their labels, background first.
+        The columns :data:`GROUP_COLUMNS` and ``pixels``, one row per group; the true classes of a
+        group are in the order of their labels, background first.
     """
     groups: dict[tuple[Any, ...], dict[tuple[str, str], int]] = {}
     rows = zip(*(totals[key] for key in (*GROUP_COLUMNS, "pixels")), strict=True)
@@ -303,5 +297,5 @@ def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
     (0.5, nan)
     """
     known: Float64 = np.array([value for value in values if not np.isnan(value)])
-    mean = float(known.mean()) if known.size else float("nan")
-    return mean, float(known.std(ddof=1)) if known.size > 1 else float("nan")
+    mean = float(known.mean()) if known.size else math.nan
+    return mean, float(known.std(ddof=1)) if known.size > 1 else math.nan

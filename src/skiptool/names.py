@@ -1,7 +1,7 @@
 """Closed vocabularies: words accepted on the command line and written to tables.
 
-The same name is used everywhere: option, function, column, attribute. Names owned by other
-libraries (encoders of segmentation-models-pytorch) are checked where a model is built.
+One name is used throughout: option, function, column, attribute. Names defined by other libraries
+(encoders of segmentation-models-pytorch) are checked when a model is built.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ def in_data_flow(layers: Iterable[str]) -> list[str]:
 
 
 def _flow() -> dict[str, int]:
+    """Return the rank of each layer and decoder input in data-flow order."""
     inputs = {layer: [name for name in DECODER_INPUTS if name[:4] == layer] for layer in LAYERS}
     order = [name for layer in LAYERS for name in (*inputs[layer], layer)]
     return {name: index for index, name in enumerate(order)}
@@ -135,13 +136,38 @@ class Metric(StrEnum):
     CLASSIFIER = "classifier"
     PAIRED_DIFFERENCE = "paired-difference"
 
+    @property
+    def label(self) -> str:
+        """Name in reports."""
+        return _METRIC_LABELS[self.value]
+
+    @property
+    def squared(self) -> bool:
+        """Whether bias is corrected on the square, which is a mean over bins, not on the value."""
+        return self in (Metric.HELLINGER, Metric.JENSEN_SHANNON)
+
+
+_METRIC_LABELS: Final = {
+    "hellinger": "Hellinger distance",
+    "bhattacharyya": "Bhattacharyya distance 1 - BC",
+    "jensen-shannon": "Jensen-Shannon distance",
+    "total-variation": "Total variation distance",
+    "kl": "Kullback-Leibler divergence",
+    "kolmogorov-smirnov": "Kolmogorov-Smirnov distance",
+    "wasserstein": "Wasserstein distance, in shares of the range",
+    "wasserstein-exact": "Wasserstein distance of activations",
+    "representation-shift": "Representation shift",
+    "covariance": "Covariance distance",
+    "classifier": "Accuracy of a linear classifier",
+    "paired-difference": "Paired difference, relative to the spread",
+}
 
 LAYERWISE: Final = (Metric.COVARIANCE, Metric.CLASSIFIER, Metric.PAIRED_DIFFERENCE)
 """Measures of a layer as a whole, without values for single channels."""
 
 
 class RangeRule(StrEnum):
-    """How the value range of a channel is divided into bins; literal: eq. (5) as printed."""
+    """Rules that divide the value range of a channel into bins; literal: eq. (5) as printed."""
 
     MINMAX = "minmax"
     PERCENTILES = "p0.1"
@@ -199,7 +225,7 @@ class PictureFormat(StrEnum):
 
 
 class Kind(StrEnum):
-    """Kind of an artifact: the format tag in its lineage."""
+    """Kinds of artifacts: the format tag in their lineage."""
 
     DATASET = "dataset"
     FEATURES = "features"
@@ -234,7 +260,7 @@ def split_names(text: str, mark: str) -> list[str]:
     """Split a list of names, such as classes, typed as one word; the parts keep their quotes.
 
     A name that contains ``,``, ``;`` or ``=`` is put in double quotes, with quotes doubled as in
-    CSV; see :func:`unquoted_name`.
+    CSV; see :func:`unquote_name`.
 
     Parameters
     ----------
@@ -262,20 +288,20 @@ def split_names(text: str, mark: str) -> list[str]:
     return [*parts, text[start:]]
 
 
-def unquoted_name(part: str) -> str:
-    """Return a name without the quotes and blanks around it.
+def unquote_name(part: str) -> str:
+    """Remove the quotes and blanks around a name.
 
-    >>> unquoted_name(' "5"" lens, old" '), unquoted_name(' a "b" ')
+    >>> unquote_name(' "5"" lens, old" '), unquote_name(' a "b" ')
     ('5" lens, old', 'a "b"')
     """
     quoted = _QUOTED.fullmatch(part)
     return part.strip() if quoted is None else quoted[1].replace('""', '"')
 
 
-def quoted_name(name: str) -> str:
+def quote_name(name: str) -> str:
     """Return a name as it must be typed in a list, quoted if necessary.
 
-    >>> quoted_name("a, b"), quoted_name("a b"), quoted_name('"a"')
+    >>> quote_name("a, b"), quote_name("a b"), quote_name('"a"')
     ('"a, b"', 'a b', '\"\"\"a\"\"\"')
     """
     plain = name == name.strip() and not name.startswith('"') and not set(name) & set(_MARKS)

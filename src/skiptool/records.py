@@ -1,6 +1,6 @@
 """Frozen records and small protocols shared by all packages.
 
-Array aliases are for type checkers only: importing this file imports only the standard library.
+Array aliases are for type checkers only: this module imports only the standard library.
 Axes have one-letter names: N images, H x W pixels, C image channels, D feature channels,
 K vectors per image, B bins, J classes (0 = background).
 """
@@ -43,7 +43,7 @@ class Sample:
         Unique within its domain; equal ids in two domains are the same location imaged twice.
     image : uint8 (H, W, 3) or float32 (H, W, 1) in [0, 1]
     mask : uint8 (H, W)
-        Labels, indices into the classes; 255 is ignored everywhere.
+        Labels, indices into the classes; 255 is always ignored.
     subject : str
         Unit of splits and statistics (patient, slide; for synthetic images the image).
     domain : str
@@ -105,7 +105,7 @@ class Shift:
     def __str__(self) -> str:
         if self.factor is None:
             return self.kind.value
-        # All digits: the text is part of file names and ids, where factors must not collide.
+        # With all digits, so that different factors never share a file name or id.
         return f"{self.kind.value}={repr(float(self.factor)).removesuffix('.0')}"
 
 
@@ -126,7 +126,7 @@ def _factor(text: str, number: str) -> float:
 
 
 MAX_FACTOR = 100.0
-"""Largest factor accepted: beyond it every non-black pixel is saturated."""
+"""Largest factor accepted: above it every non-black pixel is saturated."""
 
 ORIGINAL = Shift(ShiftKind.ORIGINAL, None)
 
@@ -161,8 +161,8 @@ class Architecture:
     arch : str
         One of `skiptool.names.Arch`.
     binary : bool
-        A single logit for the only foreground class, whose probability is its sigmoid. Possible for
-        external networks; those trained here have one logit per class.
+        A single logit for the only foreground class, whose probability is its sigmoid. Only
+        external networks have it; those trained here have one logit per class.
     options : tuple of (str, str)
         Further keyword arguments for segmentation-models-pytorch, sorted by name, values as JSON.
 
@@ -301,15 +301,15 @@ _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def architecture_family(arch: str | None, encoder: str | None) -> str:
-    """Name a family of networks, which differ in their skip connections; ``unet`` is omitted.
+    """Name a family of networks that differ in their skip connections; ``unet`` is omitted.
 
     Examples
     --------
     >>> architecture_family("unet", "resnet18"), architecture_family("linknet", "resnet18")
     ('resnet18', 'linknet resnet18')
     """
-    named = "" if arch in (None, Arch.UNET) else f"{arch} "
-    return f"{named}{encoder or ''}".strip()
+    prefix = "" if arch in (None, Arch.UNET) else f"{arch} "
+    return f"{prefix}{encoder or ''}".strip()
 
 
 def training_name(fold: int, repeat: int | None = 0) -> str:
@@ -324,9 +324,9 @@ def training_name(fold: int, repeat: int | None = 0) -> str:
 
 
 def repeat_of(fold: int | None, repeat: int | None) -> int | None:
-    """Return the repeat of a fold; version 0.1 did not record it, and it was 0.
+    """Return the repeat of a fold; 0 if version 0.1 did not record it.
 
-    External networks have neither fold nor repeat, ensembles have no repeat.
+    External networks have neither fold nor repeat; ensembles have no repeat.
 
     Examples
     --------
@@ -344,9 +344,9 @@ class Training:
     Attributes
     ----------
     seed : int
-        Determines folds that are derived from the data, and `random_seed`.
+        Determines `random_seed`, and folds that are derived from the data.
     repeat : int
-        Repeats of one fold differ only in `random_seed`.
+        Repeats of a fold differ only in `random_seed`.
     class_weights : tuple of (str, float)
         Weights of classes in the cross-entropy, 1 for those not named.
     patience : int, optional
@@ -461,11 +461,26 @@ class Shade:
         return cls(-high if diverging else 0.0, high, diverging, digits)
 
 
+def luminance(red: float, green: float, blue: float) -> float:
+    """Relative luminance, in [0, 1], of an sRGB colour with channels in [0, 1] (WCAG 2.2).
+
+    Examples
+    --------
+    >>> luminance(1.0, 1.0, 1.0), luminance(1.0, 0.0, 0.0)
+    (1.0, 0.2126)
+    """
+    linear = [
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+        for part in (red, green, blue)
+    ]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """A small table for display, such as the summary of ``predict``.
 
-    ``columns`` maps a header to its cells; all columns have the same length. If the terminal is too
+    ``columns`` maps headers to cells; all columns have the same length. If the terminal is too
     narrow, columns are dropped as needed: first those of ``uniform`` that hold a single value, then
     those of ``spare``. Piped or saved output has all columns.
 
@@ -501,7 +516,7 @@ class Outcome:
     text : str
         Text to print verbatim (``info``).
     silent : bool
-        Print nothing, because another process of the same run does.
+        Print nothing, because another process of the same run prints.
     """
 
     outputs: tuple[Path | str, ...] = ()
@@ -568,7 +583,7 @@ class SampleReader(Protocol):
         """Return image (H, W, C) uint8 or float32 and mask (H, W) uint8 of one sample."""
 
 
-def as_paths(given: Iterable[Path | str] | Path | str) -> list[Path]:
+def as_paths(paths: Iterable[Path | str] | Path | str) -> list[Path]:
     """Return a list of paths from one or several paths or strings.
 
     Examples
@@ -576,49 +591,49 @@ def as_paths(given: Iterable[Path | str] | Path | str) -> list[Path]:
     >>> as_paths("runs") == as_paths([Path("runs")]) == [Path("runs")]
     True
     """
-    return [Path(given)] if isinstance(given, str | Path) else [Path(path) for path in given]
+    return [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
 
 
-def as_places(given: Iterable[Path | str] | Path | str) -> list[Path | str]:
+def as_paths_or_urls(paths: Iterable[Path | str] | Path | str) -> list[Path | str]:
     """Return a list of paths as :func:`as_paths`, but keep URLs as text.
 
     Examples
     --------
-    >>> as_places(["s3://bucket/a.zarr", "b.zarr"]) == ["s3://bucket/a.zarr", Path("b.zarr")]
+    >>> as_paths_or_urls(["s3://bucket/a.zarr", "b.zarr"]) == ["s3://bucket/a.zarr", Path("b.zarr")]
     True
     """
-    several = [given] if isinstance(given, str | Path) else given
-    return [place if "://" in str(place) else Path(place) for place in several]
+    several = [paths] if isinstance(paths, str | Path) else paths
+    return [path if "://" in str(path) else Path(path) for path in several]
 
 
 @overload
-def as_path(given: Path | str) -> Path: ...
+def as_path(path: Path | str) -> Path: ...
 
 
 @overload
-def as_path(given: None) -> None: ...
+def as_path(path: None) -> None: ...
 
 
 @overload
-def as_path(given: Path | str | None) -> Path | None: ...
+def as_path(path: Path | str | None) -> Path | None: ...
 
 
-def as_path(given: Path | str | None) -> Path | None:
+def as_path(path: Path | str | None) -> Path | None:
     """Return a path from a path or string; None stays None."""
-    return None if given is None else Path(given)
+    return None if path is None else Path(path)
 
 
-def as_table(given: Path | str) -> Path | str:
-    r"""Return the path that a text names; text of several lines is itself a table.
+def as_table(source: Path | str) -> Path | str:
+    r"""Return a path from a path or string; text of several lines is itself a table.
 
     Examples
     --------
     >>> as_table("m.csv") == Path("m.csv"), as_table("path,domain\n")
     (True, 'path,domain\n')
     """
-    if isinstance(given, str) and (not given or "\n" in given or "\r" in given):
-        return given
-    return Path(given)
+    if isinstance(source, str) and (not source or "\n" in source or "\r" in source):
+        return source
+    return Path(source)
 
 
 _SAFE_NAME = re.compile(
@@ -631,18 +646,18 @@ def is_name(name: str) -> bool:
     return _SAFE_NAME.fullmatch(name) is not None
 
 
-def check_name(name: str, what: str) -> str:
+def check_name(name: str, kind: str) -> str:
     """Return ``name`` if it is usable as a group in a store and as part of a file name.
 
     Raises
     ------
     ArgumentError
         If it is empty, ``.`` or ``..``, or contains a slash or a control character, including those
-        that change the writing direction.
+        that change the writing direction. The message starts with ``kind``, such as ``domain``.
     """
     if not is_name(name):
         raise ArgumentError(
-            f"{what} {name!r}: a name must not be empty, '.' or '..', nor contain '/', '\\' or "
+            f"{kind} {name!r}: a name must not be empty, '.' or '..', nor contain '/', '\\' or "
             "control characters; rename it"
         )
     return name

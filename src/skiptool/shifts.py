@@ -1,12 +1,12 @@
 """Photometric shifts of eqs. (1) to (3), brightness, contrast and saturation, and sweeps of them.
 
-On colour images the result equals ``torchvision.transforms.v2.functional.adjust_*`` on uint8,
+On colour images the result equals ``torchvision.transforms.v2.functional.adjust_*`` on uint8, but
 without torch: float32 with fused multiply-adds, clamped to 0..255, then truncated.
 
 To add a kind of shift: add its word to `skiptool.names.ShiftKind`, write a function for uint8
 colour and one for float32 single-channel images, and enter them in ``_COLOUR`` and
-``_ONE_CHANNEL``; test them in ``tests/test_shifts.py``. A marker in ``figures.scatter.MARKERS`` is
-optional. To add a sweep, add its tuple of shifts to :data:`SWEEPS`.
+``_ONE_CHANNEL``; test them in ``tests/test_shifts.py``. Options, help, completion and markers in
+figures follow. To add a sweep, add its tuple of shifts to :data:`SWEEPS`.
 """
 
 from __future__ import annotations
@@ -46,12 +46,6 @@ def apply_shift(image: Image, shift: Shift) -> Image:
     -------
     of the image's shape and type
         A new array; for ``original`` the image itself.
-
-    Raises
-    ------
-    ArgumentError
-        If the image has another shape or type, if a kind other than ``original`` has no factor
-        >= 0, or if saturation is requested for one channel.
 
     Notes
     -----
@@ -110,16 +104,16 @@ def _is_colour(image: Image) -> bool:
 
 def _brightness(image: UInt8, factor: float) -> UInt8:
     """Eq. (1), by one look-up table for all pixels."""
-    return _looked_up(image, np.uint8(0), factor)
+    return _apply_table(image, np.uint8(0), factor)
 
 
 def _contrast(image: UInt8, factor: float) -> UInt8:
     """Eq. (2), with the look-up table printed in the paper."""
     mean = np.float32(grey(image).mean(dtype=np.float64))  # the sum is exact
-    return _looked_up(image, mean, factor)
+    return _apply_table(image, mean, factor)
 
 
-def _looked_up(image: UInt8, other: np.uint8 | np.float32, factor: float) -> UInt8:
+def _apply_table(image: UInt8, other: np.uint8 | np.float32, factor: float) -> UInt8:
     table = _blend(_LEVELS, other, factor, 255.0).astype(np.uint8)
     return np.take(table, image)
 
@@ -144,8 +138,8 @@ def _blend(
     the product of two float32 is exact.
     """
     scaled = image * np.float32(factor)
-    rest = other * np.float64(np.float32(1.0 - factor))
-    total = (scaled + rest).astype(np.float32)
+    complement = other * np.float64(np.float32(1.0 - factor))
+    total = (scaled + complement).astype(np.float32)
     return np.clip(total, np.float32(0), np.float32(bound))
 
 
@@ -187,11 +181,6 @@ def shifts_to_apply(
     """Return the shifts of a sweep and those given explicitly; the original if there are none.
 
     Saturation is dropped from the sweep, with a warning, if a domain has one channel.
-
-    Raises
-    ------
-    ArgumentError
-        If the sweep is unknown, or a saturation is given explicitly and a domain has no colour.
     """
     grey = any(domain.channels == 1 for domain in domains)
     saturations = [shift for shift in shifts if shift.kind is ShiftKind.SATURATION]
@@ -204,10 +193,10 @@ def shifts_to_apply(
         return tuple(shifts) or (ORIGINAL,)
     if sweep not in SWEEPS:
         raise ArgumentError(f"--sweep {sweep}: unknown; expected {', '.join(SWEEPS)}")
-    kept = [shift for shift in SWEEPS[sweep] if not (grey and shift.kind is ShiftKind.SATURATION)]
-    if len(kept) < len(SWEEPS[sweep]):
+    swept = [shift for shift in SWEEPS[sweep] if not (grey and shift.kind is ShiftKind.SATURATION)]
+    if len(swept) < len(SWEEPS[sweep]):
         progress.warn(
             f"--sweep {sweep}: single-channel images have no colour, so saturation is left out; "
             "brightness and contrast are swept"
         )
-    return tuple(dict.fromkeys((*kept, *shifts)))
+    return tuple(dict.fromkeys((*swept, *shifts)))

@@ -1,7 +1,7 @@
 """Subject-wise splits: a stratified hold-out for testing, and folds for cross-validation.
 
-All samples of a subject (patient, slide) stay together: slices or patches of one subject on both
-sides of a split would measure memory, not segmentation.
+All samples of a subject (patient, slide) stay together: with slices or patches of one subject on
+both sides of a split, the test would measure memory, not segmentation.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
     from skiptool.records import AnyArray, Bool, Int64
 
 ALL_DOMAINS = ""
-"""Key of the value that holds for every domain without one of its own."""
+"""Key of the value for all domains that are not named."""
 
 TEST_FOLD = -1
 LEFT_OUT = -2
-"""Instead of a fold: subjects that ``train_subjects`` and ``test_subjects`` have not drawn."""
+"""In place of a fold: subjects not drawn by ``train_subjects`` or ``test_subjects``."""
 
 
 @dataclass(frozen=True, slots=True)
 class SplitInput:
     """One input (image, volume, slide), with the split and fold that its source lists, if any.
 
-    ``path`` names it in messages; ``labelled`` is False where there is nothing to train on.
+    ``path`` names it in messages; ``labelled`` is False if there is nothing to train on.
     """
 
     path: Path | str
@@ -51,7 +51,7 @@ class SplitInput:
 
 @dataclass(frozen=True, slots=True)
 class SplitOptions:
-    """How to split where the source lists no split.
+    """Parameters of a split that the source does not list.
 
     Attributes
     ----------
@@ -59,12 +59,11 @@ class SplitOptions:
         Share of the subjects to hold out for testing.
     folds : int
         Validation folds of the training subjects.
-    seed : int
     train_domain : str or None
-        The only domain to train on: subjects of all others are tested.
+        The only domain to train on: subjects of all others are for testing.
     train_subjects, test_subjects : mapping of str to int
-        Number of subjects to draw by domain, `ALL_DOMAINS` for each of the others; no subject of a
-        domain without a number. Empty: all subjects.
+        Number of subjects to draw by domain, with `ALL_DOMAINS` for each domain not named; no
+        subjects are drawn from a domain without a number. Empty: all subjects.
     """
 
     test_fraction: float = 0.2
@@ -76,21 +75,19 @@ class SplitOptions:
 
     @property
     def recorded(self) -> dict[str, Any]:
-        """Parameters recorded in a store, except for the numbers of subjects.
-
-        ``train_domain`` only where it is given, so that the ids of other stores do not change.
-        """
-        named = {} if self.train_domain is None else {"train_domain": self.train_domain}
-        return {
+        """Parameters recorded in a store, except for the numbers of subjects."""
+        parameters: dict[str, Any] = {
             "test_fraction": self.test_fraction,
             "folds": self.folds,
             "seed": self.seed,
-            **named,
         }
+        if self.train_domain is not None:  # else omitted, so that ids of earlier stores stay valid
+            parameters["train_domain"] = self.train_domain
+        return parameters
 
 
 def split_of(fold: int) -> Split:
-    """Return the split that a fold belongs to; test samples have fold -1."""
+    """Return the split of a fold; test samples have fold -1."""
     return Split.TEST if fold < 0 else Split.TRAIN
 
 
@@ -105,7 +102,7 @@ def assign_splits(
     """Assign each input to the test split or to a fold of the training split.
 
     Listed splits and folds are followed. Without them subjects are held out at random, and all
-    subjects without any label are tested.
+    subjects without any label are for testing.
 
     Parameters
     ----------
@@ -113,12 +110,12 @@ def assign_splits(
     options : SplitOptions
     progress : Progress
     strata : numbers, shape (N,), optional
-        What all parts should have the same distribution of; by default the domain of a subject's
+        Quantity to be distributed equally over all parts; by default the domain of a subject's
         first input.
     by_input : bool
-        Follow listed splits input by input: a subject on both sides is a warning, not an error. In
-        return, a split that cannot be made (of a single subject, or into more folds than training
-        subjects) is an error, not a warning.
+        Follow listed splits input by input: a subject on both sides is a warning, not an error. An
+        impossible split (of a single subject, or into more folds than training subjects) is an
+        error, not a warning.
 
     Returns
     -------
@@ -135,46 +132,47 @@ def assign_splits(
     """
     _check_listed_splits(inputs, by_input)
     first_domain: dict[str, str] = {}
-    for given in inputs:
-        first_domain.setdefault(given.subject, given.domain)
-    for line in _similar_names(first_domain, (given.domain for given in inputs)):
+    for entry in inputs:
+        first_domain.setdefault(entry.subject, entry.domain)
+    for line in _similar_names(first_domain, (entry.domain for entry in inputs)):
         progress.warn(line)
     levels = strata
     if levels is None:
-        levels = np.array([first_domain[given.subject] for given in inputs], dtype=object)
+        levels = np.array([first_domain[entry.subject] for entry in inputs], dtype=object)
     if options.train_domain is not None:
-        sides = _split_by_domain(options.train_domain, inputs, strata, options, progress)
+        splits = _split_by_domain(options.train_domain, inputs, strata, options, progress)
     else:
-        sides = _split_by_subject(inputs, first_domain, levels, options, progress, by_input)
+        splits = _split_by_subject(inputs, first_domain, levels, options, progress, by_input)
     fold: Int64 = np.full(len(inputs), LEFT_OUT, dtype=np.int64)
-    fold[[side is Split.TEST for side in sides]] = TEST_FOLD
-    training = [place for place, side in enumerate(sides) if side is Split.TRAIN]
-    if any(inputs[place].fold is not None for place in training):
-        fold[training] = _listed_folds([inputs[place] for place in training], progress)
+    fold[[split is Split.TEST for split in splits]] = TEST_FOLD
+    training = [index for index, split in enumerate(splits) if split is Split.TRAIN]
+    if any(inputs[index].fold is not None for index in training):
+        fold[training] = _listed_folds([inputs[index] for index in training], progress)
     elif training:
-        subjects = [inputs[place].subject for place in training]
+        subjects = [inputs[index].subject for index in training]
         folds = options.folds if by_input else _feasible_folds(subjects, options.folds, progress)
         fold[training] = assign_folds(subjects, levels[training], folds, options.seed)
     return fold
 
 
 def _check_listed_splits(inputs: Sequence[SplitInput], by_input: bool) -> None:
-    listed: dict[str, Split | None] = {}
-    for given in () if by_input else inputs:
-        other = listed.setdefault(given.subject, given.split)
-        if other is not given.split:
-            raise SourceError(
-                f"{given.path}: split is {given.split or 'empty'}, but {other or 'empty'} for "
-                f"another input of subject {given.subject}; keep each subject on one side"
-            )
+    if not by_input:
+        first_split: dict[str, Split | None] = {}
+        for entry in inputs:
+            other = first_split.setdefault(entry.subject, entry.split)
+            if other is not entry.split:
+                raise SourceError(
+                    f"{entry.path}: split is {entry.split or 'empty'}, but {other or 'empty'} for "
+                    f"another input of subject {entry.subject}; keep each subject on one side"
+                )
     _check_complete(inputs, "split")
-    if any(given.fold is not None for given in inputs) and inputs[0].split is None:
+    if any(entry.fold is not None for entry in inputs) and inputs[0].split is None:
         raise SourceError("the column fold goes with the column split; fill that in too")
 
 
 def _check_complete(inputs: Sequence[SplitInput], column: str) -> None:
     """Refuse a column that is filled in for some inputs only."""
-    values = [getattr(given, column) for given in inputs]
+    values = [getattr(entry, column) for entry in inputs]
     if None in values and any(value is not None for value in values):
         raise SourceError(
             f"{inputs[values.index(None)].path}: {column} is empty, but other rows have one; fill "
@@ -189,8 +187,8 @@ def _split_by_domain(
     options: SplitOptions,
     progress: Progress,
 ) -> list[Split | None]:
-    """Train on one domain; test on a share of its subjects and on all others."""
-    if any(given.split for given in inputs):
+    """Train on one domain; test on a share of its subjects and on all other domains."""
+    if any(entry.split for entry in inputs):
         raise ArgumentError(
             "--train-domain: the source lists the training and test split itself (column split); "
             "leave one of the two out"
@@ -200,22 +198,22 @@ def _split_by_domain(
             "--train-domain: --train-subjects and --test-subjects already set how many subjects of "
             "each domain are on either side; leave one of the two out"
         )
-    labelled = [place for place, given in enumerate(inputs) if given.labelled]
-    subjects = [inputs[place].subject for place in labelled]
-    domains = [inputs[place].domain for place in labelled]
+    labelled = [index for index, entry in enumerate(inputs) if entry.labelled]
+    subjects = [inputs[index].subject for index in labelled]
+    domains = [inputs[index].domain for index in labelled]
     levels = domains if strata is None else strata[labelled]
     test = hold_out_domains(domain, domains, subjects, levels, options.test_fraction, options.seed)
-    training = {subject for subject, held in zip(subjects, test, strict=True) if not held}
-    others = [
-        other for other, held in zip(domains, test, strict=True) if other != domain and not held
+    training = {subject for subject, tested in zip(subjects, test, strict=True) if not tested}
+    untested = [
+        other for other, tested in zip(domains, test, strict=True) if other != domain and not tested
     ]
-    if others:
+    if untested:
         progress.warn(
-            f"--train-domain {domain}: {len(others)} inputs of domain "
-            f"{', '.join(sorted(set(others)))} are of training subjects and therefore not tested "
+            f"--train-domain {domain}: {len(untested)} inputs of domain "
+            f"{', '.join(sorted(set(untested)))} are of training subjects and therefore not tested "
             f"either; give 'train --domain {domain}'"
         )
-    return [Split.TRAIN if given.subject in training else Split.TEST for given in inputs]
+    return [Split.TRAIN if entry.subject in training else Split.TEST for entry in inputs]
 
 
 def _split_by_subject(
@@ -226,22 +224,24 @@ def _split_by_subject(
     progress: Progress,
     by_input: bool,
 ) -> list[Split | None]:
-    """Return the side of each input, listed or drawn; None where it is not drawn."""
+    """Return the split of each input, listed or drawn; None if its subject is not drawn."""
 
-    def drawn(pool: Collection[str], side: Split) -> Collection[str]:
-        return _drawn_subjects(pool, first_domain, side, options)
+    def draw(pool: Collection[str], split: Split) -> Collection[str]:
+        return _draw_subjects(pool, first_domain, split, options)
 
-    if any(given.split for given in inputs):
-        pools = {side: {given.subject for given in inputs if given.split is side} for side in Split}
-        _warn_of_both_sides(pools, progress)
-        taken = {side: drawn(pools[side], side) for side in (Split.TEST, Split.TRAIN)}
+    if any(entry.split for entry in inputs):
+        pools = {
+            split: {entry.subject for entry in inputs if entry.split is split} for split in Split
+        }
+        _warn_of_overlap(pools, progress)
+        drawn = {split: draw(pools[split], split) for split in (Split.TEST, Split.TRAIN)}
         return [
-            given.split if given.split and given.subject in taken[given.split] else None
-            for given in inputs
+            entry.split if entry.split and entry.subject in drawn[entry.split] else None
+            for entry in inputs
         ]
-    labelled = {given.subject for given in inputs if given.labelled}
+    labelled = {entry.subject for entry in inputs if entry.labelled}
     if options.test_subjects:
-        test = set(drawn(labelled, Split.TEST))
+        test = set(draw(labelled, Split.TEST))
     elif options.test_fraction > 0 and len(labelled) == 1 and not by_input:
         progress.warn(
             "a single subject cannot be split: all its samples are for testing; training needs at "
@@ -251,20 +251,20 @@ def _split_by_subject(
     elif options.test_fraction == 0 or not labelled:
         test = set()
     else:
-        places = [place for place, given in enumerate(inputs) if given.subject in labelled]
-        subjects = [inputs[place].subject for place in places]
-        held = hold_out(subjects, levels[places], options.test_fraction, options.seed)
-        test = {subject for subject, out in zip(subjects, held, strict=True) if out}
-    side: dict[str, Split] = dict.fromkeys(first_domain.keys() - labelled | test, Split.TEST)
-    side |= dict.fromkeys(drawn(labelled - test, Split.TRAIN), Split.TRAIN)
-    return [side.get(given.subject) for given in inputs]
+        indices = [index for index, entry in enumerate(inputs) if entry.subject in labelled]
+        subjects = [inputs[index].subject for index in indices]
+        held_out = hold_out(subjects, levels[indices], options.test_fraction, options.seed)
+        test = {subject for subject, tested in zip(subjects, held_out, strict=True) if tested}
+    splits: dict[str, Split] = dict.fromkeys(first_domain.keys() - labelled | test, Split.TEST)
+    splits |= dict.fromkeys(draw(labelled - test, Split.TRAIN), Split.TRAIN)
+    return [splits.get(entry.subject) for entry in inputs]
 
 
-def _drawn_subjects(
-    pool: Collection[str], domains: Mapping[str, str], side: Split, options: SplitOptions
+def _draw_subjects(
+    pool: Collection[str], domains: Mapping[str, str], split: Split, options: SplitOptions
 ) -> Collection[str]:
-    """Draw the requested number of subjects of each domain; all where no number is requested."""
-    counts = options.test_subjects if side is Split.TEST else options.train_subjects
+    """Draw the requested number of subjects of each domain; all if no number is requested."""
+    counts = options.test_subjects if split is Split.TEST else options.train_subjects
     if not counts:
         return pool
     drawn: list[str] = []
@@ -274,42 +274,42 @@ def _drawn_subjects(
         wanted = counts.get(domain, counts.get(ALL_DOMAINS, 0))
         if wanted > len(available):
             raise ArgumentError(
-                f"--{side.value}-subjects {wanted}: domain {domain} has only {len(available)} "
+                f"--{split.value}-subjects {wanted}: domain {domain} has only {len(available)} "
                 "subjects for it; ask for fewer, or set each domain by name: "
-                f"--{side.value}-subjects {domain}={len(available)}"
+                f"--{split.value}-subjects {domain}={len(available)}"
             )
-        # a random stream for each side, so that neither depends on the other
-        rng = np.random.default_rng([options.seed, list(Split).index(side)])
-        drawn += [available[place] for place in rng.permutation(len(available))[:wanted].tolist()]
+        # a random stream for each split, so that neither depends on the other
+        rng = np.random.default_rng([options.seed, list(Split).index(split)])
+        drawn += [available[index] for index in rng.permutation(len(available))[:wanted].tolist()]
     return drawn
 
 
-def _warn_of_both_sides(pools: Mapping[Split, set[str]], progress: Progress) -> None:
-    both = sorted(pools[Split.TRAIN] & pools[Split.TEST])
-    if both:
+def _warn_of_overlap(pools: Mapping[Split, set[str]], progress: Progress) -> None:
+    shared = sorted(pools[Split.TRAIN] & pools[Split.TEST])
+    if shared:
         progress.warn(
-            f"the manifest has subjects in training and test ({', '.join(both[:3])}): the test "
+            f"the manifest has subjects in training and test ({', '.join(shared[:3])}): the test "
             "will measure memory too"
         )
 
 
 def _listed_folds(training: Sequence[SplitInput], progress: Progress) -> list[int]:
     _check_complete(training, "fold")
-    numbers = [given.fold for given in training if given.fold is not None]
-    folds: dict[str, set[int]] = {}
-    for given, number in zip(training, numbers, strict=True):
-        folds.setdefault(given.subject, set()).add(number)
-    several = sorted(subject for subject, found in folds.items() if len(found) > 1)
-    if several:
+    folds = [entry.fold for entry in training if entry.fold is not None]
+    folds_of: dict[str, set[int]] = {}
+    for entry, fold in zip(training, folds, strict=True):
+        folds_of.setdefault(entry.subject, set()).add(fold)
+    repeated = sorted(subject for subject, own in folds_of.items() if len(own) > 1)
+    if repeated:
         progress.warn(
-            f"the manifest has subjects in several folds ({', '.join(several[:3])}): the "
+            f"the manifest has subjects in several folds ({', '.join(repeated[:3])}): the "
             "validation will measure memory too"
         )
-    return numbers
+    return folds
 
 
 def _feasible_folds(subjects: Sequence[str], folds: int, progress: Progress) -> int:
-    """Reduce the number of folds to that of the training subjects."""
+    """Reduce the number of folds to the number of training subjects."""
     training = len(set(subjects))
     if training == 1:
         progress.warn(
@@ -337,11 +337,11 @@ def hold_out(
     subjects : str, shape (N,)
         Subject of each sample.
     strata : numbers or str, shape (N,)
-        What both parts should have the same distribution of. A subject's stratum is the mean of
-        its samples' numbers, or their most frequent word.
+        Quantity or category to be distributed equally over both parts. A subject's stratum is the
+        mean of its samples' numbers, or their most frequent word.
     fraction : float
         Share of the subjects to hold out, above 0 and below 1; rounded to whole subjects, at
-        least one and not all.
+        least one, but not all.
     seed : int
 
     Returns
@@ -357,9 +357,9 @@ def hold_out(
 
     Notes
     -----
-    Subjects are sorted by stratum and cut into as many consecutive blocks as are to be held out;
-    one of each block is drawn. Words instead are sampled systematically: the number held out of
-    a word's subjects is its share, rounded up or down.
+    For numbers, subjects are sorted by stratum and cut into as many consecutive blocks as
+    subjects are to be held out; one of each block is drawn. Words are sampled systematically: the
+    number held out of a word's subjects is its share, rounded up or down.
 
     Examples
     --------
@@ -375,12 +375,12 @@ def hold_out(
             f"hold-out of {size} subjects: expected at least 2, one for each side; leave the test "
             "split out or give more subjects"
         )
-    held = min(max(round(fraction * size), 1), size - 1)
+    count = min(max(round(fraction * size), 1), size - 1)
     if numeric:
-        edges = np.arange(held + 1) * size // held
+        edges = np.arange(count + 1) * size // count
         drawn = rng.integers(edges[:-1], edges[1:])
     else:
-        drawn = np.floor((np.arange(held) + rng.random()) * size / held).astype(np.int64)
+        drawn = np.floor((np.arange(count) + rng.random()) * size / count).astype(np.int64)
     test = {ranked[position] for position in drawn.tolist()}
     return np.array([subject in test for subject in subjects], dtype=np.bool_)
 
@@ -398,12 +398,12 @@ def hold_out_domains(
     Parameters
     ----------
     domain : str
-        The one to train on.
+        Domain to train on.
     domains, subjects, strata : shape (N,)
         Domain of each sample; the others as in `hold_out`.
     fraction : float
-        Share of the subjects of that domain to test on too, at least 0 and below 1; a single
-        subject is trained on.
+        Share of the subjects of that domain to hold out as well, at least 0 and below 1; a
+        single subject is for training.
     seed : int
 
     Returns
@@ -423,23 +423,23 @@ def hold_out_domains(
     array([False, False, False,  True])
     """
     _check_lengths(domains=domains, subjects=subjects, strata=strata)
-    inside = [place for place, other in enumerate(domains) if other == domain]
+    inside = [index for index, other in enumerate(domains) if other == domain]
     if not inside:
         names = sorted({str(name) for name in domains})
         raise ArgumentError(
             f"--train-domain {domain}: expected one of "
             f"{', '.join(names)}{suggestion(domain, names)}"
         )
-    own = [str(subjects[place]) for place in inside]
-    training = set(own)
+    candidates = [str(subjects[index]) for index in inside]
+    training = set(candidates)
     if fraction != 0 and len(training) > 1:
-        held = hold_out(own, np.asarray(strata)[inside], fraction, seed)
-        training -= {subject for subject, out in zip(own, held, strict=True) if out}
+        test = hold_out(candidates, np.asarray(strata)[inside], fraction, seed)
+        training -= {subject for subject, tested in zip(candidates, test, strict=True) if tested}
     return np.array([str(subject) not in training for subject in subjects], dtype=np.bool_)
 
 
 def _similar_names(subjects: Iterable[str], domains: Iterable[str]) -> list[str]:
-    """Warn of subjects, and of domains, that are probably one under two spellings.
+    """Return warnings of subjects and domains that are probably one with two spellings.
 
     Names are similar if they differ only in case, leading zeros of a number, a trailing ``.0``,
     separators, or invisible characters.
@@ -450,7 +450,7 @@ def _similar_names(subjects: Iterable[str], domains: Iterable[str]) -> list[str]
     2
     """
     warnings = []
-    for what, names in (("subjects", subjects), ("domains", domains)):
+    for kind, names in (("subjects", subjects), ("domains", domains)):
         spellings: dict[str, list[str]] = {}
         for name in dict.fromkeys(names):
             spellings.setdefault(_spelling(name), []).append(name)
@@ -459,7 +459,7 @@ def _similar_names(subjects: Iterable[str], domains: Iterable[str]) -> list[str]
             more = f" (and {len(similar) - 1} more)" if len(similar) > 1 else ""
             words = " and ".join(map(repr, similar[0][:2]))
             warnings.append(
-                f"{what} {words}{more} are spelled almost alike and taken for different {what}; "
+                f"{kind} {words}{more} are spelled almost alike and taken for different {kind}; "
                 "if they are the same, spell them alike, or they may be on both sides of a split"
             )
     return warnings
@@ -575,7 +575,7 @@ def _rank(
 
 
 def _mean(numbers: list[float]) -> float:
-    """Return the mean, independent of the order of the numbers (unlike a plain sum)."""
+    """Return the mean, independent of the order of the numbers (unlike with a plain sum)."""
     return math.fsum(numbers) / len(numbers)
 
 

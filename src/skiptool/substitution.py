@@ -1,7 +1,7 @@
-"""Substitution of feature maps: which ones a decoder gets from another image of the same sample.
+"""Substitution of feature maps: a decoder gets some from another image of the same sample.
 
 A part is a skip connection, level 1 to 4, or the bottleneck, the deepest feature map. In the column
-``clean_skips`` they are written ``1``, ``1+3``, ``bottleneck``.
+``clean_skips`` parts are written as ``1``, ``1+3``, ``bottleneck``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Substitution:
     shifted : bool
         Only these parts come from the shifted image; otherwise only these come from the clean one.
     available : bool
-        Skip parts that a network lacks, rather than the network.
+        If a network lacks a part, skip the part rather than the network.
     """
 
     parts: frozenset[int]
@@ -66,7 +66,9 @@ class Substitution:
         return tuple(sorted(existing - parts if self.shifted else parts)) or None
 
 
-def substitutions(clean: Iterable[str], shifted: Iterable[str] = ()) -> tuple[Substitution, ...]:
+def parse_substitutions(
+    clean: Iterable[str], shifted: Iterable[str] = ()
+) -> tuple[Substitution, ...]:
     """Parse the values of ``--clean-skips`` and ``--shifted-skips``, without duplicates.
 
     Values are ``1,3``, ``bottleneck``, ``2,bottleneck``; ``all`` for all skips that a network has;
@@ -75,37 +77,37 @@ def substitutions(clean: Iterable[str], shifted: Iterable[str] = ()) -> tuple[Su
 
     Examples
     --------
-    >>> [sorted(found.parts) for found in substitutions(["1,3", "each"])]
+    >>> [sorted(substitution.parts) for substitution in parse_substitutions(["1,3", "each"])]
     [[1, 3], [1], [2], [3], [4], [5], [1, 2, 3, 4]]
     """
-    found: list[Substitution] = []
-    sides = ((clean, False, "--clean-skips"), (shifted, True, "--shifted-skips"))
-    for words, flag, option in sides:
-        for word in words:
-            if word in ("each", "all"):
-                alone = (*SKIP_LEVELS, BOTTLENECK) if word == "each" else ()
-                found += [Substitution(frozenset({part}), flag) for part in alone]
-                found.append(Substitution(_ALL, flag, available=True))
-            else:
-                found.append(Substitution(_parts(word, option), flag))
-    return tuple(dict.fromkeys(found))
+    parsed = [part for word in clean for part in _parse(word, "--clean-skips", shifted=False)]
+    parsed += [part for word in shifted for part in _parse(word, "--shifted-skips", shifted=True)]
+    return tuple(dict.fromkeys(parsed))
 
 
-def named_parts(parts: Iterable[int]) -> str:
-    """Name parts as the column ``clean_skips`` does.
+def _parse(word: str, option: str, *, shifted: bool) -> list[Substitution]:
+    if word not in ("each", "all"):
+        return [Substitution(_parts(word, option), shifted)]
+    alone = (*SKIP_LEVELS, BOTTLENECK) if word == "each" else ()
+    single = [Substitution(frozenset({part}), shifted) for part in alone]
+    return [*single, Substitution(_ALL, shifted, available=True)]
+
+
+def format_parts(parts: Iterable[int]) -> str:
+    """Return the name of parts in the column ``clean_skips``.
 
     Examples
     --------
-    >>> named_parts((1, 3, BOTTLENECK))
+    >>> format_parts((1, 3, BOTTLENECK))
     '1+3+bottleneck'
     """
     return "+".join(_WORD if part == BOTTLENECK else str(part) for part in parts)
 
 
 def _parts(word: str, option: str) -> frozenset[int]:
-    known = {str(level): level for level in SKIP_LEVELS} | {_WORD: BOTTLENECK}
+    parts = {str(level): level for level in SKIP_LEVELS} | {_WORD: BOTTLENECK}
     names = [name.strip() for name in word.split(",")]
     for name in names:
-        if name not in known:
+        if name not in parts:
             raise ArgumentError(f"{option} {word!r}: unknown part {name!r}; {_EXPECTED}")
-    return frozenset(known[name] for name in names)
+    return frozenset(parts[name] for name in names)

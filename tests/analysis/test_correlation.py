@@ -18,8 +18,8 @@ from skiptool.analysis.correlation import (
     Mean,
     SettingKey,
     associations,
+    gather_distances,
     join_distances,
-    measured,
 )
 from skiptool.names import LAYERS, ShiftKind
 from skiptool.records import ORIGINAL, Shift
@@ -158,7 +158,7 @@ def test_distances_are_joined_with_losses_of_their_split_only() -> None:
     assert [one.split for one in join_distances(SCORES, as_layers(rows))] == ["test"]
 
 
-def test_the_sides_of_a_comparison_may_be_of_two_splits() -> None:
+def test_reference_and_other_images_may_be_of_different_splits() -> None:
     """Validation images of one domain, test images of another: the loss is between these."""
     fold = [replace(SCORES[0], split="validation", miou=0.8)]
     elsewhere = [score(ORIGINAL, 0.3, domain="b"), score(ORIGINAL, 0.1, domain="b", split="train")]
@@ -209,7 +209,7 @@ def test_ends_of_intervals_go_with_their_distances() -> None:
     np.testing.assert_allclose(joined.high, [[0.72, math.nan]])
 
 
-def test_kinds_of_change() -> None:
+def test_kind_is_the_shift_or_domain() -> None:
     shifted = ImagePair("a", "original", None, "a", "brightness", 0.5)
     elsewhere = ImagePair("b", "original", None, "b", "brightness", 0.5)
     across = ImagePair("a", "original", None, "b", "original", None)
@@ -228,7 +228,7 @@ def test_pairs_of_domains_are_changes() -> None:
 
 def test_distances_are_gathered_without_scores() -> None:
     rows = [distance(DARK, 0.3), distance(DARK, 0.9), distance(DARK, None, layer="head")]
-    ((setting, points),) = measured(as_layers([*rows, distance(ORIGINAL, 0.1)])).items()
+    ((setting, points),) = gather_distances(as_layers([*rows, distance(ORIGINAL, 0.1)])).items()
     ((point, by_layer),) = points.items()
     assert (setting.metric, point.model_id, point.change.shift) == ("hellinger", "m0", "brightness")
     expected = Distance(0.3, 0.28, 0.32, 0.005, 24, 24, 24, "image")
@@ -240,7 +240,7 @@ def test_distances_are_gathered_without_scores() -> None:
     assert not by_layer["enc1"]._replace(low=math.nan).bounded
 
 
-def test_correlations_are_of_all_networks_under_all_shifts() -> None:
+def test_correlations_pool_all_networks_and_shifts() -> None:
     (found,) = associations(*sweep())
     joined = found.joined
     assert (len(joined.points), joined.layers) == (36, ("input", "enc1", "head"))

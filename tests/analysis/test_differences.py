@@ -19,9 +19,9 @@ from skiptool.analysis.differences import (
     NetworkCondition,
     PairedDifference,
     iou_by_training,
+    leave_one_out_iou,
     paired_differences,
     subject_counts,
-    without_each,
 )
 from skiptool.analysis.differences import differences as measured
 from skiptool.errors import ArgumentError
@@ -150,7 +150,7 @@ def test_domains_splits_and_datasets_are_separate() -> None:
     assert pixels == [6, 2, 3, 4]
 
 
-def test_ensembles_shifts_and_architectures_are_networks_of_their_own() -> None:
+def test_ensembles_shifts_and_architectures_are_separate_networks() -> None:
     (counts,) = subject_counts(
         columns(
             cells(1, 0, 0, 1, fold=ENSEMBLE_FOLD),
@@ -192,7 +192,7 @@ def test_trainings_are_folds_and_repeats() -> None:
 
 
 def test_further_models_of_a_fold_are_further_trainings() -> None:
-    """As two runs with other seeds leave them: numbered by their ids, whatever their order."""
+    """Two runs with different seeds, numbered by their ids, in any order."""
     groups = [cells(9, 2, 1, 6, repeat=1, model_id="m5"), cells(9, 0, 3, 5, model_id="m9")]
     groups += [cells(9, 0, 3, 4, model_id="m2", subject="s2"), cells(9, 0, 3, 3, model_id="m3")]
     for order in (groups, groups[::-1]):
@@ -223,7 +223,7 @@ def test_an_empty_table_has_no_counts() -> None:
     assert subject_counts(columns(cells(1, 0, 0, 1, clean_skips="1"))) == []
 
 
-def test_rows_with_clean_skips_are_networks_of_their_own_on_request() -> None:
+def test_rows_with_clean_skips_are_separate_networks_on_request() -> None:
     totals = columns(
         cells(9, 0, 2, 6, clean_skips="1"), cells(9, 0, 9, 0), cells(9, 0, 1, 7, clean_skips="2+3")
     )
@@ -252,7 +252,7 @@ PLAIN_PAIRED: dict[str, Any] = {
 
 
 def rows(pruning: str, fold: int, both: dict[str, int], **facts: object) -> list[dict[str, Any]]:
-    """Rows of a model: of 100 pixels that are cell in each subject, so many are found."""
+    """Rows of a model: the number of pixels predicted of 100 cell pixels in each subject."""
     return [
         {
             **PLAIN_PAIRED,
@@ -338,7 +338,7 @@ def test_only_trainings_and_subjects_that_both_have_are_compared() -> None:
         assert math.isnan(value)
 
 
-def test_folds_may_have_subjects_of_their_own() -> None:
+def test_folds_may_have_different_subjects() -> None:
     found = columns_of_paired(
         rows("baseline", 0, {"s1": 50, "s2": 50}),
         rows("baseline", 1, {"s3": 50, "s4": 50}),
@@ -366,7 +366,7 @@ def test_a_fold_without_a_class_is_left_out() -> None:
     assert none.trainings == 0
 
 
-def test_each_is_compared_with_the_baseline_of_its_family_shift_domain_and_kind() -> None:
+def test_networks_are_compared_with_their_own_baseline() -> None:
     dark = {"shift": "brightness", "factor": 0.5}
     places = [{}, dark, {"domain": "b"}, {"encoder": "resnet34"}, {"fold": ENSEMBLE_FOLD}]
     found = []
@@ -398,7 +398,7 @@ def study(prunings: int = 3, subjects: int = 16, seed: int = 0) -> list[list[dic
     ]
 
 
-def test_the_same_bits_whatever_else_is_in_the_table_and_in_whatever_order() -> None:
+def test_bits_do_not_depend_on_other_rows_or_their_order() -> None:
     whole = study()
     first = {one.pruning: one for one in paired_differences(columns_of_paired(*whole))}
     assert paired_differences(columns_of_paired(*whole[:6])) == [first["L1-pruned"]]
@@ -409,14 +409,14 @@ def test_the_same_bits_whatever_else_is_in_the_table_and_in_whatever_order() -> 
     assert again == first
 
 
-def test_many_pairs_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_pairs_are_compared_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = paired_differences(columns_of_paired(*study(5)))
-    monkeypatch.setattr("skiptool.analysis.differences._TOGETHER", 3)
+    monkeypatch.setattr("skiptool.analysis.differences._BATCH", 3)
     assert paired_differences(columns_of_paired(*study(5))) == whole
     assert [one.pruning for one in whole] == [f"L{k}-pruned" for k in range(1, 5)]
 
 
-def test_nothing_to_compare() -> None:
+def test_without_partners_there_are_no_differences() -> None:
     assert paired_differences(columns_of_paired()) == []
     assert paired_differences(columns_of_paired(FOUND[0], FOUND[1])) == []
     assert paired_differences(columns_of_paired(FOUND[2])) == []
@@ -431,7 +431,7 @@ Floats = NDArray[np.float64]
 
 @st.composite
 def counts(draw: st.DrawFn) -> tuple[Array, Array]:
-    """Confusion counts of two networks, (T, S, J, J); zeros are likely, so that classes lack."""
+    """Confusion counts of two networks, (T, S, J, J), with many zeros and absent classes."""
     shape = draw(st.tuples(st.integers(1, 3), st.integers(2, 5), st.integers(2, 3)))
     cells = npst.arrays(np.int64, (2, *shape, shape[-1]), elements=st.sampled_from([0, 0, 1, 2, 9]))
     first, second = draw(cells)
@@ -454,9 +454,9 @@ class Found:
 
     def __init__(self, found: Differences) -> None:
         self.by_training = found.by_training
-        self.names = tuple(asdict(found.found[0]))
+        self.names = tuple(asdict(found.summaries[0]))
         for name in self.names:
-            setattr(self, name, np.array([getattr(one, name) for one in found.found]))
+            setattr(self, name, np.array([getattr(one, name) for one in found.summaries]))
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - arrays
         raise AttributeError(name)
@@ -516,7 +516,7 @@ def by_definition(first: Array, second: Array) -> dict[str, float]:
 
 @given(counts())
 @settings(max_examples=60, deadline=None)
-def test_as_the_definition_says(pair: tuple[Array, Array]) -> None:
+def test_differences_follow_the_definition(pair: tuple[Array, Array]) -> None:
     first, second = pair
     pixels = parts(first)
     found = differences(pixels, parts(second), everywhere(pixels), level=0.8)
@@ -540,7 +540,7 @@ def single(both: Floats, either: float = 100.0) -> Floats:
     return np.stack([both, np.full(both.shape, either)])[:, np.newaxis, :, np.newaxis, :]
 
 
-def test_by_hand_of_difference() -> None:
+def test_differences_by_hand() -> None:
     """Trainings 0.30 and 0.10; pseudo-values 0.4, 0.2 and 0.2, 0: no interaction, no freedom."""
     first = single(np.array([[40.0, 20.0], [20.0, 0.0]]))
     found = differences(first, single(np.zeros((2, 2))), np.ones((2, 2), dtype=bool))
@@ -554,7 +554,7 @@ def test_by_hand_of_difference() -> None:
     np.testing.assert_allclose(found.ci_high - found.value, error * stats.t.ppf(0.975, 1))
 
 
-def test_one_training_has_an_interval_over_subjects_and_no_test_of_difference() -> None:
+def test_one_training_gives_an_interval_over_subjects_and_no_test() -> None:
     both = np.array([[10.0, 20.0, 60.0]])
     found = differences(single(both), single(np.zeros((1, 3))), np.ones((1, 3), dtype=bool))
     each = both[0] / 100  # of a mean of equal subjects the jackknife is the usual error
@@ -565,7 +565,7 @@ def test_one_training_has_an_interval_over_subjects_and_no_test_of_difference() 
         assert np.isnan(getattr(found, name)).all(), name
 
 
-def test_folds_with_subjects_of_their_own_are_the_units() -> None:
+def test_folds_with_different_subjects_are_the_units() -> None:
     """Three folds of two subjects, the first trained twice: means 0.3, 0.1 and 0.2."""
     both = np.zeros((4, 6))
     both[0, :2], both[1, :2], both[2, 2:4], both[3, 4:] = 40, 20, 10, 20
@@ -586,7 +586,7 @@ def test_folds_with_subjects_of_their_own_are_the_units() -> None:
 
 
 def test_trainings_that_share_a_subject_through_others_are_one_group() -> None:
-    """Training 0 and 2 have none in common, but both share some with training 1."""
+    """Trainings 0 and 2 share no subject, but both share some with training 1."""
     present = np.array([[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]], dtype=bool)
     either = np.where(present, 100.0, 0.0)
     rng = np.random.default_rng(0)
@@ -614,7 +614,7 @@ def many(pairs: int, trainings: int = 9, subjects: int = 20) -> tuple[Floats, Fl
     return first, second
 
 
-def test_the_same_bits_whatever_else_is_compared() -> None:
+def test_bits_do_not_depend_on_other_pairs() -> None:
     """Also with more than eight trainings and classes, where NumPy would add in another order."""
     first, second = many(3)
     together = differences(first, second, everywhere(first))
@@ -661,7 +661,9 @@ def test_the_level_is_respected() -> None:
 
 @pytest.mark.parametrize("trainings", [2, 3, 5])
 @pytest.mark.parametrize("spread", [0.0, 0.02])
-def test_another_training_is_no_difference(trainings: int, spread: float) -> None:
+def test_two_trainings_of_one_network_do_not_differ_significantly(
+    trainings: int, spread: float
+) -> None:
     """Pairs whose trainings vary about the same mean, on 12 subjects: 5 % false alarms.
 
     The script tests/benchmarks/trainings.py has more settings and pairs.
@@ -683,7 +685,7 @@ def test_another_training_is_no_difference(trainings: int, spread: float) -> Non
 @given(counts())
 def test_iou_without_each_subject_is_that_of_the_others(drawn: tuple[Array, Array]) -> None:
     table, _ = drawn
-    found = without_each(parts(table))[:, 0]
+    found = leave_one_out_iou(parts(table))[:, 0]
     for t, training in enumerate(table):
         expected = [float(mean_iou(np.delete(training, s, axis=0).sum(axis=0)))
                     for s in range(len(training))]  # fmt: skip

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from skiptool.analysis.distances import (
     BEYOND_COLUMNS,
     LAYER_COLUMNS,
-    Compared,
     LayerDistance,
     Network,
     NetworkDistances,
+    ShiftDistances,
     TrainingAverage,
     average_trainings,
     channel_metric_rows,
@@ -35,7 +35,7 @@ FOLDS = st.lists(
 
 @given(FOLDS)
 def test_folds_are_averaged_as_the_definition_says(folds: list[tuple[float, ...]]) -> None:
-    """Against a loop: folds without a value do not count, their intervals neither."""
+    """Compared with a loop: folds without a value do not count, nor do their intervals."""
     found = average_trainings(*np.array(folds).T)
     known = [fold for fold in folds if not math.isnan(fold[0])]
     assert found.trainings == len(known)
@@ -77,13 +77,15 @@ def test_labels_name_the_remaining_skips(pruning: str, skips: tuple[int, ...]) -
     assert NetworkDistances("unet", "resnet18", pruning, ((0, 0),), 8, ()).skips == skips
 
 
-def test_names_and_layers_of_what_is_compared() -> None:
+def test_names_and_layers_of_networks() -> None:
     def network(arch: str, *layers: str) -> NetworkDistances:
         numbers = (np.array([0.1]), TrainingAverage(0.1), None, math.nan)
         found = tuple(LayerDistance(name, *numbers) for name in layers)
         return NetworkDistances(arch, "resnet18", "L1-pruned", ((0, 0),), 8, found)
 
-    compared = Compared({}, (network("unet", "dec0", "x"), network("linknet", "enc1", "dec0")))
+    compared = ShiftDistances(
+        {}, (network("unet", "dec0", "x"), network("linknet", "enc1", "dec0"))
+    )
     assert compared.layers == ("enc1", "dec0", "x")
     names = ["resnet18 L1-pruned", "linknet resnet18 L1-pruned"]
     assert [each.name for each in compared.networks] == names
@@ -146,7 +148,7 @@ def assert_numbers(found: TrainingAverage | None, *expected: float) -> None:
 def test_shares_are_divided_fold_by_fold(
     folds: list[tuple[float, float]], order: list[int]
 ) -> None:
-    """Whatever order the rows are in."""
+    """In any order of the rows."""
     rows = [
         layer(name, [mean], mean, other_id=f"o{fold}", fold=fold)
         for fold, pair in enumerate(folds)
@@ -160,7 +162,7 @@ def test_shares_are_divided_fold_by_fold(
 
 
 @pytest.mark.parametrize("mean", [0.0, None, math.nan])
-def test_an_input_that_does_not_move_has_no_share(mean: float | None) -> None:
+def test_an_input_without_distance_has_no_share(mean: float | None) -> None:
     found = by_layer(layer("input", [0.0], mean), layer("enc1", [0.2], 0.2))
     assert [each.share for each in found.values()] == [None, None]
     (enc1,) = by_layer(layer("enc1", [0.2], 0.2)).values()
@@ -168,7 +170,7 @@ def test_an_input_that_does_not_move_has_no_share(mean: float | None) -> None:
 
 
 def test_duplicates_count_once() -> None:
-    """Also under another name, and where one table holds some channels and one all."""
+    """Also under another name, and if one table holds some channels and another one all."""
     part = layer("enc1", [0.2], 0.3, **FIRST)
     copy = [({**row, "other": "copy.zarr"}, values) for row, values in TWO_FOLDS]
     once, twice = by_layer(*TWO_FOLDS), by_layer(part, *TWO_FOLDS, *copy, *TWO_FOLDS)
@@ -227,7 +229,7 @@ def test_folds_are_counted_by_architecture() -> None:
     ]
 
 
-def test_repeats_are_averaged_as_trainings_of_their_own() -> None:
+def test_repeats_are_averaged_like_other_trainings() -> None:
     again = [layer("enc1", [0.9], 0.9, reference_id="r0", other_id="x", fold=0, repeat=1)]
     (found,) = read_distances(*tables(*TWO_FOLDS, *again))
     (network,) = found.networks
@@ -236,7 +238,7 @@ def test_repeats_are_averaged_as_trainings_of_their_own() -> None:
     assert (enc1.distance.value, enc1.distance.trainings) == (pytest.approx(1.9 / 3), 3)
 
 
-def test_a_null_needs_one_of_every_fold() -> None:
+def test_the_null_needs_a_value_in_every_fold() -> None:
     both = (0.1, 0.3)
     for nulls, expected in ((both, 0.2), ((0.1, None), math.nan), ((None, None), math.nan)):
         rows = [
@@ -334,7 +336,7 @@ def test_measures_are_by_metric_and_layer() -> None:
     ("corrected", "p_adjusted", "agrees"),
     [(0.1, 0.05, True), (0.1, 0.04, False), (0.0, 0.04, True), (None, None, False)],
 )
-def test_channels_agree_if_p_is_large_or_nothing_is_left(
+def test_sets_agree_if_p_is_large_or_the_distance_is_0(
     corrected: float | None, p_adjusted: float | None, agrees: bool
 ) -> None:
     (network,) = read(
@@ -354,7 +356,7 @@ def test_folds_are_averaged_and_must_all_differ() -> None:
     assert (measure.folds, measure.differs, measure.agrees) == (2, False, False)
 
 
-def test_duplicates_count_once_and_of_sweeps_the_first() -> None:
+def test_duplicates_count_once_and_sweeps_by_their_first_bins() -> None:
     twice = row("covariance", value=0.2, p_adjusted=0.01)
     found = read(
         *(row("hellinger", bins=bins, value=bins / 100, corrected=None) for bins in (10, 20)),
@@ -366,7 +368,7 @@ def test_duplicates_count_once_and_of_sweeps_the_first() -> None:
     assert measures[Metric.COVARIANCE]["enc1"].p_values == (0.01,)
 
 
-def test_networks_shifts_and_domains_are_kept_apart() -> None:
+def test_networks_shifts_and_domains_are_separate() -> None:
     found = read(
         row("covariance"),
         row("covariance", factor=0.75, other_id="p"),

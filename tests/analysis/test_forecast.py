@@ -61,13 +61,13 @@ def test_folds_of_a_pruning_are_one_fit() -> None:
     assert one.error < 0.05 < one.error_of_mean
     assert one.line(np.array([0.0])).item() == 0.0
     assert one.bound == max(held.worst for held in one.cross_validation.held)
-    assert (one.asked, one.level) == (0.95, 0.75)
+    assert (one.requested_level, one.level) == (0.95, 0.75)
     assert one.better
     assert (np.diff(one.line.values) >= 0).all()
     assert one.expected == ()
 
 
-def test_the_same_every_time() -> None:
+def test_fits_are_reproducible() -> None:
     scores, layers = sweep()
     first, again = (of(fit_losses(given, layers)) for given in (scores, scores[::-1]))
     assert first.cross_validation.held == again.cross_validation.held
@@ -92,7 +92,7 @@ def test_another_domain_is_forecast_with_and_without_labels() -> None:
     assert of(fit_losses(scores, joint(layers, abroad())), "L1-pruned").expected == ()
 
 
-def test_folds_are_averaged_each_at_its_own_distance() -> None:
+def test_folds_are_averaged_after_their_own_forecast() -> None:
     second = abroad(0.5, model_id="{} baseline 1")
     scores, layers = sweep()
     one = of(fit_losses(scores, joint(layers, abroad(0.3), second)))
@@ -117,7 +117,7 @@ def test_the_level_depends_on_kinds_not_on_points() -> None:
     two = of(fit_losses(*sweep(shifts=SHIFTS[:6])))
     assert two.level == pytest.approx(2 / 3)
     lower = of(fit_losses(*sweep(), level=0.5))
-    assert (lower.asked, lower.level) == (0.5, 0.5)
+    assert (lower.requested_level, lower.level) == (0.5, 0.5)
     assert lower.bound == sorted(held.worst for held in lower.cross_validation.held)[1]
 
 
@@ -154,7 +154,7 @@ def test_without_a_visible_shift_no_loss_is_forecast() -> None:
 
 
 def test_a_distance_of_zero_loses_nothing() -> None:
-    """The smallest loss of the fit is 0.15: it says nothing of images that are not shifted."""
+    """The smallest loss of the fit is 0.15, but images that are not shifted lose nothing."""
     one, row = one_row(abroad(-0.01))
     assert one.loss.min() > 0.1
     assert row.forecast == 0.0
@@ -183,8 +183,8 @@ def test_p_values_of_networks_are_combined(given: list[float], expected: float) 
     assert combined_p(given) == pytest.approx(expected)
 
 
-def test_a_combined_p_is_valid_for_networks_that_depend_on_each_other() -> None:
-    """Alike, independent, and alternating: no more than 5 % of false alarms in any case."""
+def test_a_combined_p_value_is_valid_for_dependent_networks() -> None:
+    """Equal, independent and alternating networks have at most 5 % false alarms."""
     rng = np.random.default_rng(0)
     first = rng.random(4000)
     for sample in (
@@ -365,7 +365,7 @@ numbers = st.floats(-0.25, 1.0, allow_subnormal=False).map(lambda value: round(v
 
 
 @given(st.lists(st.tuples(numbers, numbers), min_size=1, max_size=12))
-def test_a_line_from_the_origin_is_an_isotonic_fit_that_weighs_the_origin_without_limit(
+def test_a_line_from_the_origin_is_a_fit_with_infinite_weight_there(
     points: list[tuple[float, float]],
 ) -> None:
     distances, loss = np.array(points).T
@@ -398,7 +398,7 @@ def test_the_level_is_set_by_the_number_of_kinds(
 
 
 @pytest.mark.parametrize("kinds", [2, 3, 6])
-def test_the_bound_covers_a_further_kind_as_often_as_it_says(kinds: int) -> None:
+def test_the_bound_covers_a_further_kind_at_its_level(kinds: int) -> None:
     """Errors that are exchangeable between kinds, with any spread within."""
     rng = np.random.default_rng(kinds)
     errors = rng.lognormal(size=(4000, kinds + 1))
@@ -418,7 +418,7 @@ REPEATS = 80
 @pytest.mark.parametrize("population", POPULATIONS)
 @pytest.mark.parametrize("kinds", [3, pytest.param(6, marks=pytest.mark.slow)])
 def test_the_level_holds_for_a_new_kind_of_shift(population: str, kinds: int) -> None:
-    """And 95 %, which version 0.1 promised of its intervals, does not with three kinds."""
+    """With three kinds, 95 % (the level stated by version 0.1) does not hold."""
     inside = {True: 0, False: 0}
     for repeat in range(REPEATS):
         rng = np.random.default_rng([1, kinds, repeat])

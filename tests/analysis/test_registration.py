@@ -87,7 +87,7 @@ def test_pairs_of_one_reference_are_adjacent() -> None:
         max_size=30,
     )
 )
-def test_against_the_definition_row_by_row(drawn: list[tuple[Any, ...]]) -> None:
+def test_pairs_follow_the_definition_row_by_row(drawn: list[tuple[Any, ...]]) -> None:
     rows = [
         (slide, slide, "R", domain, "p", left, left, kept, reason)
         for domain, slide, left, kept, reason in drawn

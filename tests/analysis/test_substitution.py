@@ -140,7 +140,7 @@ def test_single_inputs_come_first_and_all_skips_before_other_sets() -> None:
     )
 
 
-def test_each_is_compared_with_its_own_plain_prediction() -> None:
+def test_substitutions_are_compared_with_their_plain_prediction() -> None:
     places: list[dict[str, object]] = [
         {},
         {"domain": "b"},
@@ -180,7 +180,7 @@ def test_one_subject_has_no_interval_and_one_training_no_spread() -> None:
         assert math.isnan(value)
 
 
-def test_the_same_bits_whatever_else_is_in_the_table() -> None:
+def test_bits_do_not_depend_on_other_rows() -> None:
     totals = study()
     whole = substitution_effects(totals)
     fewer = [clean in (None, "1") for clean in totals["clean_skips"]]
@@ -209,7 +209,7 @@ def test_the_lowest_shift_is_that_of_all_plain_predictions() -> None:
     assert other.lowest == (DARK, pytest.approx(0.3))
 
 
-def test_each_input_alone_is_compared_with_the_best_one_under_its_shift() -> None:
+def test_single_inputs_are_compared_with_the_best_one() -> None:
     cells = {"1": (80, 82), "2": (60, 66), "3": (79, 81), "1+2": (99, 99)}
     groups = [rows(shift, None, (20, 20)) for shift in (DARK, BRIGHT)]
     groups += [rows(DARK, clean, both) for clean, both in cells.items()]
@@ -228,7 +228,7 @@ def test_each_input_alone_is_compared_with_the_best_one_under_its_shift() -> Non
     assert (bright.value, bright.ci_low < 0 < bright.ci_high) == (pytest.approx(0.0), True)
 
 
-def test_what_is_lost_is_against_the_clean_images_of_the_same_training() -> None:
+def test_losses_are_relative_to_clean_images_of_the_same_training() -> None:
     groups = []
     for fold, both in enumerate((90, 80)):
         groups += [rows(ORIGINAL, None, (both, both), fold=fold)]
@@ -273,7 +273,7 @@ def test_the_clean_images_may_be_of_another_domain() -> None:
     assert (lacking.is_shifted, lacking.original) == (True, None)
 
 
-def test_a_domain_that_is_its_own_clean_one_is_not_shifted() -> None:
+def test_the_clean_domain_itself_is_not_shifted() -> None:
     totals = columns(rows(ORIGINAL, None, (10, 20)), rows(ORIGINAL, "1", (10, 20)))
     (one,) = substitution_effects(totals, clean_domain="a")
     assert (one.clean_domain, one.is_shifted) == (None, False)

@@ -52,7 +52,7 @@ def test_worked_by_hand() -> None:
     np.testing.assert_array_equal(found.train.miou, [0.1, NAN])
 
 
-def test_the_epoch_known_to_be_kept_is_taken_where_it_was_measured() -> None:
+def test_the_recorded_best_epoch_is_used_if_it_was_measured() -> None:
     epochs: list[Epoch] = [(1.0, 0.5), (1.0, NAN), (1.0, 0.75)]
     for known, expected in ((0, 0), (1, 2), (7, 2), (None, 2), ("0", 2)):
         found = read_run({"best_epoch": known}, columns(epochs))
@@ -106,7 +106,7 @@ def test_drops_of_the_learning_rate() -> None:
         max_size=4,
     )
 )
-def test_the_mean_is_over_the_epochs_of_all(found: list[dict[int, float]]) -> None:
+def test_the_mean_covers_epochs_common_to_all_curves(found: list[dict[int, float]]) -> None:
     """Against the definition, epoch by epoch."""
     curves = [
         (np.array(sorted(curve)), np.array([curve[e] for e in sorted(curve)])) for curve in found
@@ -134,14 +134,14 @@ def given_runs(*facts: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, A
     ]
 
 
-def test_runs_that_differ_in_network_and_fold_only_are_grouped() -> None:
+def test_runs_that_differ_only_in_network_and_fold_are_grouped() -> None:
     histories = given_runs({"fold": 0}, {"fold": 1}, {"pruning": "L1-pruned"}, {"encoder": "x"})
     (found,) = experiments(histories)
     assert (found.dataset, found.domain, dict(found.settings)) == ("d.zarr", "a", {})
     assert [each.fold for each in found.runs] == [0, 1, None, None]
 
 
-def test_other_data_and_other_protocols_are_other_experiments() -> None:
+def test_other_data_or_protocols_make_separate_experiments() -> None:
     seed, patience = PROTOCOL | {"seed": 1}, PROTOCOL | {"patience": 3}
     found = experiments(
         given_runs(

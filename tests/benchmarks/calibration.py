@@ -22,7 +22,7 @@ from populations import POPULATIONS, SHIFTS, TUNED, shifted, true_distance
 
 from skiptool.comparison.activations import Settings, as_activations
 from skiptool.comparison.pairs import measure_pairs
-from skiptool.comparison.results import Measured
+from skiptool.comparison.results import LayerResult
 from skiptool.distances.binned import pooled_bins
 from skiptool.distances.bins import equal_width, joint_range
 from skiptool.distances.counting import activation_extremes, count_activations
@@ -37,7 +37,7 @@ def compared(
     *,
     paired: bool = False,
     groups: tuple[Sequence[int], Sequence[int]] | None = None,
-) -> Measured:
+) -> LayerResult:
     """Compare two sets as ``skiptool hellinger`` does."""
     mine, theirs = groups or (None, None)
     sets = [as_activations(x, "x", mine), as_activations(y, "y", theirs)]

@@ -123,7 +123,7 @@ def run_experiment(folder: Path, seed: int) -> tuple[list[Any], Layers]:
     skiptool.measure_shift(own[0], [*own[1:], *theirs], tables[2])
     inputs = read_inputs(tables)
     names = [*COLUMNS, "value"]
-    return scores(inputs.totals()), inputs.shifts[0].lacking("channel").columns(names)
+    return scores(inputs.totals()), inputs.shifts[0].where_null("channel").columns(names)
 
 
 def by_version_0_1(found: Any, layers: Layers) -> dict[str, Forecast]:  # noqa: ANN401

@@ -140,7 +140,7 @@ BAD: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
     "extract onto input": (
         2,
         (*FOLDERS, "-o", "{odd}/small", "--overwrite"),
-        ("no input is written over",),
+        ("inputs are never overwritten",),
     ),
     "extract one folder": (
         1,
@@ -158,7 +158,7 @@ BAD: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
         ("--mask-pattern goes with --images DIR",),
     ),
     "train data missing": (1, ("train", "gone.zarr"), ("gone.zarr: no such dataset store",)),
-    "train plain folder": (1, ("train", "{odd}/empty"), ("no Zarr group",)),
+    "train plain folder": (1, ("train", "{odd}/empty"), ("not a Zarr group",)),
     "train on a table": (1, ("train", "{predictions}"), ("dataset store",)),
     "train on features": (1, ("train", PLAIN), ("'features', expected 'dataset'",)),
     "train empty path": (2, ("train", ""), ("empty path",)),
@@ -202,7 +202,7 @@ BAD: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
     "train out is a file": (4, (*TRAIN, "-o", "{odd}/text.txt"), ("exists already",)),
     "train out exists": (4, (*TRAIN, "-o", "{folder}/runs", "--fold", "0"), ("exists already",)),
     "train parent missing": (1, (*TRAIN, "-o", "no/runs"), ("folder no does not exist",)),
-    "train onto data": (2, (*TRAIN, "-o", "{data}"), ("no input is written over",)),
+    "train onto data": (2, (*TRAIN, "-o", "{data}"), ("inputs are never overwritten",)),
     "predict no data": (2, ("predict", "{baseline}"), ("--data",)),
     "predict model missing": (1, ("predict", "gone", *PREDICT[2:]), ("gone: no model folder",)),
     "predict with data": (1, ("predict", "{data}", *PREDICT[2:]), ("no config.json",)),
@@ -283,10 +283,10 @@ BAD: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
     "hellinger onto input": (
         2,
         ("hellinger", PLAIN, DARK, "-o", DARK + "/", "--overwrite"),
-        ("no input is written over",),
+        ("inputs are never overwritten",),
     ),
     "report missing": (1, ("report", "gone.parquet"), ("gone.parquet: no such",)),
-    "report of text": (1, ("report", "{odd}/text.txt"), ("no Parquet file",)),
+    "report of text": (1, ("report", "{odd}/text.txt"), ("not a Parquet file",)),
     "report of a model": (1, ("report", "{baseline}"), ("kind model", "which has no figure")),
     "report level": (2, ("report", "{shift}", "--level", "95"), ("level 95", "below 1")),
     "report format": (2, ("report", "{shift}", "--format", "gif"), ("--format 'gif'", "pdf")),
@@ -296,7 +296,7 @@ BAD: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
     "report figures parent": (1, ("report", "{shift}", "--figures", "no/f"), ("does not exist",)),
     "info missing": (1, ("info", "gone"), ("gone: no such file or folder",)),
     "info plain folder": (1, ("info", "{odd}/empty"), ("neither a store nor a model",)),
-    "info text": (1, ("info", "{odd}/text.txt"), ("no Parquet file",)),
+    "info text": (1, ("info", "{odd}/text.txt"), ("not a Parquet file",)),
 }
 
 

@@ -354,7 +354,7 @@ def test_a_folder_without_the_column_ed(run: Run, tmp_path: Path) -> None:
     assert set(columns["frame"]) == {0, 3}
     found = run("extract", "mri", folder, "-o", out, *QUICK, "--overwrite", "--centre", "A=2")
     assert found.code == 1
-    assert "--centre asks for; there are A=1" in found.err
+    assert "given by --centre; there are A=1" in found.err
 
 
 def test_contradictory_qform_is_a_warning(run: Run, tmp_path: Path) -> None:

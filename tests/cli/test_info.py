@@ -84,7 +84,7 @@ def test_folders_stand_for_their_artifacts(
     (folder / "broken.parquet").write_text("no table\n")
     mixed = run("info", folder)
     assert mixed.code == 3
-    assert "broken.parquet: no Parquet file" in mixed.err
+    assert "broken.parquet: not a Parquet file" in mixed.err
     assert mixed.out.startswith(str(folder / "b" / "plain.zarr"))
 
 

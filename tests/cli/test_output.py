@@ -25,7 +25,6 @@ from skiptool.cli.output import (
     cell_style,
     error_text,
     escape_controls,
-    luminance,
     matrix_blocks,
     print_error,
     print_result,
@@ -33,7 +32,7 @@ from skiptool.cli.output import (
 )
 from skiptool.cli.output import Terminal as Progress
 from skiptool.errors import LeftoverError, OutOfMemoryError, SourceError, WorkerError
-from skiptool.records import Outcome, Shade, Table
+from skiptool.records import Outcome, Shade, Table, luminance
 
 
 class TerminalResults(io.StringIO):
@@ -383,7 +382,7 @@ def test_text_is_legible_on_every_background(
     style = cell_style(shade.low + share * (shade.high - shade.low), shade)
     assert style.bgcolor is not None
     behind, letters = style.bgcolor.downgrade(system).get_truecolor(), rgb(style.color)
-    dark, light = sorted([luminance(behind), luminance(letters)])
+    dark, light = sorted(luminance(*colour.normalized) for colour in (behind, letters))
     assert (light + 0.05) / (dark + 0.05) >= (4.5 if system is ColorSystem.TRUECOLOR else 3.6)
 
 
@@ -396,20 +395,15 @@ def test_ends_and_middle_of_the_colour_scales() -> None:
 
 @given(low=st.floats(0.0, 1.0), high=st.floats(0.0, 1.0))
 def test_sequential_scale_gets_lighter(low: float, high: float) -> None:
-    dark, light = (luminance(rgb(cell_style(v, WHOLE).bgcolor)) for v in sorted((low, high)))
+    dark, light = (
+        luminance(*rgb(cell_style(v, WHOLE).bgcolor).normalized) for v in sorted((low, high))
+    )
     assert light >= dark - 0.003  # colours are whole numbers
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_numbers_that_are_not_finite_have_no_colour(value: float) -> None:
     assert not cell_style(value, WHOLE)
-
-
-@pytest.mark.parametrize(
-    ("colour", "expected"), [((0, 0, 0), 0.0), ((255, 255, 255), 1.0), ((255, 0, 0), 0.2126)]
-)
-def test_luminance_of_known_colours(colour: tuple[int, int, int], expected: float) -> None:
-    assert luminance(ColorTriplet(*colour)) == pytest.approx(expected)
 
 
 GOES_ON = "; give --resume"

@@ -139,7 +139,7 @@ def test_real_terminal_and_closed_stdin() -> None:
 
 Run = Callable[..., SimpleNamespace]
 
-KEPT = "no input is written over"
+KEPT = "inputs are never overwritten"
 
 
 @pytest.fixture

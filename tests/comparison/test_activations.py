@@ -59,10 +59,10 @@ def test_invalid_settings_are_refused(wrong: dict[str, Any], words: tuple[str, .
 
 
 def command(**how: Any) -> str:  # noqa: ANN401
-    return Invocation("hellinger", (), Settings(**how).asked).command
+    return Invocation("hellinger", (), Settings(**how).options).command
 
 
-def test_asked_returns_the_command_options() -> None:
+def test_options_are_those_of_the_command() -> None:
     assert command() == (
         "skiptool hellinger --metric hellinger --bins 100 --range minmax --permutations 199 "
         "--seed 0"
@@ -81,10 +81,10 @@ def test_asked_returns_the_command_options() -> None:
 
 
 def test_memory_and_workers_are_not_recorded() -> None:
-    assert Settings(memory=999, workers=7).asked == Settings().asked
+    assert Settings(memory=999, workers=7).options == Settings().options
     told = {"metrics": "metric", "range_rule": "range"}
     shaping = {told.get(field.name, field.name) for field in fields(Settings)}
-    assert shaping - {"memory", "workers"} <= set(Settings().asked)
+    assert shaping - {"memory", "workers"} <= set(Settings().options)
 
 
 def test_the_budget_leaves_room_for_the_libraries() -> None:
@@ -102,7 +102,7 @@ def test_all_kinds_of_activations_implement_the_protocol(kind: type) -> None:
 X = np.arange(24, dtype=np.float32).reshape(4, 3, 2)
 
 
-def test_an_array_is_one_layer() -> None:
+def test_a_single_array_is_one_layer() -> None:
     found = as_activations(X, "reference")
     assert (found.layers, len(found), found.where) == (("features",), 4, "reference")
     assert found.shape("features") == (4, 3, 2)
@@ -111,7 +111,7 @@ def test_an_array_is_one_layer() -> None:
     np.testing.assert_array_equal(found.read("features", slice(1, 3)), X[1:3])
 
 
-def test_a_mapping_keeps_its_order_and_two_axes_are_one_vector() -> None:
+def test_a_mapping_keeps_its_order_and_two_axes_mean_one_vector() -> None:
     found = as_activations({"head": X[:, :, 0], "enc1": X}, "x")
     assert found.layers == ("head", "enc1")
     assert found.shape("head") == (4, 3, 1)
@@ -176,7 +176,7 @@ def test_invalid_arrays_are_refused(given: Any, words: tuple[str, ...]) -> None:
         as_activations(given, "other")
 
 
-def test_there_is_one_group_per_image() -> None:
+def test_groups_must_match_the_number_of_images() -> None:
     with refused(ArgumentError, "x: 3 groups for 4 images"):
         as_activations(X, "x", [1, 2, 3])
 
@@ -197,7 +197,7 @@ def spoilt(value: float, dtype: type = np.float16, **how: Any) -> Noted:  # noqa
 
 @pytest.mark.parametrize("chunk", [1, 3, 8, 100])
 @pytest.mark.parametrize("workers", [1, 3])
-def test_every_image_is_counted_once_whatever_the_blocks(chunk: int, workers: int) -> None:
+def test_every_image_is_counted_once_for_any_blocks(chunk: int, workers: int) -> None:
     given = noted(chunk=chunk)
     x = given.arrays["enc1"]
     binning = equal_width(joint_range(extremes(given.arrays)["enc1"]), 8)
@@ -248,7 +248,7 @@ def test_computed_extents_equal_stored_ones(dtype: type, chunk: int) -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_extents_name_the_place_of_a_value_that_is_not_finite(value: float) -> None:
+def test_extents_name_image_and_channel_of_a_nonfinite_value(value: float) -> None:
     with refused(
         FormatError, "feats.zarr: layer enc1, image im004, channel 1:", "finite", f"{value:g}"
     ):
@@ -296,7 +296,7 @@ def binnings(given: Noted) -> dict[str, Any]:
 @pytest.mark.parametrize("rule", ["plain", "clamped", "quantile"])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_counting_names_the_place_of_a_value_that_is_not_finite(
+def test_counting_names_image_and_channel_of_a_nonfinite_value(
     value: float, dtype: type, rule: str, workers: int
 ) -> None:
     given = spoilt(value, dtype)
@@ -328,7 +328,7 @@ def test_errors_can_be_pickled() -> None:
 
 @pytest.mark.parametrize("channels", [slice(0, 3), slice(1, 2), slice(2, 9)])
 @pytest.mark.parametrize("chunk", [1, 3, 100])
-def test_keys_and_values_of_some_channels(chunk: int, channels: slice) -> None:
+def test_keys_and_values_can_be_read_for_some_channels(chunk: int, channels: slice) -> None:
     given = noted(chunk=chunk)
     x = given.arrays["enc1"][:, channels]
     np.testing.assert_array_equal(key_totals(given, "enc1", channels), key_counts(x))
@@ -339,19 +339,19 @@ def test_keys_and_values_of_some_channels(chunk: int, channels: slice) -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("passing", [key_totals, read_values])
-def test_other_passes_name_the_place_too(passing: Any, value: float) -> None:  # noqa: ANN401
+def test_other_passes_name_image_and_channel_too(passing: Any, value: float) -> None:  # noqa: ANN401
     given = spoilt(value)
     with refused(FormatError, "layer enc1, image im004, channel 1: activation", "not finite"):
         passing(given, "enc1", slice(1, 3))
     passing(given, "enc1", slice(2, 3))
 
 
-def test_totals_count_beyond_16_bit() -> None:
+def test_key_totals_exceed_16_bits() -> None:
     given = Noted({"f": np.zeros((70_000, 1, 1), np.float16)}, chunk=50_000)
     assert key_totals(given, "f", slice(0, 1)).sum() == 70_000
 
 
-def test_work_can_be_sent_to_other_processes() -> None:
+def test_passes_can_run_in_other_processes() -> None:
     from skiptool.comparison.activations import as_activations
 
     given = as_activations(noted().arrays, "x")
@@ -370,7 +370,7 @@ def test_work_can_be_sent_to_other_processes() -> None:
 
 @pytest.mark.parametrize("chunk", [1, 3, 100])
 @pytest.mark.parametrize("merge", [False, True])
-def test_drawn_vectors_are_counted_as_well_as_all(chunk: int, merge: bool) -> None:
+def test_drawn_vectors_are_counted_together_with_all_vectors(chunk: int, merge: bool) -> None:
     given = noted(chunk=chunk)
     x = given.arrays["enc1"]
     drawn = np.argsort(np.random.default_rng(0).random((IMAGES, 4)), axis=1)[:, :2]

@@ -24,7 +24,7 @@ SHAPE = (7, 5, 4)
 
 
 def filled(limit: int, width: int, vectors: int = 9) -> tuple[Counts, Any]:
-    """Put blocks out of order; return the counts, still open, and what was put."""
+    """Put blocks out of order; return the counts, still open, and the blocks."""
     dtype = np.uint16 if vectors < 2**16 else np.uint32
     given = np.random.default_rng(0).integers(0, vectors, SHAPE, dtype=dtype, endpoint=True)
     with ExitStack() as stack:
@@ -38,7 +38,7 @@ def filled(limit: int, width: int, vectors: int = 9) -> tuple[Counts, Any]:
 @pytest.mark.parametrize("width", [1, 2, 5, 9])
 @pytest.mark.parametrize("vectors", [9, 65_535, 65_536, 2**32 - 1])
 @pytest.mark.parametrize("limit", [0, 10**9])
-def test_blocks_of_channels_are_what_was_put(limit: int, vectors: int, width: int) -> None:
+def test_blocks_of_channels_return_the_stored_counts(limit: int, vectors: int, width: int) -> None:
     found, given = filled(limit, width, vectors)
     with found:
         assert found.in_memory == (limit > 0)
@@ -64,7 +64,7 @@ def test_threads_share_the_file() -> None:
         np.testing.assert_array_equal(block[:, 0], given[:, number % SHAPE[1]])
 
 
-def test_the_file_of_counts_has_no_name_and_is_deleted(
+def test_the_file_of_counts_is_unnamed_and_deleted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -84,7 +84,7 @@ def test_reading_a_truncated_file_fails() -> None:
             found.channels(4)
 
 
-def test_what_is_read_is_what_was_written() -> None:
+def test_scratch_returns_what_was_written() -> None:
     first, second = np.arange(6, dtype=np.uint16).reshape(2, 3), np.linspace(0, 1, 5)
     with Scratch() as scratch:
         scratch.write(100, second)
@@ -125,13 +125,15 @@ def test_a_full_device_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
         scratch.write(0, np.ones(4))
 
 
-def test_no_folder_for_temporary_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_temporary_folder_is_reported(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
     with refused(SourceError, tmp_path / "gone", "No such file", "TMPDIR"):
         Scratch()
 
 
-def test_a_scratch_file_has_no_name_and_is_deleted(
+def test_a_scratch_file_is_unnamed_and_deleted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -158,7 +160,7 @@ ALL = list(combinations(range(3), 2))
 
 
 @pytest.mark.parametrize("limit", [0, SIZE - 1, SIZE, 2 * SIZE + 5, 3 * SIZE])
-def test_everything_is_read_once_whatever_the_limit(limit: int) -> None:
+def test_everything_is_read_once_for_any_limit(limit: int) -> None:
     given = sets(3)
     with cached_blocks(given, ALL, "enc1", limit) as found:
         for _ in range(4):
@@ -171,7 +173,7 @@ def test_everything_is_read_once_whatever_the_limit(limit: int) -> None:
 
 
 @pytest.mark.parametrize(("limit", "files"), [(0, 3), (SIZE - 1, 3), (SIZE, 2), (2 * SIZE + 5, 1)])
-def test_no_more_is_held_than_the_limit(
+def test_the_cache_stays_within_the_limit(
     limit: int, files: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
@@ -183,7 +185,7 @@ def test_no_more_is_held_than_the_limit(
             scratch.write(0, np.ones(1))
 
 
-def test_sets_in_more_pairs_are_cached_first_and_those_in_one_never(
+def test_sets_in_more_pairs_are_cached_first_and_single_ones_never(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     given, made = sets(4), []

@@ -74,7 +74,7 @@ def test_one_result_for_each_metric_and_number_of_bins() -> None:
     assert {(each.layer, each.index) for each in found} == {("enc1", 0)}
 
 
-def test_the_value_by_hand() -> None:
+def test_the_hellinger_distance_by_hand() -> None:
     # Four bins of width 1: p = (1, 1, 1, 1) / 4, q = (1, 1, 0, 2) / 4.
     x, y = np.array([[[0.0, 1, 2, 4], [3, 3, 3, 3]]]), np.array([[[0.0, 1, 4, 4], [3, 3, 3, 3]]])
     (found,) = measure_layer(comparison(x, y, replace(PLAIN, bins=(4,))), "enc1")
@@ -99,10 +99,10 @@ def test_means_are_computed_for_the_representation_shift_only() -> None:
 
 @pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize("size", [1, 2000, 10**9])
-def test_counts_stay_within_their_share(
+def test_counts_stay_within_their_share_of_memory(
     size: int, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Memory of counts and of the blocks worked off, by what they are asked to hold."""
+    """Compare the requested memory of counts and blocks with the budget."""
     made: list[tuple[int, int, int]] = []
     real = Counts.__init__
 
@@ -211,7 +211,9 @@ def test_equal_width_rules(
 
 @pytest.mark.parametrize(("first", "second"), DTYPES)
 @pytest.mark.parametrize("images", [5, 700])
-def test_percentiles_leave_a_thousandth_outside(images: int, first: type, second: type) -> None:
+def test_percentiles_exclude_a_thousandth_on_either_side(
+    images: int, first: type, second: type
+) -> None:
     rng = np.random.default_rng(images)
     x = rng.normal(size=(images, 1, 3)).astype(first)
     y = rng.normal(size=(images // 2 + 1, 1, 3)).astype(second)
@@ -250,7 +252,7 @@ def test_quantiles_of_distinct_values_split_them_evenly() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
-def test_shares_are_compared_where_products_round(dtype: type) -> None:
+def test_quantiles_compare_shares_to_avoid_rounding(dtype: type) -> None:
     """0.07 times 100 values is 7.000000000000001, but seven of them are enough."""
     values = np.arange(100, dtype=dtype).reshape(10, 1, 10)
     found = np.add(*counts(values[:5], values[5:], settings(RangeRule.QUANTILE, 100)))
@@ -263,7 +265,7 @@ def test_shares_are_compared_where_products_round(dtype: type) -> None:
 def test_rules_do_not_depend_on_the_scale_of_float32(
     rule: RangeRule, offset: float, scale: float
 ) -> None:
-    """What float16 cannot tell apart, or cannot hold, is still divided."""
+    """Values beyond the resolution or range of float16 are still divided into bins."""
     rng = np.random.default_rng(1)
     x, y = (rng.integers(0, 64, size=(40, 2, 8)) / 64 + offset for _ in range(2))
     plain = counts(x.astype(np.float64), y.astype(np.float64), settings(rule, 6))
@@ -275,7 +277,7 @@ def test_rules_do_not_depend_on_the_scale_of_float32(
     assert (plain[0] > 0).all()
 
 
-def test_other_values_than_a_constant_reference_get_bins_of_their_own() -> None:
+def test_values_other_than_a_constant_reference_get_separate_bins() -> None:
     x = np.full((2, 4, 3), 2.0, np.float16)
     y = np.full((2, 4, 3), 2.0, np.float16)
     y[:, 1], y[:, 2, 0], y[:, 3] = 3.0, 1.0, [0.0, 2.0, 4.0]
@@ -288,7 +290,7 @@ def test_other_values_than_a_constant_reference_get_bins_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, -7.0, 65_504.0, 2.0**-24, -(2.0**-149), 3e38])
-def test_a_constant_reference_of_any_size(value: float) -> None:
+def test_a_constant_reference_may_have_any_magnitude(value: float) -> None:
     x = np.full((1, 1, 4), value, np.float32)
     y = np.nextafter(x, np.float32(np.inf))
     z = np.nextafter(x, np.float32(-np.inf))
@@ -337,7 +339,7 @@ def test_results_do_not_depend_on_blocks_of_channels(
 
 @pytest.mark.parametrize(("first", "second"), DTYPES)
 @given(seed=SEEDS)
-def test_exact_wasserstein_is_that_of_scipy(first: type, second: type, seed: int) -> None:
+def test_exact_wasserstein_agrees_with_scipy(first: type, second: type, seed: int) -> None:
     rng = np.random.default_rng(seed)
     x = np.maximum(rng.normal(size=(3, 4, 5)), 0).astype(first)
     y = np.maximum(rng.normal(size=(2, 4, 7)), 0.2).astype(second)
@@ -366,7 +368,7 @@ def test_exact_wasserstein_by_keys_and_by_sorting_agree(monkeypatch: pytest.Monk
         np.testing.assert_array_equal(each, found[0])
 
 
-def test_blocks_are_read_no_more_often_than_memory_demands(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_are_reread_only_if_memory_demands_it(monkeypatch: pytest.MonkeyPatch) -> None:
     x = np.zeros((3, 8, 2), np.float16)
     for size, passes in ((10**9, 1), (2 * 3 * 65_536 * 8, 4)):
         budget(monkeypatch, size)
@@ -408,7 +410,7 @@ def pair_of_binned() -> tuple[Any, Any]:
     return activations(6, 0)["enc1"], activations(4, 1, 0.5)["enc1"]
 
 
-def test_the_order_is_metrics_then_bins() -> None:
+def test_results_are_ordered_by_metric_then_bins() -> None:
     settings = Settings(
         metrics=(Metric.KL, Metric.WASSERSTEIN_EXACT, Metric.HELLINGER), bins=(4, 2)
     )
@@ -483,7 +485,7 @@ def test_blocks_of_channels_are_equal_to_the_bit(width: int, metric: Metric) -> 
         joined = np.concatenate([getattr(part, name) for part in parts])
         np.testing.assert_array_equal(joined, getattr(whole, name), err_msg=name)
     estimates = [part.estimates for part in parts if part.estimates is not None]
-    again = ChannelEstimates.joined(estimates)
+    again = ChannelEstimates.concatenate(estimates)
     assert whole.estimates is not None
     for name in ("plain", "corrected", "bins", "ceiling"):
         np.testing.assert_array_equal(
@@ -512,7 +514,7 @@ def test_a_set_of_one_image_has_no_interval(metric: Metric) -> None:
 
 @pytest.mark.parametrize("metric", ON_BINS)
 def test_equivalent_relabellings_are_ties(metric: Metric) -> None:
-    """Paired sets that differ in one value: whoever plays the reference, the distance is one."""
+    """Paired sets that differ in one value have the same distance in either direction."""
     x = np.abs(np.random.default_rng(0).normal(size=(40, 1, 64))).astype(np.float16)
     y = x.copy()
     y[3, 0, 5] *= np.float16(1.5)
@@ -545,7 +547,7 @@ def test_effective_bins_and_range_used_by_hand() -> None:
     assert occupied_and_used(*[0.0] * 499, 99.0) == (2, 1.0)
 
 
-def test_a_thousandth_is_left_out_on_either_side() -> None:
+def test_range_used_leaves_out_a_thousandth_on_either_side() -> None:
     # Each of 1,000 values counts twice, so one is a thousandth of them.
     assert occupied_and_used(*[50.0] * 999, 0.0, bins=100)[1] == 0.01
     assert occupied_and_used(*[50.0] * 998, 0.0, 0.0, bins=100)[1] == 1.0
@@ -626,7 +628,7 @@ def scipy_of(x: np.ndarray, y: np.ndarray) -> list[float]:
     return [float(wasserstein_distance(a, b)) for a, b in zip(x.T, y.T, strict=True)]
 
 
-def test_exact_wasserstein_has_a_value_and_nothing_else() -> None:
+def test_exact_wasserstein_has_only_a_value() -> None:
     how = design_of_unbinned(alone(5), alone(4), [4, 5, 6, 7, 8])
     found = measure_unbinned(Metric.WASSERSTEIN_EXACT, SETS, "enc1", ((X,), (Y,)), how, SETTINGS)
     x, y = (each.arrays["enc1"].transpose(0, 2, 1).reshape(-1, 3).astype(float) for each in SETS)
@@ -656,7 +658,7 @@ def test_representation_shift_and_its_resampling() -> None:
         np.testing.assert_allclose(each, (known - bias).T, rtol=1e-9)
 
 
-def test_pairs_are_left_out_together() -> None:
+def test_paired_units_are_left_out_together() -> None:
     how = design_of_unbinned(alone(4), alone(4), [0, 5, 6, 3], paired=True)
     found = measure_unbinned(
         Metric.REPRESENTATION_SHIFT, SETS, "enc1", ((X[:4],), (Y,)), how, SETTINGS
@@ -695,7 +697,7 @@ def test_one_unit_has_no_interval(paired: bool) -> None:
     assert np.isfinite(found.values).all()
 
 
-def test_the_test_uses_the_means_of_the_equal_draw() -> None:
+def test_the_permutation_test_uses_means_of_the_equal_draw() -> None:
     few_x, few_y = X + 0.5, Y * 2.0
     rows = [[0, 1, 5], [2, 4, 6]]
     draw = EqualDraw(Units(np.array([3, 1, 4]), np.array([0, 1, 2])), alone(4))

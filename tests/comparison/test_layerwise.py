@@ -23,14 +23,14 @@ from skiptool.comparison.layerwise import (
     equal_samples,
     is_exchangeable,
     measure_covariance,
-    unit_numbers,
+    unit_indices,
     whole_sample,
 )
 from skiptool.comparison.pairs import measure_pairs
 from skiptool.comparison.units import Units, equal_draw
 from skiptool.errors import FormatError, MismatchError
 from skiptool.names import LAYERWISE, Metric
-from skiptool.stats.classifier import balanced_accuracy, folds_of
+from skiptool.stats.classifier import assign_folds, balanced_accuracy
 from skiptool.steps.hellinger import compare_features, measure_shift
 from skiptool.stores.artifacts import kind_of
 from skiptool.stores.tables import open_table
@@ -45,7 +45,7 @@ def rows(*args: Any, **how: Any) -> list[dict[str, Any]]:  # noqa: ANN401
     return compare_features(*args, **how).to_pylist()
 
 
-def test_a_layer_has_one_row_and_no_channel_of_its_own() -> None:
+def test_layerwise_measures_have_one_row_without_channels() -> None:
     found = rows(activations(8), activations(8, 1, 0.2), metrics=ALL, paired=True, permutations=19)
     assert [(row["metric"], row["layer"], row["channel"]) for row in found] == [
         (metric, layer, None) for metric in ALL for layer in ("enc1", "dec0")
@@ -60,7 +60,7 @@ def test_a_layer_has_one_row_and_no_channel_of_its_own() -> None:
         assert row["p_value"] is None or row["p_value"] <= row["p_adjusted"]
 
 
-def test_other_metrics_do_not_change() -> None:
+def test_other_metrics_are_unaffected() -> None:
     x, y = activations(8), activations(7, 1)
     alone = rows(x, y, permutations=19, bins=9)
     with_others = rows(x, y, metrics=["covariance", "hellinger"], permutations=19, bins=9)
@@ -69,7 +69,7 @@ def test_other_metrics_do_not_change() -> None:
 
 @pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize("chunk", [1, 3, 40])
-def test_workers_and_blocks_do_not_matter(workers: int, chunk: int) -> None:
+def test_layerwise_measures_do_not_depend_on_workers_or_blocks(workers: int, chunk: int) -> None:
     settings = Settings(metrics=LAYERWISE, permutations=9, workers=workers, paired=True)
     ids = numbered(9)
     found = []
@@ -81,20 +81,20 @@ def test_workers_and_blocks_do_not_matter(workers: int, chunk: int) -> None:
         assert one == pytest.approx(two, rel=1e-9)
 
 
-def test_the_classifier_is_that_of_stats_on_scaled_vectors() -> None:
+def test_the_classifier_uses_standardised_vectors() -> None:
     rng = np.random.default_rng(5)
     x, y = rng.normal(size=(11, 3, 4)), rng.normal(0.5, 2.0, size=(9, 3, 4))
     row = rows(x, y, metrics="classifier", permutations=0, seed=2)[0]
     both = np.concatenate([x, y]).transpose(0, 2, 1)
     flat = both.reshape(-1, 3)
     scaled = (both - flat.mean(axis=0)) / flat.std(axis=0)
-    folds = folds_of(np.arange(20), np.random.default_rng([2, 0]))
+    folds = assign_folds(np.arange(20), np.random.default_rng([2, 0]))
     chosen = np.arange(20)[None] < 11
     known = balanced_accuracy(scaled.astype(np.float32), folds, chosen)[0]
     assert row["value"] == pytest.approx(known, abs=1e-12)
 
 
-def test_the_classifier_takes_16_vectors_of_an_image_and_one_image_of_the_smallest_unit() -> None:
+def test_the_classifier_draws_16_vectors_and_equal_units() -> None:
     rng = np.random.default_rng(5)
     x, y = rng.normal(size=(2, 12, 2, 40))
     groups = ([0, 0, 0, 1, 1, 2, 3, 3, 3, 3, 4, 4], [*range(12)])
@@ -115,7 +115,7 @@ def test_a_shift_is_detected_and_its_absence_is_not() -> None:
 
 
 def test_pairs_and_subjects_of_both_sets_stay_in_one_fold() -> None:
-    """Images of a subject are nearly alike: told by its other half, they would be told right."""
+    """Images of a subject are nearly alike, so a split subject would be classified correctly."""
     rng = np.random.default_rng(1)
     subject = rng.normal(size=(12, 6, 1))
     x, y = (subject + 0.01 * rng.normal(size=(12, 6, 4)) for _ in range(2))
@@ -126,7 +126,7 @@ def test_pairs_and_subjects_of_both_sets_stay_in_one_fold() -> None:
         assert 0.3 < value < 0.7
 
 
-def test_paired_differences_go_by_id() -> None:
+def test_paired_differences_match_images_by_id() -> None:
     x, y = activations(7)["enc1"], activations(7, 1)["enc1"]
     ids = numbered(7)
     settings = Settings(metrics=(Metric.PAIRED_DIFFERENCE,), permutations=0)
@@ -143,7 +143,7 @@ def test_paired_differences_go_by_id() -> None:
     assert found[0][0] == pytest.approx(float((apart / spread).mean()), rel=1e-9)
 
 
-def test_paired_differences_go_by_order_within_units_without_ids() -> None:
+def test_paired_differences_match_images_by_order_without_ids() -> None:
     x, y = activations(6)["enc1"], activations(6, 1)["enc1"]
     groups = ([0, 0, 1, 1, 2, 2], [2, 2, 0, 0, 1, 1])
     moved = y[[2, 3, 4, 5, 0, 1]]
@@ -198,7 +198,7 @@ def test_constant_channels_are_ignored() -> None:
             assert row["p_value"] == before["p_value"]
 
 
-def test_a_table_of_stores(tmp_path: Path) -> None:
+def test_layerwise_measures_of_stores_are_in_the_table(tmp_path: Path) -> None:
     stores = [
         written(tmp_path / f"{seed}.zarr", activations(9, 0, shift))
         for seed, shift in enumerate((0.0, 0.4))
@@ -220,7 +220,7 @@ def test_a_table_of_stores(tmp_path: Path) -> None:
 
 
 def test_ids_of_arrays_depend_on_their_values(tmp_path: Path) -> None:
-    """Files without an id: the id of the table hangs on what was measured."""
+    """Arrays have no id: that of the table depends on the measured values."""
     paths = [tmp_path / f"{seed}.npy" for seed in range(3)]
     for seed, path in enumerate(paths):
         np.save(path, np.random.default_rng(seed).normal(size=(6, 3)))
@@ -283,7 +283,9 @@ ROWS = [[0, 2, 4, 6, 8, 10, 12], [8, 9, 10, 11, 12, 13, 14]]
 
 
 @pytest.mark.parametrize("memory", [251, 512])
-def test_it_follows_from_its_definition(memory: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_covariance_distance_follows_its_definition(
+    memory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if memory == 251:  # one row of the matrices at a time
         monkeypatch.setattr(Settings, "budget", 1)
     how = design(grouped(*U), grouped(*V), *ROWS)
@@ -294,7 +296,7 @@ def test_it_follows_from_its_definition(memory: int, monkeypatch: pytest.MonkeyP
     assert value == null[0]
 
 
-def test_units_of_one_size_are_weighed_as_they_are() -> None:
+def test_units_of_equal_size_are_not_reweighted() -> None:
     u, v = [0, 0, 1, 1, 2, 2], [1, 0, 1, 0, 2, 2, 3, 3]
     how = design(grouped(*u), grouped(*v), [1, 3, 5])
     _, null = measured(X[:6], Y, how)
@@ -302,7 +304,7 @@ def test_units_of_one_size_are_weighed_as_they_are() -> None:
     np.testing.assert_allclose(null, [expected(flat, k) for k in ([0, 1, 2], [1, 3, 5])])
 
 
-def test_units_of_unequal_size_weigh_the_same_in_the_value() -> None:
+def test_units_of_unequal_size_weigh_equally_in_the_value() -> None:
     u, v = [0, 0, 0, 1, 2, 2], V
     value, null = measured(X[:6], Y, design(grouped(*u), grouped(*v), [0, 5, 9]))
     flat = standardised(X[:6], Y, u, v)
@@ -320,13 +322,13 @@ def test_the_test_of_unequal_grids_uses_equally_many_vectors() -> None:
     assert measured(X, wide, replace(how, seed=1))[1].tolist() != null.tolist()
 
 
-def test_without_permutations_there_is_only_a_value() -> None:
+def test_covariance_without_permutations_has_only_a_value() -> None:
     assert measured(X, Y, design(grouped(*U), grouped(*V)))[1] is None
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 1000), st.floats(-3, 3).filter(lambda s: abs(s) > 0.1), st.floats(-9, 9))
-def test_scale_and_offset_of_a_channel_do_not_matter(
+def test_covariance_ignores_scale_and_offset_of_channels(
     seed: int, factor: float, offset: float
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -340,7 +342,7 @@ def test_scale_and_offset_of_a_channel_do_not_matter(
     assert 0 < one[0] <= 1
 
 
-def test_it_is_symmetric_and_0_between_equal_sets() -> None:
+def test_covariance_is_symmetric_and_0_for_equal_sets() -> None:
     forth, back = (
         compare_features(a, b, metrics="covariance", permutations=0)["value"][0].as_py()
         for a, b in ((X, Y), (Y, X))
@@ -352,7 +354,7 @@ def test_it_is_symmetric_and_0_between_equal_sets() -> None:
 
 @pytest.mark.parametrize("chunk", [1, 2, 7, 50])
 @pytest.mark.parametrize("workers", [1, 3])
-def test_blocks_and_workers_do_not_matter(chunk: int, workers: int) -> None:
+def test_covariance_does_not_depend_on_blocks_or_workers(chunk: int, workers: int) -> None:
     how = design(grouped(*U), grouped(*V), *ROWS)
     sets = (Noted({"a": X}, chunk=chunk), Noted({"a": Y}, chunk=chunk))
     found = measure_covariance(
@@ -361,7 +363,7 @@ def test_blocks_and_workers_do_not_matter(chunk: int, workers: int) -> None:
     np.testing.assert_allclose(found[1], measured(X, Y, how)[1], rtol=1e-12)
 
 
-def test_workers_do_not_change_a_bit() -> None:
+def test_covariance_has_equal_bits_for_any_workers() -> None:
     how = design(grouped(*U), grouped(*V), *ROWS)
     sets = (Noted({"a": X}, chunk=2), Noted({"a": Y}, chunk=2))
     still = np.zeros(4, dtype=bool)
@@ -372,14 +374,14 @@ def test_workers_do_not_change_a_bit() -> None:
     assert (one[0], one[1].tolist()) == (two[0], two[1].tolist())
 
 
-def test_ties_of_swapped_labellings_are_ties() -> None:
+def test_swapped_labellings_are_exact_ties() -> None:
     """In pairs, exchanging all of them is the labelling itself: it must count as reached."""
     how = design(grouped(*U), grouped(*U), [7, 8, 9, 10, 11, 12, 13], paired=True)
     _, null = measured(X, Y[:7], how)
     assert null[1] == pytest.approx(null[0], rel=1e-12)
 
 
-def test_it_sees_a_correlation_that_no_channel_shows() -> None:
+def test_covariance_detects_a_correlation_hidden_in_single_channels() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(2, 30, 4, 20))
     y[:, 1] = 0.6 * y[:, 0] + 0.8 * y[:, 1]
@@ -417,9 +419,9 @@ def sets(how: Design, *vectors: int) -> tuple[Noted, Noted]:
     return first, second
 
 
-def test_images_know_their_unit_and_share_its_weight() -> None:
+def test_images_share_the_weight_of_their_unit() -> None:
     units = grouped_of_equal_draw([1, 0, 1, 2, 1])
-    assert unit_numbers(units, 5).tolist() == [1, 0, 1, 2, 1]
+    assert unit_indices(units, 5).tolist() == [1, 0, 1, 2, 1]
     whole = whole_sample(units, 5)
     assert whole.weight.tolist() == pytest.approx([1 / 3, 1, 1 / 3, 1, 1 / 3])
     assert whole.vectors is None
@@ -461,7 +463,7 @@ def test_samples_follow_the_equal_draw(most: int | None) -> None:
             assert all(len(set(row)) == taken for row in sample.vectors.tolist())
 
 
-def test_blocks_hold_what_was_drawn() -> None:
+def test_blocks_hold_the_drawn_vectors() -> None:
     how = design_of_equal_draw([0, 0, 1], [0, 1])
     sample = equal_samples(how, sets(how, 5, 5), "a", 2)[0]
     block = np.arange(30).reshape(3, 2, 5)
@@ -469,11 +471,11 @@ def test_blocks_hold_what_was_drawn() -> None:
     images = sample.images(rows)
     assert images.tolist() == np.flatnonzero(sample.weight).tolist()
     assert len(images) == 2
-    found = sample.of(block, rows)
+    found = sample.select(block, rows)
     assert sample.vectors is not None
     for place, image in enumerate(images):
         np.testing.assert_array_equal(found[place], block[image][:, sample.vectors[image]])
-    later = sample.of(block[1:], slice(1, 3))
+    later = sample.select(block[1:], slice(1, 3))
     np.testing.assert_array_equal(later, found[images >= 1])
 
 
@@ -531,14 +533,14 @@ def test_units_of_unequal_size_raise_no_false_alarms(name: str) -> None:
 
 @pytest.mark.slow
 def test_without_equal_draws_there_are_false_alarms(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that the test above is known to see what it looks for."""
+    """Control of the test above: it can detect false alarms."""
     monkeypatch.setattr(layerwise, "is_exchangeable", lambda *_: True)
     found = alarms(UNEQUAL["few against many"])
     assert found["covariance"] > 2 * MOST
 
 
 @pytest.mark.slow
-def test_a_correlation_is_seen_by_the_covariance_alone() -> None:
+def test_only_covariance_detects_a_correlation() -> None:
     found = detections(SETTINGS["pairs correlated at 0.6"], 12)
     assert found["covariance"] == 12
     assert max(found["hellinger"], found["classifier"]) <= 4
@@ -546,7 +548,7 @@ def test_a_correlation_is_seen_by_the_covariance_alone() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("paired", [False, True])
-def test_transmission_is_reported_where_it_holds(paired: bool) -> None:
+def test_transmission_is_reported_if_it_is_reliable(paired: bool) -> None:
     strong = shares.population(0.6)
     found = np.array([shares.run(seed, (0.6, 50, paired), strong) for seed in range(8)])
     assert not np.isnan(found).any()
@@ -556,7 +558,7 @@ def test_transmission_is_reported_where_it_holds(paired: bool) -> None:
 
 
 @pytest.mark.slow
-def test_transmission_of_a_weak_shift_of_few_images_is_not_reported() -> None:
+def test_transmission_is_not_reported_for_a_weak_shift_of_few_images() -> None:
     weak = shares.population(0.95)
     for paired in (False, True):
         found = np.array([shares.run(seed, (0.95, 16, paired), weak) for seed in range(4)])

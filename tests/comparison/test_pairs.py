@@ -23,15 +23,15 @@ from skiptool.comparison.pairs import (
     Pair,
     add_transmission,
     check_comparable,
-    columns_of,
-    in_order,
     layer_warnings,
     measure_pairs,
     outlier_stretched,
     pair_warnings,
+    result_columns,
+    sort_results,
     unshared_layers,
 )
-from skiptool.comparison.results import Measured
+from skiptool.comparison.results import LayerResult
 from skiptool.comparison.units import (
     EqualDraw,
     Units,
@@ -69,7 +69,7 @@ def tables(
     """Columns of the shift table for each pair, metric after metric, layer after layer."""
     designs, found = measure_pairs(sets, pairs, settings, threads(workers))
     return [
-        [columns_of(each, design) for each in in_order(measured, settings)]
+        [result_columns(each, design) for each in sort_results(measured, settings)]
         for design, measured in zip(designs, found, strict=True)
     ]
 
@@ -85,13 +85,13 @@ def members(units: Units) -> list[list[int]]:
 
 
 def by_subject(x: Noted) -> list[list[int]]:
-    """Images of each subject, in the order in which subjects are met."""
+    """Images of each subject, in order of first appearance."""
     found = list(x.columns["subject"])
     return [[i for i, at in enumerate(found) if at == name] for name in dict.fromkeys(found)]
 
 
 def drawn_of(x: Noted, y: Noted, layer: str, seed: int) -> tuple[Any, Any]:
-    """Vectors that the test takes, of images with more of them than those of the other set."""
+    """Vectors drawn for the test from images that have more than those of the other set."""
     sizes = [each.shape(layer)[2] for each in (x, y)]
     found = []
     for own, other, each in zip(sizes, sizes[::-1], (x, y), strict=True):
@@ -180,7 +180,7 @@ def budget(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("group", ["image", "subject"])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
-def test_memory_threads_and_blocks_do_not_change_a_bit(
+def test_results_have_equal_bits_for_any_memory_threads_and_blocks(
     dtype: type, group: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = replace(MANY, group=group)
@@ -228,13 +228,13 @@ def test_relabellings_are_shared_by_layers_and_metrics() -> None:
     assert found[0]["p_adjusted"] == found[1]["p_adjusted"] == [found[0]["p_value"][0], *[None] * 3]
 
 
-def test_one_layer_is_adjusted_to_itself() -> None:
+def test_a_single_layer_needs_no_adjustment() -> None:
     x, y = ({"enc1": activations(n, n)["enc1"]} for n in (7, 5))
     (found,) = one(Noted(x), Noted(y), PLAIN)
     assert found["p_adjusted"][0] == found["p_value"][0]
 
 
-def test_adjusted_values_are_no_smaller_and_of_their_own_metric() -> None:
+def test_adjusted_p_values_are_not_smaller_and_separate_by_metric() -> None:
     x, y = noted(8, 0), noted(6, 1, 0.3)
     found = one(x, y, MANY)
     for each in found:
@@ -247,7 +247,7 @@ def test_adjusted_values_are_no_smaller_and_of_their_own_metric() -> None:
 
 
 @pytest.mark.long
-def test_a_pair_does_not_depend_on_what_else_is_compared() -> None:
+def test_a_pair_does_not_depend_on_other_pairs() -> None:
     sets = [noted(n, s, s / 5) for s, n in enumerate((6, 5, 7))]
     pairs = list(combinations(range(3), 2))
     together = tables(sets, pairs, MANY)
@@ -255,7 +255,7 @@ def test_a_pair_does_not_depend_on_what_else_is_compared() -> None:
         assert found == one(sets[first], sets[second], MANY)
 
 
-def test_every_set_is_read_once_whatever_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_set_is_read_once_for_any_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     sets = [noted(6, s, chunk=4) for s in range(3)]
     for each in sets:
         each.kept = extremes(each.arrays)
@@ -268,7 +268,7 @@ def test_every_set_is_read_once_whatever_memory_allows(monkeypatch: pytest.Monke
     assert all(each.reads == 2 * once for each in sets)
 
 
-def test_nothing_is_cached_for_other_machines() -> None:
+def test_blocks_are_not_cached_for_other_machines() -> None:
     sets = [noted(6, s) for s in range(3)]
     measure_pairs(sets, [(0, 1), (0, 2)], PLAIN, ONE, keep=False)
     assert len(sets[0].reads) == 2 * len(sets[1].reads)
@@ -329,7 +329,7 @@ def test_a_bad_value_in_the_last_layer_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("rule", RangeRule)
-def test_equal_sets_are_at_0_and_certainly_so(rule: RangeRule) -> None:
+def test_equal_sets_have_distance_0_and_p_value_1(rule: RangeRule) -> None:
     x = noted(6, 0, dataset="d")
     settings = Settings(range_rule=rule, bins=(8,), permutations=19)
     for each in one(x, noted(6, 0, dataset="d"), settings):
@@ -349,7 +349,7 @@ def test_literal_eq5_has_no_statistics() -> None:
         assert each["range_rule"] == "literal-eq5"
 
 
-def test_without_permutations_there_is_no_null() -> None:
+def test_without_permutations_there_is_no_null_distribution() -> None:
     for each in one(noted(6, 0), noted(5, 1), replace(MANY, permutations=0)):
         for name in ("null_mean", "null_high", "p_value", "p_adjusted"):
             assert set(each[name]) == {None}, name
@@ -369,14 +369,14 @@ def test_mixed_types_are_compared_by_their_values() -> None:
 NAMES = ("transmission", "transmission_low", "transmission_high")
 
 
-def measured(layer: str, value: float, estimate: float, *units: list[float]) -> Measured:
+def measured(layer: str, value: float, estimate: float, *units: list[float]) -> LayerResult:
     """Give a layer an estimate and what leaving out units adds to it, so often that it is enough.
 
     The more units, the less each of them may move the estimate for the same standard error.
     """
     times = 12
     replicates = tuple(estimate + np.repeat(each, times) / times for each in units)
-    return Measured(
+    return LayerResult(
         layer,
         0,
         Metric.HELLINGER,
@@ -390,7 +390,7 @@ def measured(layer: str, value: float, estimate: float, *units: list[float]) -> 
     )
 
 
-def variances(source: Measured, layer: Measured) -> tuple[float, float, float, float]:
+def variances(source: LayerResult, layer: LayerResult) -> tuple[float, float, float, float]:
     """Jackknife variances and covariance, and the degrees of freedom of layer - share * source."""
     found, rests = np.zeros(3), []
     share = layer.estimate / source.estimate
@@ -406,7 +406,7 @@ def variances(source: Measured, layer: Measured) -> tuple[float, float, float, f
 UNITS = ([0.01, -0.01, 0.02, -0.02], [0.0, 0.01, -0.01])
 
 
-def test_shares_and_their_interval_by_fieller() -> None:
+def test_transmission_and_its_fieller_interval() -> None:
     source = measured("input", 0.515, 0.5, *UNITS)
     layer = measured("enc1", 0.31, 0.3, [0.02, -0.01, 0.0, -0.01], [0.01, -0.02, 0.01])
     add_transmission([source, layer])
@@ -440,7 +440,7 @@ def test_common_variation_does_not_widen_the_interval() -> None:
 
 
 @pytest.mark.parametrize("over", [False, True])
-def test_an_input_that_may_be_0_has_no_share(over: bool) -> None:
+def test_an_input_distance_that_may_be_0_gives_no_transmission(over: bool) -> None:
     away = np.array([0.02, -0.02, 0.01, -0.01, 0.0])
     error = np.sqrt(59 * away.var()) / 12
     estimate = float(error * LEAST_INPUT_Z * (1.02 if over else 0.98))
@@ -454,7 +454,7 @@ def test_an_input_that_may_be_0_has_no_share(over: bool) -> None:
 
 @pytest.mark.parametrize("corrected", ["input", "enc1"])
 @pytest.mark.parametrize("over", [False, True])
-def test_a_large_correction_of_either_has_no_share(corrected: str, over: bool) -> None:
+def test_a_large_bias_correction_gives_no_transmission(corrected: str, over: bool) -> None:
     away = [0.001, -0.001, 0.0005]
     bias = MOST_BIAS * (1.02 if over else 0.98)
     values = {"input": 1.0, "enc1": 0.5}
@@ -466,7 +466,7 @@ def test_a_large_correction_of_either_has_no_share(corrected: str, over: bool) -
     assert (set(NAMES) <= set(layer.mean)) != over
 
 
-def test_few_units_have_no_share() -> None:
+def test_few_units_give_no_transmission() -> None:
     away = np.linspace(-0.001, 0.001, FEWEST_UNITS)
     for units in (away, away[1:]):
         source, layer = (
@@ -477,7 +477,7 @@ def test_few_units_have_no_share() -> None:
         assert (set(NAMES) <= set(layer.mean)) == (len(units) == FEWEST_UNITS)
 
 
-def test_an_interval_without_ends_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unbounded_interval_gives_no_transmission(monkeypatch: pytest.MonkeyPatch) -> None:
     """With two units, and one degree of freedom, 8 standard errors are not enough."""
     monkeypatch.setattr(transmission, "FEWEST_UNITS", 2)
     source, layer = (
@@ -536,7 +536,7 @@ def rows(
 
 @pytest.mark.parametrize("paired", [True, False])
 @pytest.mark.parametrize("metric", ["hellinger", "wasserstein"])
-def test_of_measured_layers(paired: bool, metric: str) -> None:
+def test_transmission_of_measured_layers(paired: bool, metric: str) -> None:
     found = rows(paired, metric)
     layer, source = found["enc1"], found["input"]
     assert layer["input_value"] == source["value"]
@@ -546,13 +546,13 @@ def test_of_measured_layers(paired: bool, metric: str) -> None:
     assert (source["transmission_low"], source["transmission_high"]) == (1.0, 1.0)
 
 
-def test_no_shift_has_no_share() -> None:
+def test_without_a_shift_there_is_no_transmission() -> None:
     found = rows(False, shift=0.0)
     assert found["enc1"]["transmission"] is found["input"]["transmission"] is None
     assert found["enc1"]["input_z"] < LEAST_INPUT_Z
 
 
-def test_without_a_corrected_value_there_is_no_share() -> None:
+def test_without_a_corrected_value_there_is_no_transmission() -> None:
     found = rows(False, rule="literal-eq5")
     assert found["enc1"]["input_value"] == found["input"]["value"]
     assert found["enc1"]["transmission"] is found["enc1"]["input_z"] is None
@@ -572,12 +572,12 @@ def measured_of_rows(
     bins: int | None = 8,
     layer: str = "enc1",
     **how: Any,  # noqa: ANN401
-) -> Measured:
+) -> LayerResult:
     rule = None if bins is None else RangeRule.MINMAX
     channels = how.get("channels", {"value": np.array([0.5, 0.0])})
     mean = how.get("mean", {"value": 0.25, "value_live": 0.5})
     index = ("enc1", "enc2").index(layer)
-    return Measured(layer, index, metric, bins, rule, CONSTANT, channels, mean)
+    return LayerResult(layer, index, metric, bins, rule, CONSTANT, channels, mean)
 
 
 def test_the_row_of_the_layer_precedes_those_of_channels() -> None:
@@ -587,7 +587,7 @@ def test_the_row_of_the_layer_precedes_those_of_channels() -> None:
         "corrected": np.array([0.25, np.nan]),
     }
     mean = {"value": 0.25, "value_live": 0.5, "p_value": 0.1, "p_adjusted": 0.2}
-    found = columns_of(measured_of_rows(channels=channels, mean=mean), DESIGN)
+    found = result_columns(measured_of_rows(channels=channels, mean=mean), DESIGN)
     assert found["channel"] == [None, 0, 1]
     assert found["value"] == [0.25, 0.5, 0.0]
     assert found["value_live"] == [0.5, None, None]
@@ -615,28 +615,28 @@ def test_the_row_of_the_layer_precedes_those_of_channels() -> None:
 
 
 def test_the_unit_is_the_group() -> None:
-    assert columns_of(measured_of_rows(), replace(DESIGN, unit="subject"))["unit"] == "subject"
+    assert result_columns(measured_of_rows(), replace(DESIGN, unit="subject"))["unit"] == "subject"
 
 
-def test_a_metric_without_bins_has_none() -> None:
-    found = columns_of(measured_of_rows(Metric.WASSERSTEIN_EXACT, None), DESIGN)
+def test_a_metric_without_bins_has_no_bins_in_its_row() -> None:
+    found = result_columns(measured_of_rows(Metric.WASSERSTEIN_EXACT, None), DESIGN)
     assert (found["bins"], found["range_rule"]) == (None, None)
 
 
 def test_columns_are_those_of_a_shift_table() -> None:
-    found = columns_of(measured_of_rows(), DESIGN)
+    found = result_columns(measured_of_rows(), DESIGN)
     assert as_table(Kind.SHIFT, found, 3).num_rows == 3
     assert set(PRINTED) <= set(found)
 
 
-def test_order_is_that_of_the_metrics_asked_for_then_bins_then_layers() -> None:
+def test_results_are_sorted_by_requested_metric_bins_and_layer() -> None:
     kl, h, w = Metric.KL, Metric.HELLINGER, Metric.WASSERSTEIN_EXACT
     given = [
         measured_of_rows(metric, bins, layer)
         for layer in ("enc2", "enc1")
         for metric, bins in ((h, 20), (w, None), (kl, 10), (h, 10), (kl, 20))
     ]
-    found = in_order(given, Settings(metrics=(kl, w, h), bins=(10, 20)))
+    found = sort_results(given, Settings(metrics=(kl, w, h), bins=(10, 20)))
     assert [(each.metric, each.bins, each.layer) for each in found] == [
         (metric, bins, layer)
         for metric, bins in ((kl, 10), (kl, 20), (w, None), (h, 10), (h, 20))
@@ -767,13 +767,13 @@ def test_warnings_are_in_the_row_of_the_layer() -> None:
     mean = {"unresolved_channels": 1.0, "ci_high": 0.5, "tested": 0.3}
     channels = {"value": np.zeros(2), "unresolved_channels": np.array([1.0, 0.0])}
     given_ = replace(measured_of_rows(mean=mean, channels=channels), drawn=True)
-    found = columns_of(given_, replace(DESIGN, warnings=("one", "two")))
+    found = result_columns(given_, replace(DESIGN, warnings=("one", "two")))
     line, *rest = found["warnings"]
     assert line.startswith("one; two; 1 of 1 channels vary")
     assert rest == [None, None]
     assert found["unresolved_channels"] == [1, 1, 0]
     assert (found["tested"], found["drawn"]) == ([0.3, None, None], True)
-    quiet = columns_of(measured_of_rows(), DESIGN)
+    quiet = result_columns(measured_of_rows(), DESIGN)
     assert quiet["warnings"] == quiet["unresolved_channels"] == [None] * 3
     assert quiet["drawn"] is False
 

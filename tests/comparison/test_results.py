@@ -17,7 +17,7 @@ from definitions import Estimate, channel_interval, layer_interval, noise_of
 from skiptool.comparison.results import (
     BlockResult,
     ChannelEstimates,
-    Measured,
+    LayerResult,
     channel_intervals,
     combine_blocks,
     layer_estimate,
@@ -37,8 +37,8 @@ def combined(
     *,
     bounded: bool = True,
     least_p: float = 0.0,
-) -> Measured:
-    empty = Measured("enc1", 0, Metric.HELLINGER, 8, None, constant)
+) -> LayerResult:
+    empty = LayerResult("enc1", 0, Metric.HELLINGER, 8, None, constant)
     return combine_blocks(empty, parts, bounded=bounded, least_p=least_p)
 
 
@@ -70,7 +70,7 @@ def partial(seed: int = 0, *, squared: bool = True, low: float = -0.2) -> BlockR
 
 
 def known(whole: BlockResult) -> list[Estimate]:
-    """Return the estimates of a result as the definitions take them."""
+    """Return the estimates of a result in the form that the definitions expect."""
     found = whole.estimates
     assert found is not None
     return [
@@ -111,7 +111,7 @@ def cut(whole: BlockResult, *ends: int) -> list[BlockResult]:
 
 @pytest.mark.parametrize("squared", [True, False])
 @pytest.mark.parametrize("ends", [(3,), (1, 2, 3, 4, 5, 6), (1, 6)])
-def test_blocks_do_not_change_a_bit(ends: tuple[int, ...], squared: bool) -> None:
+def test_results_have_equal_bits_for_any_blocks(ends: tuple[int, ...], squared: bool) -> None:
     whole = partial(squared=squared)
     channels, mean, null = joined([whole], CONSTANT)
     again, mean_again, null_again = joined(cut(whole, *ends), CONSTANT)
@@ -223,7 +223,7 @@ def test_unresolved_channels_and_layers_of_them_have_no_interval() -> None:
         assert np.isnan(channels[name]).tolist() == [True] * 4 + [False] * 3
 
 
-def test_what_was_not_computed_has_no_column() -> None:
+def test_missing_statistics_have_no_column() -> None:
     channels, mean, null = joined([BlockResult(np.ones(D))], CONSTANT, bounded=True)
     assert set(channels) == {"value"}
     assert set(mean) == {"value", "value_live"}
@@ -325,7 +325,7 @@ def test_channels_follow_from_the_definition(given_: tuple[ChannelEstimates, NDA
 
 
 @given(given_=estimates())
-def test_intervals_hold_their_estimate(given_: tuple[ChannelEstimates, NDArray[Any]]) -> None:
+def test_intervals_contain_their_estimate(given_: tuple[ChannelEstimates, NDArray[Any]]) -> None:
     estimate, low, high = channel_intervals(*given_, np.zeros(len(given_[1])))
     told = ~np.isnan(estimate)
     assert (low[told] <= estimate[told]).all()
@@ -373,7 +373,7 @@ def alike(square: float, noise: float, channels: int, *, bias: float = 0.0) -> C
 
 @pytest.mark.parametrize("channels", [1, 2, 7])
 @pytest.mark.parametrize("square", [0.25, 0.01, 0.0, -0.01])
-def test_a_layer_of_equal_channels_is_like_each_of_them(square: float, channels: int) -> None:
+def test_a_layer_of_equal_channels_equals_each_channel(square: float, channels: int) -> None:
     found = alike(square, 0.004, channels, bias=0.02)
     constant = np.zeros(channels, np.bool_)
     estimate, _, high = channel_intervals(found, constant, np.zeros(len(constant)))
@@ -414,7 +414,7 @@ def test_three_standard_errors_separate_clear_channels_from_others(
         assert value == pytest.approx(np.sqrt(square) / 2)
 
 
-def test_what_differs_no_more_than_its_noise_is_not_lowered() -> None:
+def test_squares_that_differ_within_noise_are_not_lowered() -> None:
     away = np.array([1.0, -1.0, 1.0, -1.0]) * 0.05
     both = np.array([0.02, 0.03])
     found = ChannelEstimates(True, both, both, (both[:, np.newaxis] + away,), np.full(2, 5), both)
@@ -486,7 +486,7 @@ def test_blocks_are_concatenated(
         )
         for a, b in pairwise(ends)
     ]
-    again = ChannelEstimates.joined(parts)
+    again = ChannelEstimates.concatenate(parts)
     assert again.squared == found.squared
     for name in ("plain", "corrected", "bins", "ceiling"):
         np.testing.assert_array_equal(getattr(again, name), getattr(found, name))

@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from skiptool.comparison.activations import Settings, vectors_of
-from skiptool.comparison.pairs import measure_pairs
-from skiptool.comparison.stored_counts import check_bins, counted_settings, permutable_units
-from skiptool.comparison.units import paired_units
+from skiptool.comparison.activations import Settings, vectors_per_image
+from skiptool.comparison.pairs import check_bins, counted_settings, measure_pairs
+from skiptool.comparison.units import paired_units, permutable_units
 from skiptool.distances.binned import DISTANCES
-from skiptool.distances.bins import Counted
+from skiptool.distances.bins import CountLayout
 from skiptool.distances.counting import count_activations
 from skiptool.errors import ArgumentError, MismatchError
 from skiptool.names import Metric, RangeRule
@@ -21,7 +20,7 @@ from small_stores import refused
 
 
 class Tallied(Noted):
-    """Rows of counts in the place of activations; ``held`` images in each."""
+    """Rows of counts instead of activations; ``held`` images in each."""
 
     def __init__(
         self,
@@ -52,8 +51,8 @@ class Tallied(Noted):
             **how,
         )
 
-    def counted(self, layer: str) -> Counted:
-        return Counted(self.bins[layer], self.vectors, self.held)
+    def count_layout(self, layer: str) -> CountLayout:
+        return CountLayout(self.bins[layer], self.vectors, self.held)
 
 
 def values(images: int, vectors: int = 4, seed: int = 0) -> dict[str, Any]:
@@ -113,7 +112,7 @@ def test_counts_of_other_bins_are_not_compared() -> None:
 
 
 def test_activations_are_counted_in_the_bins_of_the_counts() -> None:
-    """Whichever of the two they are, and whatever rule is asked for."""
+    """For counts on either side, and for any range rule."""
     x, y = values(12), values(10, seed=1)
     bins, settings = bins_of(x), replace(PLAIN, range_rule=RangeRule.REFERENCE)
     tallied, noted = (Tallied(x, bins=bins), Tallied(y, bins=bins)), (Noted(x), Noted(y))
@@ -122,7 +121,7 @@ def test_activations_are_counted_in_the_bins_of_the_counts() -> None:
         _, ((measured,),) = measure_pairs(pair, [(0, 1)], settings, ONE)
         found.append((measured.channels["value"].tolist(), measured.mean, measured.null.tolist()))
     assert found == [found[0]] * 4
-    assert vectors_of(tallied[0], "f") == vectors_of(noted[0], "f") == 4
+    assert vectors_per_image(tallied[0], "f") == vectors_per_image(noted[0], "f") == 4
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ def test_groups_need_not_be_strings() -> None:
     assert (members(first), members(second)) == ([[0, 2], [1]], [[0]])
 
 
-def test_a_missing_column_is_named_with_those_that_are_there() -> None:
+def test_a_missing_column_is_reported_with_the_available_ones() -> None:
     x = noted(2, subject=["a", "b"], id=["0", "1"])
     with refused(ArgumentError, "y: has no column 'subject'", "id, subjct", "did you mean subjct?"):
         paired_units(x, noted(2, "y", id=["0", "1"], subjct=["a", "b"]), GROUPED)
@@ -141,12 +141,12 @@ def test_counts_of_groups_are_sums_and_means_of_means() -> None:
     units, _, _ = paired_units(noted(4, subject=list("abba")), noted(1, subject=["a"]), GROUPED)
     counts = np.arange(4 * 2 * 3).reshape(4, 2, 3).astype(np.uint16)
     counts[0, 0, 0] = counts[3, 0, 0] = 65_535
-    found = units.gathered(counts)
+    found = units.sum_counts(counts)
     assert found.dtype == np.uint32  # a sum of 16 bit may need more
     expected = [counts[[0, 3]].sum(axis=0, dtype=np.int64), counts[[1, 2]].sum(axis=0)]
     np.testing.assert_array_equal(found, expected)
     means = np.array([[1.0], [5.0], [7.0], [2.0]])
-    np.testing.assert_array_equal(units.averaged(means), [[1.5], [6.0]])
+    np.testing.assert_array_equal(units.average(means), [[1.5], [6.0]])
 
 
 def test_counts_of_images_in_order_are_not_copied() -> None:
@@ -154,8 +154,8 @@ def test_counts_of_images_in_order_are_not_copied() -> None:
     y = noted(3, dataset="d", id=["b", "c", "a"])
     first, second, _ = paired_units(x, y, SETTINGS)
     counts = np.arange(6, dtype=np.uint16).reshape(3, 2, 1)
-    assert first.gathered(counts) is counts
-    np.testing.assert_array_equal(second.gathered(counts), counts[[2, 0, 1]])
+    assert first.sum_counts(counts) is counts
+    np.testing.assert_array_equal(second.sum_counts(counts), counts[[2, 0, 1]])
 
 
 def test_subjects_are_the_units_if_they_repeat_in_either_set() -> None:
@@ -178,7 +178,9 @@ def test_subjects_are_the_units_if_they_repeat_in_either_set() -> None:
         ({"patient": list("aabb")}, {"patient": list("aabb")}),
     ],
 )
-def test_otherwise_images_are_the_units(first: dict[str, Any], second: dict[str, Any]) -> None:
+def test_images_are_the_units_if_subjects_do_not_repeat(
+    first: dict[str, Any], second: dict[str, Any]
+) -> None:
     x, y = noted(4, **first), noted(4, "y", **second)
     assert unit_column(x, y, SETTINGS) is None
     assert [len(each) for each in paired_units(x, y, SETTINGS)[:2]] == [4, 4]
@@ -209,7 +211,7 @@ def test_subjects_repeat(names: list[Any], expected: bool) -> None:
 
 
 def sized(*sizes: int) -> Units:
-    """Units of so many images, which stand in any order."""
+    """Units of the given numbers of images, in any order."""
     order = np.random.default_rng(sum(sizes)).permutation(sum(sizes))
     return Units(order, np.append(0, np.cumsum(sizes)[:-1]))
 
@@ -224,7 +226,7 @@ def both_units(draw: st.DrawFn, *, alike: bool) -> tuple[Units, Units]:
 
 
 @given(units=both_units(alike=False), paired=st.booleans(), seed=SEEDS)
-def test_images_drawn_are_those_of_their_unit(
+def test_drawn_images_belong_to_their_unit(
     units: tuple[Units, Units], paired: bool, seed: int
 ) -> None:
     paired = paired and len(units[0]) == len(units[1])
@@ -289,7 +291,7 @@ def test_sizes_are_lowered_to_quantiles_of_the_other_set() -> None:
 
 
 def pooled(sizes: list[int], together: int) -> Units:
-    """Units of so many images, in rows of so many each, the last one shorter."""
+    """Units of the given numbers of images, in rows of a fixed size, the last one shorter."""
     rows = [[min(together, size - at) for at in range(0, size, together)] for size in sizes]
     held = [each for row in rows for each in row]
     first = np.cumsum([0, *(len(row) for row in rows[:-1])])
@@ -302,13 +304,13 @@ def pooled(sizes: list[int], together: int) -> Units:
     paired=st.booleans(),
     seed=SEEDS,
 )
-def test_rows_are_tested_that_hold_equally_many_images(
+def test_only_rows_of_equally_many_images_are_tested(
     sizes: list[tuple[int, int]], together: tuple[int, int], paired: bool, seed: int
 ) -> None:
     own = [[pair[side] for pair in sizes] for side in (0, 1)]
     units = [pooled(*each) for each in zip(own, together, strict=True)]
     found = exchangeable_rows(*units, paired=paired)
-    most = [int(each.held.max()) for each in units]
+    most = [int(each.row_images.max()) for each in units]
     if own[0] == own[1] if paired else sorted(own[0]) == sorted(own[1]):
         assert found is not None
         assert (found.reference, found.other) == tuple(units)
@@ -322,10 +324,10 @@ def test_rows_are_tested_that_hold_equally_many_images(
         return
     assert found is not None
     for tested, unit, kept in zip((found.reference, found.other), units, whole, strict=True):
-        assert set(tested.held.tolist()) == set(most)
+        assert set(tested.row_images.tolist()) == set(most)
         # Units that have a full row (in both sets, where they are pairs) stay with all of these.
         full = [
-            [row for row in rows if unit.held[row] == most[0]]
+            [row for row in rows if unit.row_images[row] == most[0]]
             for rows, rest in zip(members(unit), kept, strict=True)
             if rest
         ]
@@ -336,7 +338,7 @@ def test_rows_are_tested_that_hold_equally_many_images(
         assert draw.other.sizes.tolist() == draw.reference.sizes.tolist()
 
 
-def test_rows_of_one_image_are_images() -> None:
+def test_rows_of_one_image_count_as_images() -> None:
     units = sized(3, 1), sized(2, 2)
     found = exchangeable_rows(*units, paired=False)
     assert found is not None
@@ -351,7 +353,7 @@ def test_units_of_rows_count_their_images() -> None:
     assert pooled([4, 4], 3).equal
 
 
-def test_every_image_is_drawn_as_often() -> None:
+def test_every_image_is_equally_likely_to_be_drawn() -> None:
     taken = np.zeros(8)
     for seed in range(600):
         draw = equal_draw(sized(8), sized(2), paired=False, rng=np.random.default_rng(seed))
@@ -407,7 +409,7 @@ def test_corners_of_windows_are_uniform_in_each_image() -> None:
         (12, 6, ((3, 4), None)),
     ],
 )
-def test_vectors_are_drawn_at_random_where_no_window_fits(
+def test_vectors_are_drawn_at_random_if_no_window_fits(
     vectors: int, least: int, grids: tuple[Any, Any]
 ) -> None:
     found = draw_vectors(2000, vectors, least, grids, np.random.default_rng(1))
@@ -437,7 +439,7 @@ def test_units_weigh_equally(
     rng = np.random.default_rng(seed)
     units = sized(*sizes)
     parts = rng.multinomial(vectors, [0.2, 0.3, 0.5], size=(sum(sizes), 2)).astype(np.uint16)
-    found = units.gathered(parts, scaled=scaled)
+    found = units.sum_counts(parts, scaled=scaled)
     totals = found.sum(axis=2, dtype=np.int64)
     assert totals.max() <= (1 + 1e-3) * totals.min()
     if scaled or len(set(sizes)) > 1:
@@ -446,22 +448,22 @@ def test_units_weigh_equally(
     for unit, images in enumerate(members(units)):
         known = parts[images].sum(axis=0, dtype=np.int64)
         np.testing.assert_allclose(found[unit] / totals[unit, 0], known / known[0].sum())
-    plain = units.gathered(parts, scaled=False)
+    plain = units.sum_counts(parts, scaled=False)
     expected = [parts[images].sum(axis=0, dtype=np.int64) for images in members(units)]
     np.testing.assert_array_equal(plain, expected)
 
 
 def test_units_of_more_values_than_the_total_are_not_scaled() -> None:
     counts = np.full((3, 1, 1), 2**25, np.uint32)
-    found = Units(np.arange(3), np.array([0, 1])).gathered(counts)
+    found = Units(np.arange(3), np.array([0, 1])).sum_counts(counts)
     assert found.ravel().tolist() == [2**26, 2**26]
     counts[0] = 2**27
-    assert Units(np.arange(3), np.array([0, 1])).gathered(counts)[0, 0, 0] == 2**27
+    assert Units(np.arange(3), np.array([0, 1])).sum_counts(counts)[0, 0, 0] == 2**27
 
 
 @pytest.mark.parametrize("n", range(1, 6))
 @pytest.mark.parametrize("m", range(1, 6))
-def test_the_least_p_value_by_enumeration(n: int, m: int) -> None:
+def test_the_smallest_p_value_by_enumeration(n: int, m: int) -> None:
     rng = np.random.default_rng([n, m])
     values = rng.normal(size=n + m)
     values[:n] += 100  # as far apart as can be
@@ -484,7 +486,7 @@ def test_the_least_p_value_by_enumeration(n: int, m: int) -> None:
 
 
 def test_equal_names_of_different_subjects_are_not_paired() -> None:
-    """Two hospitals that both number their slices from 0 on; and one whose names are known."""
+    """Two hospitals that both number their slices from 0, and one that names them."""
     names = {"dataset": "d", "id": ["0", "1", "2"]}
     x = noted(3, **names, subject=["p", "q", "r"])
     strangers = noted(3, "y", **names, subject=["s", "t", "u"])

@@ -20,7 +20,7 @@ def joint_of(*sets: Array) -> Range:
 
 
 @given(pair=feature_pairs(np.float16))
-def test_extents_of_stored_ranges_give_the_same_joint_range(pair: tuple[Array, Array]) -> None:
+def test_stored_ranges_give_the_same_joint_range(pair: tuple[Array, Array]) -> None:
     stored = [tuple(bound.astype(np.float32) for bound in activation_extremes(x)) for x in pair]
     joint, again = joint_of(*pair), joint_range(*stored)
     np.testing.assert_array_equal(joint.low, again.low)
@@ -38,7 +38,7 @@ def test_span_of_float16_does_not_overflow() -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_joint_range_refuses_what_is_not_finite_and_names_the_channel(bad: float) -> None:
+def test_joint_range_refuses_nonfinite_values_and_names_the_channel(bad: float) -> None:
     x = np.zeros((2, 3, 4), dtype=np.float32)
     x[1, 2, 0] = bad
     with pytest.raises(ArgumentError, match=r"NaN, infinite, or .* in 1 of 3 channels \(2\)"):
@@ -63,7 +63,7 @@ def test_joint_range_refuses_a_span_that_float64_cannot_hold() -> None:
         np.zeros((1, 1, 1), np.longdouble),
     ],
 )
-def test_refuses_other_arrays(x: Array) -> None:
+def test_invalid_arrays_are_refused(x: Array) -> None:
     with pytest.raises(ArgumentError, match=r"expected float16, float32 or float64 \(N, D, K\)"):
         check_features(x)
 
@@ -87,12 +87,8 @@ def test_joint_range_refuses_swapped_bounds() -> None:
         joint_range((np.ones(2), np.array([2.0, 0.0])))
 
 
-def test_sweeps_that_are_refused() -> None:
+def test_invalid_sweeps_are_refused() -> None:
     joint = Range(np.zeros(1), np.array([1e303]))
-    with pytest.raises(ArgumentError, match="no number of bins"):
-        sweep_binning(joint, [])
-    with pytest.raises(ArgumentError, match="bins is 0, expected 1 to 4096"):
-        sweep_binning(joint, [10, 0])
     with pytest.raises(ArgumentError, match=r"multiple is 16760835, at\s+most 1048576"):
         sweep_binning(joint, [4095, 4095 - 2, 1])
     with pytest.raises(ArgumentError, match="too far apart for float64"):

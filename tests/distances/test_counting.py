@@ -59,7 +59,7 @@ def test_by_hand() -> None:
 
 @FLOATS
 @given(seed=SEEDS, shape=st.tuples(*(st.integers(1, n) for n in (4, 4, 70))), odd=st.booleans())
-def test_extents_are_those_of_numpy(
+def test_extremes_agree_with_numpy(
     dtype: type, seed: int, shape: tuple[int, int, int], odd: bool
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -74,7 +74,7 @@ def test_extents_are_those_of_numpy(
 
 @FLOATS
 @given(data=st.data())
-def test_extents_of_any_float(dtype: type, data: st.DataObject) -> None:
+def test_extremes_of_any_float_type(dtype: type, data: st.DataObject) -> None:
     elements = npst.from_dtype(np.dtype(dtype))  # including subnormal, infinite and NaN
     x = data.draw(npst.arrays(dtype, (1, 2, 5), elements=elements))
     low, high = activation_extremes(x)
@@ -82,7 +82,7 @@ def test_extents_of_any_float(dtype: type, data: st.DataObject) -> None:
     np.testing.assert_array_equal(high, x.max(axis=2))
 
 
-def test_extents_take_any_memory_layout_and_byte_order() -> None:
+def test_extremes_of_any_memory_layout_and_byte_order() -> None:
     x = np.random.default_rng(2).normal(size=(13, 7, 5)).astype(np.float32)
     x.setflags(write=False)
     turned = x.transpose(2, 1, 0)
@@ -174,7 +174,7 @@ def by_division(x: Array, joint: Range, bins: int) -> Array:
     return tallied(np.floor(offset * bins / span), bins)
 
 
-def test_by_hand_of_binning() -> None:
+def test_binning_by_hand() -> None:
     # Range 0..4, four bins: [0, 1), [1, 2), [2, 3), [3, 4].
     x = np.array([[[0.0, 0.5, 1.0, 4.0], [7.0, 7.0, 7.0, 7.0]]])
     y = np.array([[[2.0, 3.0], [7.0, 7.0]]])
@@ -185,7 +185,7 @@ def test_by_hand_of_binning() -> None:
 
 
 @FLOATS_BINNING
-def test_ties_that_a_multiplication_misplaces(dtype: type) -> None:
+def test_values_that_multiplication_would_misplace(dtype: type) -> None:
     # The middle of the range lies on the lower edge of bin 50, exactly, in float16 as well.
     x = np.array([[[0.0, 12.125, 24.25]]], dtype=dtype)
     assert floor(12.125 * (100 / 24.25)) == 49
@@ -195,7 +195,7 @@ def test_ties_that_a_multiplication_misplaces(dtype: type) -> None:
 @pytest.mark.long
 @settings(max_examples=250)
 @given(pair=PAIRS, bins=BINS, literal=st.booleans())
-def test_equals_equation_5(pair: tuple[Array, Array], bins: int, literal: bool) -> None:
+def test_counts_equal_equation_5(pair: tuple[Array, Array], bins: int, literal: bool) -> None:
     for x in pair:
         counts = counted(x, joint_of(*pair), bins, literal=literal)
         np.testing.assert_array_equal(counts, reference(x, pair, bins, literal))
@@ -203,7 +203,7 @@ def test_equals_equation_5(pair: tuple[Array, Array], bins: int, literal: bool) 
 
 @FLOATS_BINNING
 @pytest.mark.parametrize("bins", [10, 100, 255])
-def test_equals_equation_5_on_activations(dtype: type, bins: int) -> None:
+def test_counts_of_activations_equal_equation_5(dtype: type, bins: int) -> None:
     rng = np.random.default_rng(bins)
     x = np.maximum(rng.normal(0.0, 1.0, (2, 2, 100)), 0.0).astype(np.float32).astype(dtype)
     y = np.maximum(rng.normal(0.3, 2.0, (3, 2, 100)), 0.0).astype(np.float32).astype(dtype)
@@ -232,7 +232,7 @@ def test_every_float16_falls_into_the_bin_of_equation_5(bins: int, most: float) 
     bins=MANY,
     seed=SEEDS,
 )
-def test_equals_the_rule_by_division_next_to_edges(
+def test_counts_next_to_edges_equal_the_division_rule(
     dtype: type, low: float, span: float, bins: int, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -285,7 +285,7 @@ def test_negative_zero_is_zero() -> None:
 
 
 @given(x=features(np.float64))
-def test_agrees_with_numpy_where_its_edges_are_exact(x: Array) -> None:
+def test_counts_agree_with_numpy_for_exact_edges(x: Array) -> None:
     joint = Range(np.full(x.shape[1], -8.0), np.full(x.shape[1], 16.0))
     counts = counted(x, joint, 32)
     for image, channel in np.ndindex(x.shape[:2]):
@@ -320,7 +320,7 @@ def test_counters_hold_all_vectors(vectors: int, dtype: type, bins: int) -> None
 
 @FLOATS_BINNING
 @pytest.mark.parametrize("bins", [100, 1000])
-def test_one_table_counts_as_four(dtype: type, bins: int) -> None:
+def test_one_table_counts_the_same_as_four(dtype: type, bins: int) -> None:
     # Rows with few values for their bins go into one table, the same values in one row into four.
     x = np.maximum(np.random.default_rng(3).normal(size=(30, 1, 131)), 0.0).astype(dtype)
     together = x.reshape(1, 1, -1)
@@ -337,7 +337,7 @@ def test_one_table_counts_as_four(dtype: type, bins: int) -> None:
     power=st.integers(-6, 6),
     offset=st.integers(-64, 64),
 )
-def test_positive_affine_maps_leave_the_counts(
+def test_positive_affine_maps_do_not_change_counts(
     pair: tuple[Array, Array], bins: int, power: int, offset: int
 ) -> None:
     moved = tuple(x * np.float32(2.0**power) + np.float32(offset * 2.0**power) for x in pair)
@@ -348,13 +348,13 @@ def test_positive_affine_maps_leave_the_counts(
 
 
 @given(x=features(np.float16), bins=BINS)
-def test_images_are_counted_alone(x: Array, bins: int) -> None:
+def test_images_are_counted_separately(x: Array, bins: int) -> None:
     joint = joint_of(x)
     alone = [counted(x[image : image + 1], joint, bins) for image in range(len(x))]
     np.testing.assert_array_equal(counted(x, joint, bins), np.concatenate(alone))
 
 
-def test_channels_have_their_own_range() -> None:
+def test_channels_have_separate_ranges() -> None:
     x = (
         np.random.default_rng(4).normal(size=(5, 7, 300)).astype(np.float32)
         * np.arange(1, 8)[:, None]
@@ -367,7 +367,7 @@ def test_channels_have_their_own_range() -> None:
 
 @pytest.mark.long
 @FLOATS_BINNING
-def test_leaves_the_input_alone_and_takes_any_memory_layout(dtype: type) -> None:
+def test_input_is_not_modified_and_may_have_any_memory_layout(dtype: type) -> None:
     x = np.random.default_rng(2).normal(size=(13, 7, 5)).astype(dtype)
     x.setflags(write=False)
     turned = x.transpose(2, 1, 0)
@@ -379,7 +379,7 @@ def test_leaves_the_input_alone_and_takes_any_memory_layout(dtype: type) -> None
     assert counted(turned[:0], joint, 4).shape == (0, 7, 4)
 
 
-def test_threads_count_as_one() -> None:
+def test_threads_count_the_same() -> None:
     x = np.random.default_rng(5).normal(size=(64, 8, 300)).astype(np.float16)
     binning = equal_width(joint_of(x), 100)
     with ThreadPoolExecutor(4) as pool:
@@ -437,7 +437,9 @@ SWEEPS = st.lists(st.sampled_from([*range(1, 13), 20, 50, 100, 110]), min_size=1
 @pytest.mark.long
 @settings(max_examples=200)
 @given(pair=PAIRS, bins=SWEEPS, clamp=st.booleans())
-def test_a_sweep_is_every_count(pair: tuple[Array, Array], bins: list[int], clamp: bool) -> None:
+def test_a_sweep_equals_separate_counts(
+    pair: tuple[Array, Array], bins: list[int], clamp: bool
+) -> None:
     x, y = pair
     joint = joint_of(x) if clamp else joint_of(x, y)
     binning = sweep_binning(joint, bins, clamp=clamp)
@@ -448,7 +450,7 @@ def test_a_sweep_is_every_count(pair: tuple[Array, Array], bins: list[int], clam
         np.testing.assert_array_equal(merge_counts(counts, binning, each), expected)
 
 
-def test_a_sweep_of_many_numbers_on_activations() -> None:
+def test_a_sweep_of_many_numbers_of_bins() -> None:
     bins = range(10, 120, 10)
     x = np.maximum(np.random.default_rng(6).normal(size=(3, 2, 500)), 0.0).astype(np.float16)
     binning = sweep_binning(joint_of(x), bins)
@@ -462,7 +464,7 @@ def test_a_sweep_of_many_numbers_on_activations() -> None:
         np.testing.assert_array_equal(merge_counts(totals, binning, each), found.sum(axis=0))
 
 
-def test_merging_needs_the_edges() -> None:
+def test_counts_are_merged_only_if_edges_coincide() -> None:
     joint = Range(np.zeros(1), np.ones(1))
     binning = sweep_binning(joint, [10, 15])
     x = np.random.default_rng(7).uniform(size=(1, 1, 99))
@@ -518,7 +520,7 @@ HOW: dict[str, Callable[[Range], Binning]] = {
 @FLOATS_BINNING
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("how", HOW)
-def test_what_is_not_finite_is_refused_in_every_mode(dtype: type, bad: float, how: str) -> None:
+def test_nonfinite_values_are_refused_in_every_mode(dtype: type, bad: float, how: str) -> None:
     for span, place in product([0.0, 1.0, 1e-305, 1e200], [0, 255, 256, 298]):
         x = np.zeros((2, 3, 299), dtype=dtype)
         x[1, 2, place] = bad
@@ -535,7 +537,7 @@ def test_what_is_not_finite_is_refused_in_every_mode(dtype: type, bad: float, ho
 @pytest.mark.parametrize("literal", [False, True])
 @pytest.mark.parametrize("bins", [1, 100, 1000, 2000])
 @pytest.mark.parametrize("value", [-0.25, -6e-8, 1.0009765625, 1.25])
-def test_refuses_values_outside_of_the_range(
+def test_values_out_of_range_are_refused(
     dtype: type, literal: bool, bins: int, value: float
 ) -> None:
     joint = Range(np.zeros(2), np.ones(2))
@@ -550,7 +552,7 @@ def test_refuses_values_outside_of_the_range(
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("span", [1e-10, 1.0, 1e25])
 @pytest.mark.parametrize("bins", [1, 100, 2000])
-def test_refuses_the_neighbour_of_the_range(dtype: type, span: float, bins: int) -> None:
+def test_the_next_float_outside_the_range_is_refused(dtype: type, span: float, bins: int) -> None:
     span = float(dtype(span))
     joint = Range(np.zeros(1), np.full(1, span))
     for inside, outside in ((0.0, -np.inf), (span, np.inf)):
@@ -560,14 +562,14 @@ def test_refuses_the_neighbour_of_the_range(dtype: type, span: float, bins: int)
             counted(np.full((1, 1, 1), value), joint, bins)
 
 
-def test_refuses_a_span_times_bins_that_float64_cannot_hold() -> None:
+def test_a_span_times_bins_beyond_float64_is_refused() -> None:
     x = np.array([[[-4e307, 4e307]]])
     assert counted(x, joint_of(x), 2).tolist() == [[[1, 1]]]
     with pytest.raises(ArgumentError, match="channel 0 are too far apart for float64"):
         equal_width(joint_of(x), 100)
 
 
-def test_refuses_other_arrays_channels_or_numbers_of_bins() -> None:
+def test_invalid_arrays_channels_and_numbers_of_bins_are_refused() -> None:
     joint = Range(np.zeros(2), np.ones(2))
     with pytest.raises(ArgumentError, match=r"expected float16, float32 or float64 \(N, D, K\)"):
         counted(np.zeros((2, 3), dtype=np.int64), joint, 10)
@@ -632,7 +634,7 @@ def test_distance_is_unchanged_by_positive_affine_maps(
 LOW, SPAN = np.array([-1.0, 2.0]), np.array([4.0, 0.0])
 
 
-def test_division_by_hand() -> None:
+def test_division_terms_by_hand() -> None:
     np.testing.assert_array_equal(
         division_terms(LOW, SPAN, 8, False, False),
         [[-1.0, 0.0, 4.0, 4.0, 8.0, 4.0, 7.5], [2.0, 0.0, 0.0, 0.0, 8.0, 1.0, 7.5]],
@@ -645,7 +647,7 @@ def test_division_by_hand() -> None:
     assert (literal[:, 6] == 8.5).all()
 
 
-def test_product_by_hand() -> None:
+def test_product_terms_by_hand() -> None:
     quick = product_terms(LOW, SPAN, 8, False, False, np.dtype(np.float32))
     assert quick.dtype == np.float32
     assert quick[:, 1].tolist() == [2.0, 0.0]
@@ -659,7 +661,7 @@ def test_product_by_hand() -> None:
     ("low", "span", "bins"),
     [(0.1, 1.0, 100), (0.0, 1e-31, 100), (0.0, 1e31, 100), (0.0, 1.0, _SHORT_BINS + 1)],
 )
-def test_float32_is_left_alone_where_it_loses_digits(low: float, span: float, bins: int) -> None:
+def test_float32_is_not_used_if_it_loses_digits(low: float, span: float, bins: int) -> None:
     rule = (np.array([low]), np.array([span]), bins, False, False)
     assert product_terms(*rule, np.dtype(np.float32))[0, 1] == 0.0
     assert product_terms(*rule, np.dtype(np.float64))[0, 1] == bins / span
@@ -673,7 +675,7 @@ def test_float32_is_left_alone_where_it_loses_digits(low: float, span: float, bi
     literal=st.booleans(),
     dtype=st.sampled_from([np.float32, np.float64]),
 )
-def test_any_range_gives_terms_without_warning(
+def test_terms_of_any_range_cause_no_warning(
     low: float, span: float, bins: int, clamp: bool, literal: bool, dtype: type
 ) -> None:
     rule = (np.array([low]), np.array([span]), bins, clamp, literal)

@@ -47,13 +47,13 @@ def test_by_hand() -> None:
 
 
 @given(sets=value_sets())
-def test_agrees_with_scipy(sets: list[Array]) -> None:
+def test_wasserstein_agrees_with_scipy(sets: list[Array]) -> None:
     np.testing.assert_allclose(wasserstein(*sets), column_by_column(*sets), rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("sizes", [(300, 300), (301, 200), (50, 400)])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_agrees_with_scipy_on_activations(sizes: tuple[int, int], dtype: type) -> None:
+def test_wasserstein_of_activations_agrees_with_scipy(sizes: tuple[int, int], dtype: type) -> None:
     rng = np.random.default_rng(2)
     x, y = (np.maximum(rng.normal(0.2, 1.0, (n, 5)), 0.0).astype(dtype) for n in sizes)
     y = (y * 0.8).astype(dtype)
@@ -61,7 +61,7 @@ def test_agrees_with_scipy_on_activations(sizes: tuple[int, int], dtype: type) -
 
 
 @given(sets=value_sets())
-def test_symmetric_and_not_negative(sets: list[Array]) -> None:
+def test_wasserstein_is_symmetric_and_not_negative(sets: list[Array]) -> None:
     x, y = sets
     values = wasserstein(x, y)
     assert values.dtype == np.float64
@@ -77,7 +77,7 @@ def test_triangle_inequality(sets: list[Array]) -> None:
 
 
 @given(sets=value_sets(), power=st.integers(-3, 3), offset=st.integers(-16, 16))
-def test_scales_with_the_values_and_ignores_shifts_of_both(
+def test_wasserstein_scales_with_values_and_ignores_common_offsets(
     sets: list[Array], power: int, offset: int
 ) -> None:
     x, y = (values.astype(np.float64) for values in sets)
@@ -92,7 +92,7 @@ def test_scales_with_the_values_and_ignores_shifts_of_both(
 
 
 @given(seed=SEEDS, block=st.sampled_from([1, 12, 30]))
-def test_blocks_of_channels_change_nothing(seed: int, block: int) -> None:
+def test_blocks_of_channels_do_not_change_distances(seed: int, block: int) -> None:
     rng = np.random.default_rng(seed)
     x, y = rng.normal(size=(5, 7)), rng.normal(size=(4, 7))
     whole = wasserstein(x, y)
@@ -101,13 +101,13 @@ def test_blocks_of_channels_change_nothing(seed: int, block: int) -> None:
         np.testing.assert_array_equal(wasserstein(x, y), whole)
 
 
-def test_inputs_are_left_alone() -> None:
+def test_inputs_are_not_modified() -> None:
     x, y = np.array([[2.0], [1.0]]), np.array([[3.0], [0.0]])
     wasserstein(x, y)
     assert (x.tolist(), y.tolist()) == ([[2.0], [1.0]], [[3.0], [0.0]])
 
 
-def test_representation_shift_is_that_of_stacke() -> None:
+def test_representation_shift_follows_stacke() -> None:
     # Mean over positions, scipy's distance of each filter, mean over filters.
     rng = np.random.default_rng(5)
     x, y = rng.gamma(1.0, 1.0, (40, 6, 9)), rng.gamma(1.0, 1.2, (30, 6, 9))
@@ -119,17 +119,13 @@ def test_representation_shift_is_that_of_stacke() -> None:
 @pytest.mark.parametrize(
     ("x", "reason"),
     [
-        (np.zeros(3), r"shape \(3,\)"),
-        (np.zeros((0, 2)), "at least one of each"),
-        (np.zeros((3, 2), dtype=np.int64), "type int64"),
-        (np.zeros((3, 4)), "4 and 2 channels"),
         (np.array([[0.0, np.nan]]), r"1 of 2 channels \(1\)"),
         (np.full((2, 9), np.inf), r"9 of 9 channels \(0, 1, 2, 3, 4, \.\.\.\)"),
     ],
 )
-def test_refuses(x: Array, reason: str) -> None:
+def test_nonfinite_values_are_refused(x: Array, reason: str) -> None:
     with pytest.raises(ArgumentError, match=reason):
-        wasserstein(x, np.zeros((3, 2)))
+        wasserstein(x, np.zeros((3, x.shape[1])))
 
 
 CLOSE = {"rtol": 1e-12, "atol": 1e-13}
@@ -160,7 +156,7 @@ def relabellings(draw: st.DrawFn) -> tuple[Array, Array, Array]:
 
 
 @given(case=relabellings())
-def test_subsets_agree_with_one_distance_each(case: tuple[Array, Array, Array]) -> None:
+def test_subsets_agree_with_separate_distances(case: tuple[Array, Array, Array]) -> None:
     pooled, first, second = case
     expected = [wasserstein(pooled[a], pooled[b]) for a, b in zip(first, second, strict=True)]
     measured = subset_wasserstein(pooled, first, second)
@@ -180,7 +176,7 @@ def test_permutations_agree_with_scipy(case: tuple[Array, Array, Array]) -> None
 
 
 @given(pair=pairs())
-def test_the_relabelling_that_changes_nothing(pair: tuple[Array, Array]) -> None:
+def test_the_identity_relabelling_gives_the_plain_distance(pair: tuple[Array, Array]) -> None:
     x, y = pair
     pooled = np.concatenate([x, y])
     chosen = np.arange(len(pooled))[None] < len(x)
@@ -189,7 +185,7 @@ def test_the_relabelling_that_changes_nothing(pair: tuple[Array, Array]) -> None
 
 
 @given(pair=pairs())
-def test_leaving_one_out_agrees_with_scipy(pair: tuple[Array, Array]) -> None:
+def test_leave_one_out_agrees_with_scipy(pair: tuple[Array, Array]) -> None:
     x, y = (z.astype(np.float64) for z in pair)
     without_x, without_y = leave_one_out_wasserstein(*pair)
     assert (without_x.shape, without_y.shape) == (x.shape, y.shape)
@@ -201,7 +197,7 @@ def test_leaving_one_out_agrees_with_scipy(pair: tuple[Array, Array]) -> None:
         np.testing.assert_allclose(without_y[:, d], expected, **CLOSE)
 
 
-def test_leaving_one_out_on_activations() -> None:
+def test_leave_one_out_of_activations() -> None:
     rng = np.random.default_rng(6)
     x = np.maximum(rng.normal(0.0, 1.0, (60, 4)), 0.0).astype(np.float32)
     y = np.maximum(rng.normal(0.1, 1.0, (45, 4)), 0.0).astype(np.float32)
@@ -212,7 +208,9 @@ def test_leaving_one_out_on_activations() -> None:
         np.testing.assert_allclose(without_y[i], rest[1], rtol=1e-12)
 
 
-def test_blocks_of_channels_change_nothing_of_resampled(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_of_channels_do_not_change_resampled_distances(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     rng = np.random.default_rng(7)
     x, y = rng.normal(size=(6, 5)), rng.normal(size=(4, 5))
     chosen = np.arange(10)[None] < 3
@@ -221,19 +219,3 @@ def test_blocks_of_channels_change_nothing_of_resampled(monkeypatch: pytest.Monk
     parts = *leave_one_out_wasserstein(x, y), permuted_wasserstein(np.concatenate([x, y]), chosen)
     for a, b in zip(whole, parts, strict=True):
         np.testing.assert_array_equal(a, b)
-
-
-def test_refuses_of_resampled() -> None:
-    pooled = np.arange(3.0).reshape(3, 1)
-    with pytest.raises(ArgumentError, match=r"type int64; expected bool \(R, 3\)"):
-        permuted_wasserstein(pooled, np.array([[1, 0, 0]]))
-    with pytest.raises(ArgumentError, match=r"shape \(1, 2\)"):
-        permuted_wasserstein(pooled, np.array([[True, False]]))
-    with pytest.raises(ArgumentError, match="number 1 has an empty part"):
-        permuted_wasserstein(pooled, np.array([[True, False, True], [True, True, True]]))
-    with pytest.raises(ArgumentError, match="number 0 has an empty part"):
-        permuted_wasserstein(pooled, np.array([[False, False, False]]))
-    with pytest.raises(ArgumentError, match="sets of 1 and 3"):
-        leave_one_out_wasserstein(pooled[:1], pooled)
-    with pytest.raises(ArgumentError, match="NaN or infinite in 1 of 1"):
-        leave_one_out_wasserstein(pooled * np.nan, pooled)

@@ -19,7 +19,6 @@ from skiptool.distances.float16 import (
     values_of_keys,
     wasserstein_from_keys,
 )
-from skiptool.errors import ArgumentError
 from strategies import feature_pairs, features
 
 Array = NDArray[Any]
@@ -36,7 +35,7 @@ def all_finite() -> Array:
     return patterns[np.isfinite(patterns)]
 
 
-def test_keys_are_in_the_order_of_the_values() -> None:
+def test_keys_sort_like_values() -> None:
     finite = all_finite()
     counts = key_counts(finite.reshape(1, 1, -1))[0]
     occupied = np.flatnonzero(counts)
@@ -46,7 +45,7 @@ def test_keys_are_in_the_order_of_the_values() -> None:
     np.testing.assert_array_equal(values_of_keys()[occupied], np.unique(finite.astype(np.float64)))
 
 
-def test_values_of_keys_rise_over_the_range_of_float16() -> None:
+def test_values_of_keys_ascend_over_the_range_of_float16() -> None:
     values = values_of_keys()
     assert (np.diff(values) >= 0).all()
     assert (values[0], values[-1]) == (-65504.0, 65504.0)
@@ -54,7 +53,7 @@ def test_values_of_keys_rise_over_the_range_of_float16() -> None:
 
 
 @given(x=features(np.float16, elements=WIDE))
-def test_counts_are_those_of_the_values(x: Array) -> None:
+def test_key_counts_are_counts_of_values(x: Array) -> None:
     counts = key_counts(x)
     assert counts.dtype == np.int64
     for d, row in enumerate(counts):
@@ -64,7 +63,7 @@ def test_counts_are_those_of_the_values(x: Array) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.int64])
-def test_counts_of_parts_add_up(dtype: type) -> None:
+def test_key_counts_of_parts_add_up(dtype: type) -> None:
     x = np.random.default_rng(1).normal(size=(5, 2, 30)).astype(np.float16)
     into = np.zeros((2, KEYS), dtype)
     for part in (x[:2], x[2:2], x[2:]):
@@ -75,7 +74,7 @@ def test_counts_of_parts_add_up(dtype: type) -> None:
 
 
 @given(pair=feature_pairs(np.float16, WIDE))
-def test_wasserstein_agrees_with_the_values_themselves(pair: tuple[Array, Array]) -> None:
+def test_wasserstein_from_keys_agrees_with_that_from_values(pair: tuple[Array, Array]) -> None:
     measured = wasserstein_from_keys(*map(key_counts, pair))
     np.testing.assert_allclose(measured, wasserstein(*map(rows_of, pair)), rtol=1e-12, atol=1e-15)
 
@@ -92,7 +91,7 @@ def test_wasserstein_agrees_with_scipy() -> None:
     np.testing.assert_allclose(measured, expected, rtol=1e-12)
 
 
-def test_zeros_of_either_sign_are_one_value() -> None:
+def test_both_zeros_are_one_value() -> None:
     zeros = np.zeros((1, 1, 4), dtype=np.float16)
     assert wasserstein_from_keys(key_counts(zeros), key_counts(-zeros)).tolist() == [0.0]
     quantile = quantiles_from_keys(key_counts(-zeros), np.array([0.5]))
@@ -117,42 +116,3 @@ def test_quantiles_between_equal_bins_are_exact(bins: int, size: int) -> None:
     asked = np.arange(1, bins) / bins
     expected = [ceil(Fraction(b * size, bins)) - 1 for b in range(1, bins)]
     assert quantiles_from_keys(key_counts(x), asked)[0].tolist() == expected
-
-
-def test_refuses_what_has_no_key() -> None:
-    x = np.zeros((2, 3, 4), dtype=np.float16)
-    into = key_counts(x)
-    before = into.copy()
-    x[1, 2, 3], x[0, 0, 0] = np.nan, -np.inf
-    with pytest.raises(ArgumentError, match=r"NaN or infinite in 2 of 3 channels \(0, 2\)"):
-        key_counts(x, into)
-    np.testing.assert_array_equal(into, before)
-    with pytest.raises(ArgumentError, match="type float32; expected float16"):
-        key_counts(x.astype(np.float32))  # type: ignore[arg-type]
-    with pytest.raises(ArgumentError, match=r"shape \(2, 12\)"):
-        key_counts(x.reshape(2, -1))
-
-
-def test_refuses_counters_that_do_not_fit() -> None:
-    x = np.zeros((1, 1, 3), dtype=np.float16)
-    with pytest.raises(ArgumentError, match=r"expected int32 or int64 \(1, 65536\)"):
-        key_counts(x, np.zeros((2, KEYS), np.int64))
-    with pytest.raises(ArgumentError, match="type uint16"):
-        key_counts(x, np.zeros((1, KEYS), np.uint16))
-    full = np.zeros((1, KEYS), np.int32)
-    full[0, 5] = np.iinfo(np.int32).max - 2
-    with pytest.raises(ArgumentError, match="3 more do not fit int32; count in int64"):
-        key_counts(x, full)
-
-
-def test_refuses_counts_of_nothing_and_of_other_layers() -> None:
-    counts = key_counts(np.zeros((1, 2, 1), dtype=np.float16))
-    with pytest.raises(ArgumentError, match="2 and 1 channels"):
-        wasserstein_from_keys(counts, counts[:1])
-    with pytest.raises(ArgumentError, match="channel 0 holds no values"):
-        wasserstein_from_keys(np.zeros_like(counts), counts)
-    with pytest.raises(ArgumentError, match=r"shape \(2, 7\)"):
-        quantiles_from_keys(counts[:, :7], np.array([0.5]))
-    for wrong in ([-0.1], [1.1], [np.nan], [[0.5]]):
-        with pytest.raises(ArgumentError, match="expected a row of numbers from 0 to 1"):
-            quantiles_from_keys(counts, np.array(wrong))

@@ -65,7 +65,7 @@ def doubtful(
 @pytest.mark.parametrize("clamp", [False, True])
 @pytest.mark.parametrize("literal", [False, True])
 @given(seed=SEEDS, share=st.floats(0.0, 1.0), size=st.floats(-20.0, 20.0))
-def test_what_is_beyond_doubt_is_in_its_bin(
+def test_values_away_from_edges_are_in_their_bin(
     dtype: type, most: int, clamp: bool, literal: bool, seed: int, share: float, size: float
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -81,7 +81,7 @@ def test_what_is_beyond_doubt_is_in_its_bin(
             assert index[0] == expected
 
 
-def test_the_maximum_is_behind_the_last_bin_whatever_rounding_says() -> None:
+def test_the_literal_maximum_is_after_the_last_bin_despite_rounding() -> None:
     spans = [span for span in np.geomspace(1e-3, 1e3, 2000) if span * 29 / span < 29]
     assert spans
     for span in spans:
@@ -97,7 +97,7 @@ def test_the_maximum_is_behind_the_last_bin_whatever_rounding_says() -> None:
 @PRODUCTS
 @pytest.mark.parametrize("clamp", [False, True])
 @pytest.mark.parametrize("span", [1e-25, 1.0, 1e25])
-def test_what_is_not_finite_or_out_of_range_is_doubted(
+def test_nonfinite_and_out_of_range_values_need_division(
     dtype: type, most: int, clamp: bool, span: float
 ) -> None:
     for value in (np.nan, np.inf, -np.inf):
@@ -108,7 +108,7 @@ def test_what_is_not_finite_or_out_of_range_is_doubted(
 
 @PRODUCTS
 @pytest.mark.parametrize("clamp", [False, True])
-def test_the_product_serves_most_stretches(dtype: type, most: int, clamp: bool) -> None:
+def test_most_stretches_need_no_division(dtype: type, most: int, clamp: bool) -> None:
     # Zeros of a ReLU at the lower end, and values clamped to the ends, need no division.
     x = np.maximum(np.random.default_rng(0).normal(size=(300, kernels._STRETCH)), 0.0).astype(dtype)
     span = 2.0 if clamp else float(x.max())
@@ -171,7 +171,7 @@ def test_any_stretches_give_the_same_sums(seed: int, dtype: type, cuts: int) -> 
 
 
 @pytest.mark.parametrize("paired", [False, True])
-def test_nothing_left_is_no_number(paired: bool) -> None:
+def test_an_empty_set_gives_nan(paired: bool) -> None:
     a, b = np.ones((1, 2, 3), np.uint16), np.ones((1 if paired else 2, 2, 3), np.uint16)
     squares = np.zeros((2, 1 if paired else 3))
     left_out_hellinger(a, b, paired, *np.empty((2, 3)), squares)
@@ -195,7 +195,7 @@ def test_compiles_and_caches() -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_numbers_that_are_not_finite_hold(value: float) -> None:
+def test_nonfinite_numbers_keep_their_meaning(value: float) -> None:
     found = compiled(total)(np.array([1.0, value, 2.0]))
     np.testing.assert_equal(found, value)
 
@@ -219,7 +219,7 @@ def test_inlined_functions_are_compiled_with_their_callers_alone() -> None:
     assert part(np.arange(5.0)) == 10.0
 
 
-def test_works_where_no_folder_may_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernels_work_without_a_writable_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[bool] = []
 
     def refusing(*, cache: bool = False, **options: Any) -> Callable[..., Any]:  # noqa: ANN401
@@ -237,7 +237,7 @@ def test_works_where_no_folder_may_be_written(monkeypatch: pytest.MonkeyPatch) -
     assert function(np.arange(5.0)) == 10.0
 
 
-def test_numba_itself_refuses_without_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_numba_refuses_to_cache_without_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     # The error above is numba's without a writable cache, as on read-only installations.
     from numba.core.caching import CacheImpl
 
@@ -278,7 +278,7 @@ def test_the_first_start_compiles_one_function_and_the_second_none(tmp_path: Pat
     assert lines == [[b"0", b"1", b"32"], [b"1", b"0", b"32"]]
 
 
-def test_a_variable_that_numba_cannot_read_is_named() -> None:
+def test_an_invalid_numba_variable_is_reported() -> None:
     found = subprocess.run(
         [sys.executable, "-c", "import skiptool.distances.kernels"],
         env={**os.environ, "NUMBA_NUM_THREADS": "0"},

@@ -31,13 +31,13 @@ def by_parts(x: np.ndarray, y: np.ndarray, parts: Iterable[slice]) -> float:
     sums = np.zeros((2, 1))
     for rows in parts:
         here = (rows, slice(rows.start, None))
-        sums += np.array(given_means.of(rows, pooled[here], change[here][None]))
+        sums += np.array(given_means.row_sums(rows, pooled[here], change[here][None]))
     return float(relative_distance(sums[0], sums[1])[0])
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 7])
 @pytest.mark.parametrize("sizes", [(40, 40), (30, 7)])
-def test_rows_at_a_time_give_the_definition(step: int, sizes: tuple[int, int]) -> None:
+def test_sums_over_rows_follow_the_definition(step: int, sizes: tuple[int, int]) -> None:
     rng = np.random.default_rng(step)
     mixing = rng.normal(size=(7, 7))
     x, y = (rng.normal(loc=1.0, size=(size, 7)) @ mixing for size in sizes)
@@ -54,14 +54,16 @@ def test_known_values() -> None:
     assert by_parts(square, square + 5, whole) == 0.0  # means may change without covariances
 
 
-def test_nothing_that_varies_is_at_0() -> None:
+def test_without_variation_the_distance_is_0() -> None:
     assert relative_distance(np.zeros(1), np.zeros(1)).tolist() == [0.0]
     assert relative_distance(np.array([1e-30]), np.ones(1)).tolist() == [0.0]
     assert relative_distance(np.array([1 + 1e-15]), np.ones(1)).tolist() == [1.0]
 
 
 @given(st.integers(1, 40), st.integers(1, 50), st.integers(1, 40_000))
-def test_parts_cover_all_rows_and_fit(channels: int, labellings: int, limit: int) -> None:
+def test_row_parts_cover_all_rows_within_the_limit(
+    channels: int, labellings: int, limit: int
+) -> None:
     parts = list(row_parts(channels, labellings, limit))
     assert [row for part in parts for row in range(part.start, part.stop)] == list(range(channels))
     for part in parts:
@@ -110,14 +112,14 @@ def test_one_pair_has_no_replicates() -> None:
     assert np.isnan(without).all()
 
 
-def test_unrelated_normal_values_are_at_113() -> None:
+def test_unrelated_normal_values_are_1_13_apart() -> None:
     x, y = np.random.default_rng(1).normal(size=(2, 40, 3, 500))
     assert of(x, y)[0] == pytest.approx(2 / np.sqrt(np.pi), abs=0.02)
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 999), st.floats(0.01, 100.0))
-def test_it_is_bounded_symmetric_and_free_of_scale(seed: int, factor: float) -> None:
+def test_paired_difference_is_bounded_symmetric_and_free_of_scale(seed: int, factor: float) -> None:
     rng = np.random.default_rng(seed)
     x, y = rng.standard_t(2, size=(2, 4, 2, 3))
     value, _ = of(x, y)

@@ -8,15 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from skiptool.distances.binned import DISTANCES, Distance
-from skiptool.distances.counting import frequencies
-from skiptool.distances.resampling import (
+from skiptool.distances.binned import (
     _LANES,
     _LINE,
-    _rows,
+    DISTANCES,
+    Distance,
+    _aligned_zeros,
     leave_one_out_distances,
     permuted_distances,
 )
+from skiptool.distances.counting import frequencies
 from skiptool.names import Metric
 from strategies import SEEDS
 
@@ -133,7 +134,7 @@ def test_unequal_units_and_types() -> None:
 
 
 @ALL
-def test_pairs_are_drawn_one_of_each(metric: Metric) -> None:
+def test_one_of_each_pair_is_drawn(metric: Metric) -> None:
     rng = np.random.default_rng(2)
     a, b = (counts(rng, 300, 2, 33, 50, np.uint16) for _ in range(2))
     chosen = np.sort(np.arange(300) + 300 * rng.integers(0, 2, (4, 300)), axis=1).astype(np.int32)
@@ -143,7 +144,7 @@ def test_pairs_are_drawn_one_of_each(metric: Metric) -> None:
 
 @ALL
 @pytest.mark.parametrize("size", [1, 4])
-def test_the_relabelling_that_changes_nothing_ties(metric: Metric, size: int) -> None:
+def test_the_identity_relabelling_ties_with_the_plain_distance(metric: Metric, size: int) -> None:
     # Nearly equal sets: here rounding of 1 - BC under a root would be seen first.
     rng = np.random.default_rng(3)
     a = counts(rng, size, 3, 50, 40_000, np.uint16)
@@ -163,7 +164,7 @@ def test_no_relabellings(metric: Metric, size: int) -> None:
     assert permuted_distances(a, b, chosen, DISTANCES[metric]).shape == (2, 0)
 
 
-def test_takes_any_memory_layout_and_leaves_its_input_alone() -> None:
+def test_input_is_not_modified_and_may_have_any_memory_layout() -> None:
     rng = np.random.default_rng(4)
     whole = counts(rng, 9, 6, 7, 50, np.uint16)
     a, b = whole[:4, ::2], whole[4:, 1::2]
@@ -185,7 +186,7 @@ def test_takes_any_memory_layout_and_leaves_its_input_alone() -> None:
 @TYPES
 @pytest.mark.parametrize("paired", [False, True])
 @given(seed=SEEDS, n=st.integers(2, 6), m=st.integers(2, 6), bins=st.sampled_from([1, 5, 33]))
-def test_left_out_agrees_with_measuring_again(
+def test_leave_one_out_agrees_with_measuring_again(
     metric: Metric, dtype: type, paired: bool, seed: int, n: int, m: int, bins: int
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -199,7 +200,7 @@ def test_left_out_agrees_with_measuring_again(
 
 @ALL
 @pytest.mark.parametrize("paired", [False, True])
-def test_left_out_of_full_counters(metric: Metric, paired: bool) -> None:
+def test_leave_one_out_of_full_counters(metric: Metric, paired: bool) -> None:
     rng = np.random.default_rng(5)
     a = counts(rng, 40, 2, 5, 65_535, np.uint16)
     b = counts(rng, 40, 2, 5, 70_000, np.uint32)  # K beyond 16 bit in one set
@@ -211,7 +212,7 @@ def test_left_out_of_full_counters(metric: Metric, paired: bool) -> None:
 
 @ALL
 @pytest.mark.parametrize(("n", "m"), [(1, 3), (3, 1), (1, 1)])
-def test_nothing_is_left_of_a_single_unit(metric: Metric, n: int, m: int) -> None:
+def test_leaving_out_a_single_unit_gives_nan(metric: Metric, n: int, m: int) -> None:
     rng = np.random.default_rng(6)
     a, b = (counts(rng, units, 2, 5, 50, np.uint16) for units in (n, m))
     for units, found in zip(
@@ -226,8 +227,8 @@ def test_nothing_is_left_of_a_single_unit(metric: Metric, n: int, m: int) -> Non
 
 @TYPES
 @given(number=st.integers(1, 9), lanes=st.integers(1, 5))
-def test_rows_begin_with_cache_lines(dtype: type, number: int, lanes: int) -> None:
-    rows = _rows(number, lanes * _LANES, np.dtype(dtype))
+def test_rows_are_aligned_to_cache_lines(dtype: type, number: int, lanes: int) -> None:
+    rows = _aligned_zeros(number, lanes * _LANES, np.dtype(dtype))
     assert rows.shape == (number, lanes * _LANES)
     assert rows.flags.c_contiguous
     assert all(row.ctypes.data % _LINE == 0 for row in rows)

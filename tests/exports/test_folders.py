@@ -1,4 +1,4 @@
-"""Folders of exported pictures: whose they are, and that nothing replaces them."""
+"""Export folders: their dataset, and that they are never replaced."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def fill(folder: Path, data: DatasetStore) -> None:
         write_lineage(partial, data)
 
 
-def test_a_folder_appears_when_it_is_whole(tmp_path: Path, data: DatasetStore) -> None:
+def test_folder_appears_when_it_is_complete(tmp_path: Path, data: DatasetStore) -> None:
     fill(tmp_path / "pairs", data)
     assert sorted(path.name for path in (tmp_path / "pairs").iterdir()) == [
         "lineage.json",
@@ -46,7 +46,7 @@ def test_a_folder_appears_when_it_is_whole(tmp_path: Path, data: DatasetStore) -
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d.zarr", "pairs"]
 
 
-def test_what_is_there_is_not_made_again(tmp_path: Path, data: DatasetStore) -> None:
+def test_complete_folder_is_left_unchanged(tmp_path: Path, data: DatasetStore) -> None:
     fill(tmp_path / "pairs", data)
     (tmp_path / "pairs" / "mask.png").write_bytes(b"by hand")
     with export_folder(tmp_path / "pairs", data) as partial:
@@ -54,10 +54,10 @@ def test_what_is_there_is_not_made_again(tmp_path: Path, data: DatasetStore) -> 
     assert (tmp_path / "pairs" / "mask.png").read_bytes() == b"by hand"
 
 
-def test_a_folder_of_another_dataset_is_no_leftover(
+def test_folder_of_another_dataset_is_refused(
     tmp_path: Path, data: DatasetStore, other: DatasetStore
 ) -> None:
-    """Any folder with a manifest once counted as done when a run was resumed."""
+    """Regression: any folder with a manifest used to count as complete on resuming."""
     fill(tmp_path / "pairs", other)
     with refused(ExistsError, "pairs: holds an export of another dataset"):
         check_export(tmp_path / "pairs", data.path, resume=True)
@@ -73,14 +73,14 @@ def test_a_folder_of_another_dataset_is_no_leftover(
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "no json", '{"id": '])
-def test_a_damaged_note_is_none(tmp_path: Path, data: DatasetStore, text: str) -> None:
+def test_damaged_lineage_is_refused(tmp_path: Path, data: DatasetStore, text: str) -> None:
     (tmp_path / "pairs").mkdir()
     (tmp_path / "pairs" / "lineage.json").write_text(text)
     with refused(ExistsError, "pairs: exists already"):
         check_export(tmp_path / "pairs", data.path, resume=True)
 
 
-def test_free_places_are_fine(tmp_path: Path, data: DatasetStore) -> None:
+def test_free_folders_are_accepted(tmp_path: Path, data: DatasetStore) -> None:
     (tmp_path / "empty").mkdir()
     for name in ("empty", "new"):
         check_export(tmp_path / name, data.path, resume=False)

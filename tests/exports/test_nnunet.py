@@ -1,4 +1,4 @@
-"""nnU-Net's folder: written, it is what its documentation says; taken back, what was stored."""
+"""Export for nnU-Net: the layout of its documentation, and equal data after importing it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def export(folder: Path, samples: Sequence[Sample]) -> Path:
     return export_nnunet(folder / "d.zarr", folder / "Dataset501_Test", SILENT)
 
 
-def test_the_layout_is_nnunets(tmp_path: Path) -> None:
+def test_layout_follows_nnunet(tmp_path: Path) -> None:
     """Read by OpenCV, as nnU-Net's own reader would: plain values, no palette."""
     samples = [sample(n, "A", (8, 6, 3)) for n in range(6)]
     folder = export(tmp_path, samples)
@@ -54,7 +54,7 @@ def test_the_layout_is_nnunets(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*"))
 
 
-def test_grey_images_are_floats_in_tiff(tmp_path: Path) -> None:
+def test_grey_images_are_32_bit_tiff(tmp_path: Path) -> None:
     grey = replace(sample(1, "A", (8, 6, 1)), mask=np.ones((8, 6), np.uint8))
     folder = export(tmp_path, [grey])
     about = json.loads((folder / "dataset.json").read_text())
@@ -64,12 +64,12 @@ def test_grey_images_are_floats_in_tiff(tmp_path: Path) -> None:
     assert found.dtype == np.float32
     assert np.array_equal(found, grey.image[..., 0])
     assert np.array_equal(tifffile.imread(folder / "labelsTr" / "001.tif"), grey.mask)
-    assert not (folder / "splits_final.json").exists()  # one fold has no other side
+    assert not (folder / "splits_final.json").exists()  # a single fold cannot be validated
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("channels", [1, 3])
-def test_what_is_exported_comes_back(tmp_path: Path, channels: int) -> None:
+def test_exported_folder_can_be_imported(tmp_path: Path, channels: int) -> None:
     odd = {0: "a/b", 1: "a:b", 2: "A_B", 3: "é 1", 4: "x_0001", 5: "."}
     samples = [
         replace(sample(n, domain, (8, 6, channels)), id=odd[n]) for n in range(6) for domain in "AB"
@@ -91,7 +91,7 @@ def test_what_is_exported_comes_back(tmp_path: Path, channels: int) -> None:
             assert np.array_equal(pair[0][1], pair[1][1])
 
 
-def test_without_its_manifest_cases_are_who_their_names_say(tmp_path: Path) -> None:
+def test_without_a_manifest_cases_are_identified_by_name(tmp_path: Path) -> None:
     folder = export(tmp_path, [sample(n, "A", (8, 6, 3)) for n in range(6)])
     (folder / "manifest.csv").unlink()
     extract_images(tmp_path / "e.zarr", manifest=folder, domain="A", folds=2, pictures=False)
@@ -102,7 +102,7 @@ def test_without_its_manifest_cases_are_who_their_names_say(tmp_path: Path) -> N
     assert splits[0] == splits[1]
 
 
-def test_a_dataset_without_test_samples_keeps_its_folds(tmp_path: Path) -> None:
+def test_dataset_without_test_samples_keeps_its_folds(tmp_path: Path) -> None:
     samples = [sample(n, "A", (8, 6, 3)) for n in range(6)]
     folder = export(tmp_path, [each for each in samples if each.split is Split.TRAIN])
     assert extract_images(tmp_path / "e.zarr", manifest=folder, pictures=False).failures == ()
@@ -113,7 +113,7 @@ def test_a_dataset_without_test_samples_keeps_its_folds(tmp_path: Path) -> None:
         )
     ]
     assert folds[0] == folds[1]
-    # A case that somebody adds belongs to no fold yet.
+    # A case added by hand belongs to no fold.
     for part, name in (("imagesTr", "{}_0000.png"), ("labelsTr", "{}.png")):
         shutil.copy(folder / part / name.format("001"), folder / part / name.format("new"))
     heard = Heard()
@@ -122,11 +122,11 @@ def test_a_dataset_without_test_samples_keeps_its_folds(tmp_path: Path) -> None:
     )
     assert len(heard.lines) == 2
     assert "identical, pixel by pixel" in heard.lines[1]
-    assert "manifest.csv has no fold of 1 cases; folds are dealt anew" in heard.lines[0]
+    assert "manifest.csv has no fold for 1 cases; folds are assigned anew" in heard.lines[0]
     assert set(open_dataset(tmp_path / "f.zarr").domain("A").columns["split"]) == {"train"}
 
 
-def test_a_background_of_another_name_is_kept_beside(tmp_path: Path) -> None:
+def test_other_background_name_is_kept(tmp_path: Path) -> None:
     writer = DatasetWriter(tmp_path / "d.zarr", ("glass", "tissue", "fold"), MAKING)
     writer.append(sample(1, "A", (8, 6, 3)))
     writer.finish()
@@ -137,7 +137,7 @@ def test_a_background_of_another_name_is_kept_beside(tmp_path: Path) -> None:
     assert open_dataset(tmp_path / "e.zarr").classes == ("glass", "tissue", "fold")
 
 
-def test_what_nnunet_cannot_hold_is_refused(tmp_path: Path) -> None:
+def test_mixed_channels_and_reserved_names_are_refused(tmp_path: Path) -> None:
     with refused(MismatchError, "d.zarr: has domains of 1 and 3 channels"):
         export(tmp_path, [sample(0, "A", (8, 6, 3)), sample(0, "B", (8, 6, 1))])
     for classes in (("background", "ignore", "c"), ("glass", "background", "c")):

@@ -1,4 +1,4 @@
-"""Samples as PNG pairs: what is read again is what was stored."""
+"""PNG pairs: equal data after importing them; contact sheets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_pairs_tell_all_that_takes_them_back(tmp_path: Path) -> None:
+def test_pairs_keep_all_columns(tmp_path: Path) -> None:
     samples = [sample(n, domain, (8, 8, 3)) for n in range(3) for domain in "BA"]
     write_dataset(tmp_path / "d.zarr", samples)
     folder = export_pairs(tmp_path / "d.zarr", tmp_path / "pairs", SILENT)
@@ -41,14 +41,14 @@ def test_pairs_tell_all_that_takes_them_back(tmp_path: Path) -> None:
         assert np.array_equal(read_picture(folder / row["image"]), truth.image)
         assert np.array_equal(read_mask(folder / row["mask"]), truth.mask)
     assert not list(tmp_path.glob(".*"))
-    # What is there may have been corrected by hand since.
+    # Existing masks may have been corrected by hand.
     (folder / rows[0]["mask"]).write_bytes(b"by hand")
     export_pairs(tmp_path / "d.zarr", folder, SILENT)
     assert (folder / rows[0]["mask"]).read_bytes() == b"by hand"
 
 
 @pytest.mark.parametrize("levels", [255, 65535])
-def test_grey_images_keep_every_level_of_a_camera(tmp_path: Path, levels: int) -> None:
+def test_grey_levels_of_cameras_are_kept(tmp_path: Path, levels: int) -> None:
     values = np.random.default_rng(0).integers(0, levels + 1, (8, 9, 1))
     image = (values.astype(np.float64) / levels).astype(np.float32)
     write_dataset(tmp_path / "d.zarr", [sample(0, "A", (8, 9, 3), image=image)])
@@ -57,7 +57,7 @@ def test_grey_images_keep_every_level_of_a_camera(tmp_path: Path, levels: int) -
     assert np.array_equal(read_intensities([folder / row["image"]]), image)
 
 
-def test_other_grey_is_rounded_to_16_bits(tmp_path: Path) -> None:
+def test_other_grey_values_are_rounded_to_16_bits(tmp_path: Path) -> None:
     grey = sample(0, "A", (8, 8, 1))
     write_dataset(tmp_path / "d.zarr", [grey])
     folder = export_pairs(tmp_path / "d.zarr", tmp_path / "pairs", SILENT)
@@ -65,7 +65,7 @@ def test_other_grey_is_rounded_to_16_bits(tmp_path: Path) -> None:
     assert np.abs(found - grey.image).max() <= 0.5000001 / 65535
 
 
-def test_files_may_be_named_after_ids_and_masks_shown_in_colours(tmp_path: Path) -> None:
+def test_files_can_be_named_by_id_and_masks_coloured(tmp_path: Path) -> None:
     write_dataset(tmp_path / "d.zarr", [sample(n, "A", (8, 8, 3)) for n in range(2)])
     folder = tmp_path / "pairs"
     folder.mkdir()
@@ -78,10 +78,10 @@ def test_files_may_be_named_after_ids_and_masks_shown_in_colours(tmp_path: Path)
 
 
 # -------------------------------------------------------------------------------------------------
-# Sheets of samples: one a domain, evenly chosen, none too large.
+# Contact sheets: one per domain, evenly spaced samples, limited size.
 
 
-def test_every_domain_has_a_sheet(tmp_path: Path) -> None:
+def test_every_domain_has_a_contact_sheet(tmp_path: Path) -> None:
     grey = [sample(n, "grey", (16, 24, 1)) for n in range(2)]
     colour = [sample(n, "colour", (16, 16, 3)) for n in range(3)]
     write_dataset(tmp_path / "d.zarr", [*grey, *colour])
@@ -90,7 +90,9 @@ def test_every_domain_has_a_sheet(tmp_path: Path) -> None:
         assert min(read_picture(sheet_of(tmp_path, name)).shape[:2]) > 100
 
 
-def test_large_samples_are_fewer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_contact_sheet_shows_fewer_large_samples(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_dataset(tmp_path / "d.zarr", [sample(n, "A", (16, 16, 3)) for n in range(9)])
     seen: list[str] = []
     plain = sheets.contact_sheet
@@ -106,7 +108,7 @@ def test_large_samples_are_fewer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(("number", "most"), [(1, 48), (48, 48), (49, 48), (1000, 48), (5, 1)])
-def test_places_are_spread_from_first_to_last(number: int, most: int) -> None:
+def test_indices_are_evenly_spaced(number: int, most: int) -> None:
     found = evenly_spaced(number, most).tolist()
     assert len(found) == min(number, most) == len(set(found))
     assert found[0] == 0

@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 
 from driven import Driven, changed
 from skiptool.stores.models import READ
-from skiptool.stores.seals import table_is_whole
+from skiptool.stores.seals import table_matches_seal
 from small_stores import set_attributes, set_json, unseal
 
 KINDS = (
@@ -99,7 +99,7 @@ def harmless(file: Path, before: bytes) -> bool:
     if file.suffix == ".parquet":  # only in the name of the seal: then there is none
         after = pq.read_table(file)
         with changed(file, before):
-            return table_is_whole(file) is True and bool(after.equals(pq.read_table(file)))
+            return table_matches_seal(file) is True and bool(after.equals(pq.read_table(file)))
     return file.suffix == ".ckpt" and inside(file) == inside_of(before, file)
 
 
@@ -250,7 +250,7 @@ USABLE: dict[str, tuple[str, str, Act, tuple[str, ...]]] = {
         ("history.parquet: ", "whole: config.json, model.safetensors, last.ckpt"),
     ),
     "a checkpoint": (*("model", "last.ckpt", middle), ("last.ckpt", "whole: config.json, model.")),
-    "a cut table": (*("predictions", ".", cut), ("no Parquet file, or cut short",)),
+    "a cut table": (*("predictions", ".", cut), ("not a Parquet file, or truncated",)),
 }
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from fault_lab import CHEAP, COMMANDS, Lab, half_written, snapshot, whole
 from forking import Ended, Running
-from skiptool.stores.staging import lock_of
+from skiptool.stores.staging import lock_path
 
 Tried = Callable[..., None]
 
@@ -266,7 +266,7 @@ def test_the_lock_of_a_dead_process_is_in_nobodys_way(lab: Lab, name: str, tried
     place = lab.place()
     for output in COMMANDS[name].outputs or ("report.html", "report-numbers.parquet"):
         (place / output).parent.mkdir(parents=True, exist_ok=True)
-        lock_of(place / output).write_text("4711")
+        lock_path(place / output).write_text("4711")
     check_ends(lab, name, place)
     tried("disk", stale_locks=1)
 

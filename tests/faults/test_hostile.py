@@ -645,7 +645,7 @@ SIZES: dict[str, tuple[Make, tuple[int, ...], tuple[str, ...]]] = {
     "an array of 10^15 numbers": (npy(lambda _: header_of(f"({10**15}, 3)")), (1,), ("x.npy",)),
     "a tensor of 10 GB": (in_model("model.safetensors", big_weights), (1,), ("model.safetensors",)),
     "a header of 2^60 bytes": (in_model("model.safetensors", long_header), (1,), ("safetensors",)),
-    "a checkpoint that unpacks": (zip_bomb, (1,), ("last.ckpt", "bytes are said to be in it")),
+    "a checkpoint that unpacks": (zip_bomb, (1,), ("last.ckpt", "it claims to hold")),
     "weights that unpack": (weights("w.pth", torch_bomb), (1,), ("w.pth",)),
     "a footer of 2 GB": (long_footer, (1,), ("shift.parquet",)),
 }  # fmt: skip
@@ -834,7 +834,7 @@ NAMES: dict[str, tuple[Make, tuple[int, ...], tuple[str, ...]]] = {
     "a table that is a link": (linked_table, (0, 4), ()),
     "a chunk that is a link": (linked_chunk, (1,), ("data.zarr",)),
     "a pipe for a chunk": (pipe_in_store("b/images/c/0/0/0/0"), (1,), ("is missing",)),
-    "a pipe for metadata": (pipe_in_store("b/zarr.json"), (1,), ("is no file",)),
+    "a pipe for metadata": (pipe_in_store("b/zarr.json"), (1,), ("is not a regular file",)),
     "a pipe for metadata of a column": (pipe_in_store("b/samples/n/zarr.json"), (1,), ("no file",)),
     "a pipe for the root": (pipe_in_store("zarr.json"), (1,), ("no file",)),
 }  # fmt: skip

@@ -13,7 +13,7 @@ import pytest
 
 from fault_lab import CHEAP, COMMANDS, Lab, Whole, half_written, snapshot, whole
 from forking import Ended
-from skiptool.stores.staging import partial_of
+from skiptool.stores.staging import partial_path
 
 Tried = Callable[..., None]
 
@@ -84,13 +84,13 @@ class Life:
     def _check_named(self) -> None:
         """Check that a run which is told nothing of an earlier one finds and names what it left."""
         finals = [self.place / each for each in COMMANDS[self.name].outputs]
-        left = [path for path in finals if path.exists() or partial_of(path).exists()]
+        left = [path for path in finals if path.exists() or partial_path(path).exists()]
         if not left:
             return
         before = snapshot(self.place)
         found = self.lab.run(self.name, self.place, "--quiet")
         assert found.code == 4, found
-        names = [name for path in left for name in (f"{path.name}:", partial_of(path).name)]
+        names = [name for path in left for name in (f"{path.name}:", partial_path(path).name)]
         assert any(name in found.line() for name in names)
         known = ("--resume" in found.line()) or ("--overwrite" in found.line())
         assert known or "another --export" in found.line(), found

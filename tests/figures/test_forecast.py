@@ -89,8 +89,8 @@ def test_where_no_shift_is_seen_the_range_is_dashed_and_has_no_dot(labels: Check
 
 def test_a_fit_no_better_than_the_mean_has_no_forecasts(labels: Check) -> None:
     found = made(4)
-    worse = [one._replace(error=one.error_of_mean) for one in found.crossed.held]
-    poor = replace(found, crossed=found.crossed._replace(held=tuple(worse)))
+    worse = [one._replace(error=one.error_of_mean) for one in found.cross_validation.held]
+    poor = replace(found, cross_validation=found.cross_validation._replace(held=tuple(worse)))
     figure = forecast_sheet(poor, ["b"] * 4, "Hellinger distance")
     assert "fit under controlled shifts: no better than the mean" in labels(figure)
     assert len(figure.axes) == 1

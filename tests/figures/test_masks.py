@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from fractions import Fraction
 from itertools import pairwise
 
@@ -11,52 +10,44 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import array_shapes, arrays
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.image import imread
-from matplotlib.path import Path
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 
 from skiptool.errors import ArgumentError
 from skiptool.figures.masks import (
-    DOTS,
-    MARGIN,
     PLAIN,
-    WIDTHS,
-    Cells,
-    ComparedCells,
-    Entry,
     Pen,
     as_rgb,
     block_note,
     block_side,
     block_sums,
-    cell_size,
     class_pens,
     compared_entries,
     compared_pens,
-    dot_axes,
-    lay,
+    draw_comparison,
+    draw_missing,
+    draw_patch,
     mask_entries,
     multiple,
-    outlines,
-    plan_heading,
-    plan_key,
     resized,
+    show_image,
     small_image,
     small_mask,
     stamp,
     stroke,
-    wrapped,
 )
+from skiptool.figures.sheets import Sheet
 from skiptool.figures.style import (
     TONES,
     PictureFormat,
     architecture_colours,
     drawing_style,
     figure_bytes,
-    shorten,
-    text_width,
 )
 
 RNG = np.random.default_rng(0)
@@ -74,12 +65,35 @@ def test_a_multiple_fits_and_no_larger_one_would(length: int, room: int) -> None
 @pytest.mark.parametrize(("width", "height"), [(301, 177), (2140, 33), (33, 1999)])
 def test_every_pixel_of_a_picture_is_a_dot_of_the_file(width: int, height: int) -> None:
     image = RNG.integers(0, 256, (height, width, 3), dtype=np.uint8)
-    figure, axes = dot_axes(width + 18, height + 27)
-    lay(axes, image, 5, 20)
-    written = imread(io.BytesIO(figure_bytes(figure, PictureFormat.PNG)))
+    sheet = Sheet()
+    sheet.resize(width + 18, height + 27)
+    show_image(sheet.add_panel(5, 20, (width, height)), image)
+    written = imread(io.BytesIO(figure_bytes(sheet.figure, PictureFormat.PNG)))
     assert written.shape[:2] == (height + 27, width + 18)
     seen = np.rint(255 * written[20 : 20 + height, 5 : 5 + width, :3]).astype(np.uint8)
     assert (seen == image).all()
+
+
+@pytest.mark.parametrize("dpi", [100, 300])
+def test_a_patch_can_be_drawn_into_own_axes(dpi: int) -> None:
+    figure = Figure((2.0, 1.0), dpi=dpi)
+    whole = {"left": 0, "right": 1, "bottom": 0, "top": 1, "wspace": 0}
+    left, right = figure.subplots(1, 2, gridspec_kw=whole)
+    patch = RNG.integers(0, 256, (50, 50, 3), dtype=np.uint8)
+    mask = np.zeros((50, 50), dtype=np.uint8)
+    mask[10:20, 30:40] = 1
+    with drawing_style():
+        draw_patch(left, patch, mask, CLASSES)
+        draw_comparison(right, patch, mask, mask, CLASSES)
+        figure.savefig(file := io.BytesIO(), dpi=300)
+    seen = np.rint(255 * imread(io.BytesIO(file.getvalue()))[..., :3]).astype(np.uint8)
+    expected = patch[:10].repeat(6, axis=0).repeat(6, axis=1)  # 300 dots
+    assert (seen[:60, :299] == expected[:, :-1]).all()  # the last dot is the edge of the other
+    assert (seen[:60, 300:] == expected).all()
+    for axes in (left, right):
+        for drawn in axes.collections:
+            (ring,) = drawn.get_paths()
+            assert np.ptp(ring.vertices, axis=0).tolist() == [10, 10]  # in pixels of the patch
 
 
 def test_larger_repeats_pixels_and_smaller_takes_means_of_blocks() -> None:
@@ -112,35 +126,6 @@ def test_grey_images_become_colour() -> None:
 def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ArgumentError, match=r"picture to draw: found shape \("):
         as_rgb(np.zeros(shape, dtype=np.uint8))
-
-
-TEXTS = st.text(st.characters(max_codepoint=0x17F, exclude_categories=["C"]), max_size=60)
-
-
-@given(TEXTS, st.integers(60, 900), st.integers(1, 3))
-def test_no_line_is_wider_than_its_room(text: str, width: int, lines: int) -> None:
-    broken = wrapped(text, 6.5, width, lines)
-    assert len(broken) <= lines
-    assert text_width(broken, 6.5) * DOTS <= width
-
-
-@given(TEXTS)
-def test_what_has_room_is_left_whole(text: str) -> None:
-    assert shorten(text, 6.5, 1e6) == " ".join(text.split())
-
-
-def test_lines_break_where_asked_or_else_between_words() -> None:
-    assert wrapped("id 7\ntumor", 6.5, 900) == ["id 7", "tumor"]
-    assert wrapped("id 7\ntumor\nmore", 6.5, 900) == ["id 7", "tumor more"]
-    assert wrapped("Leica GT 450", 6.5, 170) == ["Leica GT", "450"]
-    assert wrapped("id 7\ntumor", 6.5, 900, lines=3) == ["id 7", "tumor"]
-    assert wrapped("", 6.5, 170) == []
-    assert wrapped("one two", 6.5, 900, lines=1) == ["one two"]
-
-
-def test_nothing_fits_into_no_room() -> None:
-    assert shorten("", 6.5, 0) == ""
-    assert shorten("abc", 6.5, 0) == "…"
 
 
 SIZES = st.tuples(st.integers(1, 40), st.integers(1, 40))
@@ -187,48 +172,17 @@ def test_a_caption_says_so(block: int, told: str) -> None:
     assert (block_note(block) == "") == (block == 1)
 
 
-MASKS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.booleans())
-
-
-def signed_area(ring: np.ndarray) -> float:
-    x, y = ring.T
-    return float((x[:-1] * y[1:] - x[1:] * y[:-1]).sum() / 2)
-
-
-@given(MASKS)
-def test_filling_the_rings_gives_the_mask_back(mask: np.ndarray) -> None:
-    y, x = np.indices(mask.shape)
-    middles = np.stack([x.ravel(), y.ravel()], axis=1) + 0.5
-    crossings = np.zeros(mask.size, dtype=np.int64)
-    for ring in outlines(mask):
-        crossings += Path(ring).contains_points(middles)
-    assert (crossings.reshape(mask.shape) % 2 == mask).all()
-    assert sum(map(signed_area, outlines(mask))) == mask.sum()  # holes run the other way
-
-
-@given(MASKS)
-def test_rings_are_closed_and_turn_at_every_vertex(mask: np.ndarray) -> None:
-    for ring in outlines(mask):
-        assert (ring[0] == ring[-1]).all()
-        steps = np.diff(ring, axis=0)
-        assert (steps[::2, 1] == 0).all()
-        assert (steps[1::2, 0] == 0).all()
-        assert (np.abs(steps).sum(axis=1) >= 1).all()
-
-
-def test_pixels_that_touch_at_a_corner_stay_apart() -> None:
-    assert sorted(map(signed_area, outlines(np.eye(3, dtype=bool)))) == [1.0, 1.0, 1.0]
-    ring = np.ones((3, 3), dtype=bool)
-    ring[1, 1] = False
-    assert sorted(map(signed_area, outlines(ring))) == [-1.0, 9.0]
-
-
-def test_nothing_has_no_outline() -> None:
-    assert outlines(np.zeros((3, 4), dtype=bool)) == []
-
-
 FIVE = ["baseline", "L1-pruned", "L2-pruned", "L3-pruned", "L4-pruned"]
 SQUARE = np.array([(10.0, 10.0), (30.0, 10.0), (30.0, 30.0), (10.0, 30.0), (10.0, 10.0)])
+
+
+def dots(side: int) -> tuple[Figure, Axes]:
+    """Return Axes over a whole sheet, in dots from its upper left corner."""
+    sheet = Sheet()
+    sheet.resize(side, side)
+    axes = sheet.add_panel(0, 0, (side, side))
+    axes.set(xlim=(0.0, side), ylim=(side, 0.0))
+    return sheet.figure, axes
 
 
 def test_twenty_classes_differ_and_neighbours_in_more_than_colour() -> None:
@@ -247,11 +201,11 @@ def test_colours_are_those_told_apart_by_every_sight() -> None:
     assert not colours & set(TONES)  # a dark page leaves pictures as they are
 
 
-@pytest.mark.parametrize("corners", [50_000, 70_000])
+@pytest.mark.parametrize("corners", [3_000, 5_000])
 def test_noise_becomes_dots_and_outlines_stay_lines(corners: int) -> None:
-    _, axes = dot_axes(40, 40)
+    _, axes = dots(40)
     stroke(axes, [np.zeros((corners, 2))], PLAIN, 0.96)
-    assert {drawn.get_rasterized() for drawn in axes.collections} == {corners > 60_000}
+    assert {drawn.get_rasterized() for drawn in axes.collections} == {corners > 4_000}
 
 
 def test_the_background_takes_no_colour_from_the_others() -> None:
@@ -262,7 +216,7 @@ def test_the_background_takes_no_colour_from_the_others() -> None:
 
 
 def painted(inside: bool) -> np.ndarray:
-    figure, axes = dot_axes(40, 40)
+    figure, axes = dots(40)
     stroke(axes, [SQUARE], Pen("#ff0000", "#0000ff"), 0.96, inside=inside)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
@@ -286,7 +240,7 @@ def test_inside_nothing_is_drawn_beyond_the_edge() -> None:
 
 
 def test_markers_with_and_without_a_face() -> None:
-    figure, axes = dot_axes(60, 60)
+    figure, axes = dots(60)
     stamp(axes, np.array([(20.0, 20.0)]), Pen("#ff0000", "#0000ff"), 4.0)
     stamp(axes, np.array([(45.0, 45.0)]), PLAIN, 4.0)
     stamp(axes, np.zeros((0, 2)), PLAIN, 4.0)
@@ -307,81 +261,6 @@ def test_truth_and_prediction_differ_in_colour_classes_in_dashes() -> None:
         assert truth.dashes == predicted.dashes
 
 
-Check = Callable[[Figure], list[str]]
-
-
-def entries(count: int) -> list[Entry]:
-    names = [f"class {place}" for place in range(count)]
-    return [Entry(name, pen, 0.8, 4.0) for name, pen in class_pens(names).items()]
-
-
-def test_entries_stand_in_rows_within_the_width(labels: Check) -> None:
-    key = plan_key(entries(12), 900)
-    assert key.width <= 900
-    assert len({y for _, y in key.places}) > 1
-    with drawing_style():
-        figure, axes = dot_axes(900, key.height)
-        key.draw(axes, 0, 0)
-    assert labels(figure) == [f"class {place}" for place in range(12)]
-
-
-def test_too_many_are_counted() -> None:
-    key = plan_key(entries(30), 900, limit=5)
-    assert [entry.name for entry in key.entries][-2:] == ["class 3", "and 26 more"]
-    assert key.entries[-1].pen is None
-    assert len(plan_key(entries(5), 900, limit=5).entries) == 5
-
-
-def test_a_name_alone_is_cut_to_the_width() -> None:
-    key = plan_key([Entry("x" * 200)], 400)
-    assert key.width <= 400
-    assert "…" in key.entries[0].name
-
-
-def test_no_entry_takes_no_room() -> None:
-    assert (plan_key([], 400).width, plan_key([], 400).height) == (0, 0)
-
-
-def test_each_sample_shows_what_it_stands_for() -> None:
-    pen = Pen("#ff0000", "#0000ff")
-    shown = [
-        Entry("a", pen, 0.8),
-        Entry("a", pen, marker=4.0),
-        Entry("a", pen, 0.8, boxed=True),
-        Entry("a", striped=True),
-        Entry("a"),
-    ]
-    images = []
-    for entry in shown:
-        with drawing_style():
-            figure, axes = dot_axes(120, 40)
-            plan_key([entry], 120).draw(axes, 0, 0)
-            canvas = FigureCanvasAgg(figure)
-            canvas.draw()
-        images.append(np.asarray(canvas.buffer_rgba())[:, :70, :3].astype(int))
-    assert (images[-1] == 255).all()
-    assert [bool((image[..., 0] - image[..., 1] > 200).any()) for image in images] == [
-        True, True, True, False, False,
-    ]  # fmt: skip
-    assert len({image.tobytes() for image in images}) == 5
-
-
-@pytest.mark.parametrize("title", ["", "a title", "t" * 300])
-@pytest.mark.parametrize("notes", ["", "one line", "many words " * 60])
-@pytest.mark.parametrize("count", [0, 1, 9])
-def test_it_ends_where_it_says(labels: Check, title: str, notes: str, count: int) -> None:
-    heading = plan_heading(title, notes, [Entry(f"class {place}") for place in range(count)], 700)
-    with drawing_style():
-        figure, axes = dot_axes(700 + 2 * MARGIN, heading.bottom)
-        heading.draw(axes)
-    if not (title or notes or count):
-        assert heading.bottom == MARGIN
-        return
-    written = labels(figure)
-    assert len(written) == bool(title) + len(heading.notes) + count
-    assert len(heading.notes) <= 3
-
-
 CLASSES = ("background", "cell", "artefact")
 
 
@@ -389,39 +268,30 @@ def image(height: int, width: int) -> np.ndarray:
     return np.full((height, width, 3), 90, dtype=np.uint8)
 
 
-def drawn(picture: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
-    """One cell of 60 dots at (10, 10) on a sheet of 80."""
-    figure, axes = dot_axes(80, 80)
-    cells = Cells(axes, (60, 60), CLASSES)
-    cells.add(picture, mask, 10, 10)
-    cells.outline()
+def panel() -> tuple[Figure, Axes]:
+    """Return Axes of 60 x 60 dots at (10, 10) on a sheet of 80 x 80."""
+    sheet = Sheet()
+    sheet.resize(80, 80)
+    return sheet.figure, sheet.add_panel(10, 10, (60, 60))
+
+
+def rendered(figure: Figure) -> np.ndarray:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].astype(int)
 
 
-@pytest.mark.parametrize(
-    ("shapes", "expected"),
-    [
-        ([(128, 128)], (256, 256)),
-        ([(512, 512)], (256, 256)),
-        ([(300, 300)], (300, 300)),
-        ([(64, 128)], (256, 128)),
-        ([(128, 128), (200, 200), (64, 64)], (256, 256)),
-        ([(1, 4000)], (250, 1)),
-    ],
-)
-def test_cells_are_whole_multiples_close_to_what_is_wanted(
-    shapes: list[tuple[int, int]], expected: tuple[int, int]
-) -> None:
-    assert cell_size([image(*shape) for shape in shapes], 256) == expected
+def drawn(picture: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+    figure, axes = panel()
+    draw_patch(axes, picture, mask, CLASSES)
+    return rendered(figure)
 
 
 def test_the_key_names_what_occurs() -> None:
     masks = [np.array([[0, 2]], dtype=np.uint8), None, np.array([[255]], dtype=np.uint8)]
     entries = mask_entries(masks, CLASSES)
     assert [entry.name for entry in entries] == ["artefact", "ignored"]
-    assert [entry.striped for entry in entries] == [False, True]
+    assert [type(entry.sample[0]) for entry in entries] == [Line2D, Rectangle]
     assert mask_entries([None, np.zeros((2, 2), dtype=np.uint8)], CLASSES) == []
 
 
@@ -464,11 +334,9 @@ def test_a_smaller_image_stands_in_the_middle() -> None:
 
 
 def test_a_hole_is_seen() -> None:
-    figure, axes = dot_axes(80, 80)
-    Cells(axes, (60, 60), CLASSES).add_hole(10, 10)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    assert (np.asarray(canvas.buffer_rgba())[12:68, 12:68, :3] < 255).any(axis=2).all()
+    figure, axes = panel()
+    draw_missing(axes)
+    assert (rendered(figure)[12:68, 12:68] < 255).any(axis=2).all()
 
 
 def test_a_mask_of_another_size_is_refused() -> None:
@@ -493,47 +361,39 @@ def test_the_key_names_truth_and_prediction_of_what_occurs() -> None:
         [mask_of_compared(2), mask_of_compared(255)],
         [mask_of_compared(), mask_of_compared(2)],
         CLASSES_COMPARED,
-        (0.7, 0.3),
+        0.7,
     )
     assert [entry.name for entry in entries] == ["MYO, truth", "MYO, prediction", "ignored"]
-    assert [entry.width for entry in entries] == [0.7, 0.3, 0.0]
-    assert (entries[0].pen, entries[1].pen) == compared_pens(CLASSES_COMPARED[1:])["MYO"]
+    lines = [entry.sample[-1] for entry in entries[:2]]
+    assert [line.get_linewidth() for line in lines] == pytest.approx([0.7, 0.28])
+    pens = compared_pens(CLASSES_COMPARED[1:])["MYO"]
+    assert [line.get_color() for line in lines] == [pen.colour for pen in pens]
     assert compared_entries([], [], CLASSES_COMPARED) == []
-    assert [
-        entry.name for entry in compared_entries([], [mask_of_compared(255)], CLASSES_COMPARED)
-    ] == []
+    ignored = compared_entries([], [mask_of_compared(255)], CLASSES_COMPARED)
+    assert [entry.name for entry in ignored] == []
 
 
 def test_labels_without_a_class_and_masks_of_another_size_are_refused() -> None:
-    with pytest.raises(ArgumentError, match="found label 3, expected labels below 3"):
+    with pytest.raises(ArgumentError, match="found label 3 in a mask, expected labels below 3"):
         compared_entries([mask_of_compared(1)], [mask_of_compared(3)], CLASSES_COMPARED)
-    cells = ComparedCells(dot_axes(50, 50)[1], (16, 16), CLASSES_COMPARED)
+    _, axes = panel()
     for truth, predicted in (
         (mask_of_compared()[1:], mask_of_compared()),
         (mask_of_compared(), mask_of_compared()[:, 1:]),
     ):
-        with pytest.raises(ArgumentError, match=r"found one of shape \(.*expected \(8, 8\)"):
-            cells.add(IMAGE, truth, predicted, 0, 0)
+        with pytest.raises(ArgumentError, match=r"a mask of shape \(.*expected \(8, 8\)"):
+            draw_comparison(axes, IMAGE, truth, predicted, CLASSES_COMPARED)
 
 
 def test_lines_follow_the_pixels_the_prediction_above_the_truth() -> None:
-    _, axes = dot_axes(80, 40)
-    cells = ComparedCells(axes, (16, 16), CLASSES_COMPARED)
-    cells.add(IMAGE, mask_of_compared(1), mask_of_compared(0, 1), 10, 5)  # two dots a pixel
-    cells.add(IMAGE, mask_of_compared(), mask_of_compared(1), 50, 5)
-    cells.add_hole(30, 5)
-    assert len(axes.images) == 2
-    cells.outline()
-    truth, predicted = compared_pens(CLASSES_COMPARED[1:])["LV"]
-    lines = {each.get_colors()[0][:3].tobytes(): each for each in axes.collections}
+    _, axes = panel()
+    draw_comparison(axes, IMAGE, mask_of_compared(1), mask_of_compared(0, 1), CLASSES_COMPARED)
+    assert len(axes.images) == 1
     assert len(axes.collections) == 4  # each with its casing
-    colours = [pen.colour for pen in (truth, predicted)]
     drawn = [axes.collections[1], axes.collections[3]]
-    for each, colour, width in zip(drawn, colours, WIDTHS, strict=True):
-        rgb = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
-        np.testing.assert_allclose(each.get_colors()[0][:3], rgb)
-        assert each.get_linewidths()[0] == pytest.approx(2 * width)  # half of it is cut off
-    corners = [path.vertices.min(axis=0).tolist() for path in drawn[1].get_paths()]
-    assert corners == [[14.0, 9.0], [50.0, 9.0]]
-    assert [path.vertices.min(axis=0).tolist() for path in drawn[0].get_paths()] == [[10.0, 9.0]]
-    assert len(lines) == 3
+    pens = compared_pens(CLASSES_COMPARED[1:])["LV"]
+    for each, pen, width in zip(drawn, pens, (1.0, 0.4), strict=True):
+        assert to_hex(each.get_colors()[0]) == pen.colour
+        assert each.get_linewidths()[0] == pytest.approx(2 * width)  # half of it is clipped
+    corners = [path.vertices.min(axis=0).tolist() for each in drawn for path in each.get_paths()]
+    assert corners == [[0.0, 2.0], [2.0, 2.0]]

@@ -8,15 +8,45 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 from skiptool.errors import ArgumentError
-from skiptool.figures.masks import compared_pens
-from skiptool.figures.sheets import compare_masks, contact_sheet, example_sheet, matched_sheet
-from skiptool.figures.style import ONE_COLUMN, TWO_COLUMNS, PictureFormat, figure_bytes
+from skiptool.figures.masks import (
+    DOTS,
+    PLAIN,
+    Entry,
+    Pen,
+    class_pens,
+    compared_pens,
+    line_sample,
+    marker_sample,
+)
+from skiptool.figures.sheets import (
+    KEY_SIZE,
+    MARGIN,
+    Sheet,
+    cell_size,
+    compare_masks,
+    contact_sheet,
+    example_sheet,
+    matched_sheet,
+    wrapped,
+)
+from skiptool.figures.style import (
+    ONE_COLUMN,
+    TWO_COLUMNS,
+    PictureFormat,
+    drawing_style,
+    figure_bytes,
+    shorten,
+    text_width,
+)
 
 Check = Callable[[Figure], list[str]]
 RNG = np.random.default_rng(0)
@@ -47,7 +77,7 @@ def test_every_label_has_its_own_place_on_the_sheet(
         patches(count, 16), masks(count, 16), CLASSES, [caption] * count, title="t" * 90
     )
     texts = labels(figure)
-    assert texts[1:4] == ["non-tumor", "tumor", "ignored"]
+    assert texts[-3:] == ["non-tumor", "tumor", "ignored"]
     assert len(texts) == 4 + count * len(caption.splitlines())
 
 
@@ -78,7 +108,7 @@ def test_grey_images_and_images_of_several_sizes(labels: Check) -> None:
     mixed = [patches(1, side, 1)[0] for side in (16, 30, 700)]
     covers = [masks(1, side)[0] for side in (16, 30, 700)]
     figure = contact_sheet(mixed, covers, CLASSES, ["a", "b", "c"], title="M&Ms", notes="ED")
-    assert labels(figure) == ["M&Ms", "ED", "non-tumor", "tumor", "ignored", "a", "b", "c"]
+    assert labels(figure) == ["M&Ms", "ED", "a", "b", "c", "non-tumor", "tumor", "ignored"]
 
 
 def test_same_patches_same_bytes() -> None:
@@ -93,7 +123,7 @@ def test_same_patches_same_bytes() -> None:
 def test_names_from_data_cannot_break_it(labels: Check) -> None:
     names = ["background", "<b>&$x_{", "nul\x00\nline"]
     texts = labels(contact_sheet(patches(1, 16), masks(1, 16), names, ["$a$b_{\x00"], title="$"))
-    assert texts == ["$", "<b>&$x_{", "nul line", "ignored", "$a$b_{"]
+    assert texts == ["$", "$a$b_{", "<b>&$x_{", "nul line", "ignored"]
 
 
 def test_numbers_must_agree() -> None:
@@ -136,7 +166,7 @@ def sheet(
 @pytest.mark.parametrize("name", ["baseline", LONG])
 def test_every_label_has_its_own_place(labels: Check, rows: int, columns: int, name: str) -> None:
     texts = labels(sheet(rows, columns, name=name))
-    assert texts[:3] == ["cell, truth", "cell, prediction", "worst, original"]
+    assert texts[-2:] == ["cell, truth", "cell, prediction"]
     assert texts.count("IoU 0.123") == rows * columns
     assert texts.count("worst, original") == columns
 
@@ -153,7 +183,7 @@ def test_what_is_not_there_is_a_field_and_nothing_else_moves(labels: Check) -> N
     figure = sheet(1, 2, predicted=[[mask, None]], told=[["IoU 0.5", "not predicted"]])
     assert "not predicted" in labels(figure)
     assert figure.get_size_inches().tolist() == sheet(1, 2).get_size_inches().tolist()
-    assert len(figure.axes[0].images) == 1
+    assert [len(axes.images) for axes in figure.axes] == [1, 0]
 
 
 def test_grey_images(labels: Check) -> None:
@@ -198,8 +228,9 @@ def test_every_label_has_its_own_place_on_the_sheet_of_matched_sheet(
         images, covers, CLASSES_EXAMPLES, places, domains, title="the same place", notes="test"
     )
     texts = labels(figure)
-    assert texts[:3] == ["the same place", "test", "cell"]
-    assert len(texts) == 3 + columns + rows
+    assert (texts[0], texts[1], texts[-1]) == ("the same place", "test", "cell")
+    lines = sum(len(wrapped(domain, KEY_SIZE, 256, lines=3)) for domain in domains)
+    assert columns <= len(texts) - 3 - rows <= lines
 
 
 def test_names_stand_at_their_rows_and_columns() -> None:
@@ -317,5 +348,119 @@ def test_refusals() -> None:
     image, (truth, predicted) = np.zeros((64, 64, 3), dtype=np.uint8), masks_of_comparison(64)
     with pytest.raises(ArgumentError, match=r"shape \(63, 64\), expected \(64, 64\)"):
         compare_masks(image, truth[1:], predicted, CLASSES_COMPARISON)
-    with pytest.raises(ArgumentError, match="label 1, expected labels below 1"):
+    with pytest.raises(ArgumentError, match="label 1 in a mask, expected labels below 1"):
         compare_masks(image, truth, predicted, CLASSES_COMPARISON[:1])
+
+
+TEXTS = st.text(st.characters(max_codepoint=0x17F, exclude_categories=["C"]), max_size=60)
+
+
+@given(TEXTS, st.integers(60, 900), st.integers(1, 3))
+def test_no_line_is_wider_than_its_room(text: str, width: int, lines: int) -> None:
+    broken = wrapped(text, 6.5, width, lines)
+    assert len(broken) <= lines
+    assert text_width(broken, 6.5) * DOTS <= width
+
+
+@given(TEXTS)
+def test_what_has_room_is_left_whole(text: str) -> None:
+    assert shorten(text, 6.5, 1e6) == " ".join(text.split())
+
+
+def test_lines_break_where_asked_or_else_between_words() -> None:
+    assert wrapped("id 7\ntumor", 6.5, 900) == ["id 7", "tumor"]
+    assert wrapped("id 7\ntumor\nmore", 6.5, 900) == ["id 7", "tumor more"]
+    assert wrapped("Leica GT 450", 6.5, 170) == ["Leica GT", "450"]
+    assert wrapped("id 7\ntumor", 6.5, 900, lines=3) == ["id 7", "tumor"]
+    assert wrapped("", 6.5, 170) == []
+    assert wrapped("one two", 6.5, 900, lines=1) == ["one two"]
+
+
+def test_nothing_fits_into_no_room() -> None:
+    assert shorten("", 6.5, 0) == ""
+    assert shorten("abc", 6.5, 0) == "…"
+
+
+@pytest.mark.parametrize(
+    ("shapes", "expected"),
+    [
+        ([(128, 128)], (256, 256)),
+        ([(512, 512)], (256, 256)),
+        ([(300, 300)], (300, 300)),
+        ([(64, 128)], (256, 128)),
+        ([(128, 128), (200, 200), (64, 64)], (256, 256)),
+        ([(1, 4000)], (250, 1)),
+    ],
+)
+def test_cells_are_whole_multiples_close_to_what_is_wanted(
+    shapes: list[tuple[int, int]], expected: tuple[int, int]
+) -> None:
+    assert cell_size([np.zeros((*shape, 3), dtype=np.uint8) for shape in shapes], 256) == expected
+
+
+def entries(count: int) -> list[Entry]:
+    pens = class_pens(f"class {place}" for place in range(count))
+    return [Entry(name, line_sample(pen, 0.8)) for name, pen in pens.items()]
+
+
+@pytest.mark.parametrize("title", ["", "a title", "t" * 300])
+@pytest.mark.parametrize("notes", ["", "one line", "many words " * 60])
+@pytest.mark.parametrize("count", [0, 1, 9])
+def test_a_heading_ends_where_it_says(labels: Check, title: str, notes: str, count: int) -> None:
+    with drawing_style():
+        sheet = Sheet()
+        bottom = sheet.add_head(title, notes, entries(count), 700)
+        sheet.resize(700 + 2 * MARGIN, bottom)
+    if not (title or notes or count):
+        assert bottom == MARGIN
+        return
+    written = labels(sheet.figure)
+    lines = len(written) - bool(title) - count
+    assert (1 if notes else 0) <= lines <= (3 if notes else 0)
+    for legend in sheet.figure.legends:
+        assert legend.get_window_extent().y0 >= 0
+        assert legend.get_window_extent().x1 <= 700 + 2 * MARGIN
+
+
+def key_of(shown: list[Entry], width: int) -> list[str]:
+    with drawing_style():
+        sheet = Sheet()
+        sheet.add_head("", "", shown, width)
+    (key,) = sheet.figure.legends
+    return [text.get_text() for text in key.get_texts()]
+
+
+def test_too_many_entries_are_counted() -> None:
+    assert key_of(entries(30), 900)[-2:] == ["class 22", "and 7 more"]
+    assert key_of(entries(24), 900)[-1] == "class 23"
+
+
+def test_a_name_alone_is_cut_to_the_width() -> None:
+    assert "…" in key_of([Entry("x" * 200)], 400)[0]
+
+
+def test_each_sample_of_a_key_shows_its_own_marks() -> None:
+    pen = Pen("#ff0000", "#0000ff")
+    images = []
+    for sample in (
+        line_sample(pen, 0.8),
+        marker_sample(pen, 4.0),
+        marker_sample(PLAIN, 4.0),
+        (*line_sample(pen, 0.8), *marker_sample(pen, 4.0)),
+        (),
+    ):
+        with drawing_style():
+            sheet = Sheet()
+            sheet.resize(160, 80)
+            sheet.add_head("", "", [Entry("a", sample)], 120)
+            canvas = FigureCanvasAgg(sheet.figure)
+            canvas.draw()
+        images.append(np.asarray(canvas.buffer_rgba())[:, :80, :3].astype(int))
+    assert (images[-1] == 255).all()
+    red = [bool((image[..., 0] - image[..., 1] > 200).any()) for image in images]
+    assert red == [True, True, False, True, False]
+    assert len({image.tobytes() for image in images}) == 5
+
+
+def test_names_that_begin_with_an_underscore_are_in_the_key() -> None:
+    assert key_of([Entry("_a"), Entry("b")], 400) == ["_a", "b"]

@@ -17,10 +17,9 @@ from matplotlib.lines import Line2D
 from scipy.stats import gaussian_kde
 
 from skiptool.errors import ArgumentError
+from skiptool.figures.panels import LayerChannels, Network
 from skiptool.figures.style import architecture_colours, drawing_style, figure_bytes
 from skiptool.figures.violin import (
-    LayerChannels,
-    Network,
     density_outline,
     draw_violins,
     layer_violins,

@@ -519,14 +519,14 @@ def test_the_forecast_is_that_of_the_report(claims: ModuleType, tmp_path: Path) 
     dark = distances(tmp_path / "dark.parquet")  # of another dataset, for the claims
     text = claims.everything([dark], [scored, measured])
     inputs = claims.read_inputs([scored, measured])
-    layers = inputs.shifts[0].lacking("channel").columns(COLUMNS)
+    layers = inputs.shifts[0].where_null("channel").columns(COLUMNS)
     fits = fit_losses(scores(inputs.totals()), layers)
     assert "of\nthe test images." in text
     assert len(fits) == 10
     for fit in fits:
         who = f"{fit.kin.encoder} {fit.pruning}"
         assert cells(text, who, "mean of the kinds")[1] == f"{fit.error:.2f}"
-        kinds = {held.kind: held for held in fit.crossed.held}
+        kinds = {held.kind: held for held in fit.cross_validation.held}
         assert cells(text, who, "contrast")[2] == f"{kinds['contrast'].error_of_mean:.2f}"
     assert "left out" not in claims.everything([dark], [])
 

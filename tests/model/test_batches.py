@@ -214,7 +214,7 @@ def test_processes_validate_each_sample_once(readers: ModuleType) -> None:
     assert [len(batch[0]) for batch in loaders[0]] == [2, 2]
 
 
-class Counted(readers.Squares):
+class CountLayout(readers.Squares):
     """Squares that record how often each is read."""
 
     def __init__(self, count: int, broken: int = -1) -> None:
@@ -227,7 +227,7 @@ class Counted(readers.Squares):
 
 
 def test_is_read_once_and_stays_the_same() -> None:
-    reader = Counted(5)
+    reader = CountLayout(5)
     recalled = CachedReader(reader)
     assert len(recalled) == 5
     for index in (3, 1, 3, 1, 3):
@@ -237,7 +237,7 @@ def test_is_read_once_and_stays_the_same() -> None:
 
 
 def test_what_exceeds_the_limit_is_read_each_time() -> None:
-    reader = Counted(3)
+    reader = CountLayout(3)
     size = sum(part.nbytes for part in reader.read(0))
     reader.reads = [0] * 3
     recalled = CachedReader(reader, most=2 * size)
@@ -255,7 +255,7 @@ def test_what_is_kept_cannot_be_written_into() -> None:
 
 
 def test_a_sample_that_cannot_be_read_is_tried_anew() -> None:
-    reader = Counted(2, broken=1)
+    reader = CountLayout(2, broken=1)
     recalled = CachedReader(reader)
     for _ in range(2):
         with pytest.raises(FormatError, match="sample 1 is damaged"):

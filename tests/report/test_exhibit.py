@@ -47,7 +47,7 @@ def shown(study: list[Path]) -> dict[str, Exhibit]:
 
 
 def test_all_topics_are_here(shown: dict[str, Exhibit]) -> None:
-    assert set(shown) == {
+    assert set(shown) >= {
         *("iou", "difference", "paired", "reach", "distance", "layers", "transmission"),
         *("forecast-by-layer", "rank-correlation", "parameters"),
     }
@@ -80,7 +80,8 @@ def test_columns_of_a_table_are_of_one_length(shown: dict[str, Exhibit]) -> None
 
 @pytest.mark.long
 def test_figures_fit_two_columns_of_a_journal(shown: dict[str, Exhibit]) -> None:
-    assert [topic for topic, each in shown.items() if each.draw is None] == ["parameters"]
+    assert shown["parameters"].draw is None  # a table alone
+    assert shown["iou"].draw is not None
     for topic, each in shown.items():
         if each.draw is not None:
             assert each.draw().get_figwidth() <= TWO_COLUMNS + 0.01, topic

@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from skiptool.figures.heatmap import Column, Row, iou_matrix
-from skiptool.figures.masks import PLAIN, dot_axes, lay, stroke
+from skiptool.figures.masks import PLAIN, show_image, stroke
+from skiptool.figures.sheets import Sheet
 from skiptool.figures.style import INK, PictureFormat, drawing_style, figure_bytes, inch_axes
 from skiptool.names import Kind
 from skiptool.records import Table
@@ -288,11 +289,12 @@ def pictures(places: list[tuple[int, int]]) -> tuple[list[np.ndarray], Figure]:
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (30, 40, 3), dtype=np.uint8) for _ in range(2)]
     with drawing_style():
-        figure, axes = dot_axes(300, 200)
-        lay(axes, images[1], 250, 150)
+        sheet = Sheet()
+        sheet.resize(300, 200)
+        show_image(sheet.add_panel(250, 150, (40, 30)), images[1])
         for left, top in places:
-            lay(axes, images[0], left, top)
-    return images, figure
+            show_image(sheet.add_panel(left, top, (40, 30)), images[0])
+    return images, sheet.figure
 
 
 def test_pictures_keep_every_pixel_and_stand_in_the_page_once() -> None:
@@ -315,9 +317,12 @@ def test_pictures_keep_every_pixel_and_stand_in_the_page_once() -> None:
 def test_outlines_are_written_short_and_stay_where_they_are() -> None:
     ring = np.array([(10, 10), (60, 10), (60, 40), (50, 50), (10, 50), (10, 10)], dtype=float)
     with drawing_style():
-        figure, axes = dot_axes(300, 100)
+        sheet = Sheet()
+        sheet.resize(300, 100)
+        axes = sheet.add_panel(0, 0, (300, 100))
+        axes.set(xlim=(0.0, 300.0), ylim=(100.0, 0.0))
         stroke(axes, [ring], PLAIN, 1.0)
-    assert 'd="M 2.4 2.4H14.4V9.6 L 12 12H2.4V2.4"' in as_svg(figure, "t", "d")
+    assert 'd="M 2.4 2.4H14.4V9.6 L 12 12H2.4V2.4"' in as_svg(sheet.figure, "t", "d")
 
 
 def test_tones_are_variables_with_the_printed_colour_behind() -> None:

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as npst
 from skiptool.sources.otsu import otsu
 
 
-def test_otsu_by_hand() -> None:
+def test_known_threshold() -> None:
     # between-class variance of {1, 1} | {5, 9}: 0.25 * 36 = 9; of {1, 1, 5} | {9}: 0.1875 * 44.4
     assert otsu(np.array([1, 1, 5, 9], dtype=np.uint8)) == 1
 

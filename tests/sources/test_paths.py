@@ -14,7 +14,7 @@ from skiptool.sources.slides.slide import open_slide
 from small_stores import refused
 
 
-def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+def test_pipes_and_devices_are_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to("pipe")
     for path in (tmp_path / "pipe", tmp_path / "link", Path("/dev/null")):
@@ -22,7 +22,7 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
             refuse_pipe(path)
 
 
-def test_files_folders_and_what_is_not_there_pass(tmp_path: Path) -> None:
+def test_files_folders_and_missing_paths_pass(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "dangling").symlink_to("gone")
     for path in (tmp_path, tmp_path / "file", tmp_path / "gone", tmp_path / "dangling"):
@@ -30,7 +30,7 @@ def test_files_folders_and_what_is_not_there_pass(tmp_path: Path) -> None:
     refuse_pipe(Path("a\0b"))
 
 
-def test_what_the_shell_has_opened_passes() -> None:
+def test_pipes_opened_by_the_shell_pass() -> None:
     read, write = os.pipe()
     refuse_pipe(Path(f"/dev/fd/{read}"))
     os.close(read)
@@ -42,7 +42,7 @@ def test_what_the_shell_has_opened_passes() -> None:
 @pytest.mark.parametrize(
     "read", [read_picture, read_mask, open_slide, lambda path: read_annotations(path, "a.svs")]
 )
-def test_a_pointer_of_git_lfs_is_named(tmp_path: Path, read: Callable[[Path], object]) -> None:
+def test_git_lfs_pointer_is_refused(tmp_path: Path, read: Callable[[Path], object]) -> None:
     """A clone without git-lfs has them in the place of images, slides and annotations."""
     path = tmp_path / "a.png"
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")

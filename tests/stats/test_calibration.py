@@ -35,7 +35,7 @@ def within(hits: int, low: float, high: float) -> bool:
     ],
     ids=str,
 )
-def test_false_alarms_are_five_in_a_hundred(design: Design, population: str) -> None:
+def test_false_positives_are_five_percent(design: Design, population: str) -> None:
     found = round(alarms(design, population, REPEATS, SEED) * REPEATS)
     assert within(found, 0.03, 0.07), found / REPEATS
 
@@ -53,7 +53,7 @@ def test_false_alarms_are_five_in_a_hundred(design: Design, population: str) -> 
     ],
     ids=str,
 )
-def test_intervals_cover_the_truth(cell: Cell) -> None:
+def test_intervals_cover_the_true_distance(cell: Cell) -> None:
     repeats = 100
     found = coverage(cell, repeats, SEED)
     assert found["told"] >= 0.9  # a few sets of a sparse population have too few values
@@ -63,7 +63,7 @@ def test_intervals_cover_the_truth(cell: Cell) -> None:
     assert found["true"] <= found["high"] <= 3 * max(found["value"], found["true"])
 
 
-def test_a_shift_that_anyone_sees_is_found_and_covered() -> None:
+def test_an_obvious_shift_is_detected_and_covered() -> None:
     found = [outcome(Cell("gauss", "strong", (12, 12), False), SEED, repeat) for repeat in (0, 1)]
     for each in found:
         assert 0 < each.low <= each.corrected <= each.high <= 1

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skiptool.stats.classifier import balanced_accuracy, folds_of
+from skiptool.stats.classifier import assign_folds, balanced_accuracy
 
 
 def by_hand(vectors: np.ndarray, folds: np.ndarray, chosen: np.ndarray, ridge: float) -> float:
@@ -30,12 +30,12 @@ def by_hand(vectors: np.ndarray, folds: np.ndarray, chosen: np.ndarray, ridge: f
 
 
 @pytest.mark.parametrize("sizes", [(9, 9), (12, 4), (3, 2)])
-def test_it_is_discriminant_analysis_by_folds(sizes: tuple[int, int]) -> None:
+def test_accuracy_is_that_of_cross_validated_discriminant_analysis(sizes: tuple[int, int]) -> None:
     rng = np.random.default_rng(sum(sizes))
     units = sum(sizes)
     vectors = rng.normal(size=(units, 5, 3)) @ rng.normal(size=(3, 3))
     vectors[: sizes[0]] += 0.7
-    folds = folds_of(np.arange(units), rng)
+    folds = assign_folds(np.arange(units), rng)
     chosen = np.zeros((4, units), dtype=bool)
     chosen[0, : sizes[0]] = True
     for row in chosen[1:]:
@@ -54,9 +54,9 @@ def test_scatter_around_the_means_of_both_sets_gives_the_same_direction() -> Non
     np.testing.assert_allclose(one / np.linalg.norm(one), two / np.linalg.norm(two))
 
 
-def test_sets_far_apart_are_told_and_equal_vectors_are_not() -> None:
+def test_distant_sets_are_separated_and_equal_vectors_are_not() -> None:
     chosen = np.arange(10)[None] < 5
-    folds = folds_of(np.arange(10), np.random.default_rng(0))
+    folds = assign_folds(np.arange(10), np.random.default_rng(0))
     apart = np.zeros((10, 2, 3))
     assert balanced_accuracy(apart, folds, chosen).tolist() == [0.5]
     apart[:5] = 1.0
@@ -64,27 +64,29 @@ def test_sets_far_apart_are_told_and_equal_vectors_are_not() -> None:
 
 
 @pytest.mark.parametrize("folds", [[0, 0], [0, 1]])
-def test_where_nothing_can_be_learnt_it_is_chance(folds: list[int]) -> None:
+def test_accuracy_is_chance_without_training_data(folds: list[int]) -> None:
     vectors = np.array([[[1.0]], [[2.0]]])
     found = balanced_accuracy(vectors, np.array(folds), np.array([[True, False]]))
     assert found.tolist() == [0.5]
 
 
-def test_a_unit_is_never_told_by_itself() -> None:
+def test_a_unit_is_never_in_its_own_training_data() -> None:
     """Memorised units that are unlike others of their set are classified at chance level."""
     rng = np.random.default_rng(2)
     vectors = np.repeat(rng.normal(size=(40, 1, 2)) * 9, 30, axis=1)
     chosen = np.arange(40)[None] < 20
-    found = balanced_accuracy(vectors, folds_of(np.arange(40), rng), chosen)[0]
+    found = balanced_accuracy(vectors, assign_folds(np.arange(40), rng), chosen)[0]
     assert 0.2 < found < 0.7
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 30), st.integers(2, 7), st.integers(0, 99))
-def test_folds_keep_groups_and_are_of_nearly_equal_size(groups: int, folds: int, seed: int) -> None:
+def test_folds_keep_groups_together_and_have_nearly_equal_size(
+    groups: int, folds: int, seed: int
+) -> None:
     rng = np.random.default_rng(seed)
     names = np.concatenate([np.arange(groups), rng.integers(0, groups, 5)])
-    found = folds_of(names, rng, folds)
+    found = assign_folds(names, rng, folds)
     sizes = np.bincount(found[:groups])
     assert len(sizes) == min(folds, groups)
     assert sizes.max() - sizes.min() <= 1

@@ -3,11 +3,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skiptool.errors import ArgumentError
 from skiptool.stats.isotonic import conformal_width, fit_monotone
 
 POINTS = st.lists(
@@ -29,7 +27,7 @@ def slow(x: list[float], y: list[float]) -> list[float]:
 
 
 @given(POINTS)
-def test_is_the_max_min_formula(points: list[tuple[float, float]]) -> None:
+def test_the_fit_follows_the_max_min_formula(points: list[tuple[float, float]]) -> None:
     x, y = map(list, zip(*points, strict=True))
     line = fit_monotone(np.array(x), np.array(y))
     assert line.knots.tolist() == sorted(set(x))
@@ -37,7 +35,7 @@ def test_is_the_max_min_formula(points: list[tuple[float, float]]) -> None:
 
 
 @given(POINTS, st.lists(st.floats(-3.0, 9.0), min_size=2, max_size=9))
-def test_never_falls_and_keeps_to_its_points(
+def test_the_fit_never_falls_and_stays_within_the_data(
     points: list[tuple[float, float]], places: list[float]
 ) -> None:
     x, y = np.array(points).T
@@ -54,20 +52,14 @@ def test_by_hand() -> None:
     assert np.isnan(line(np.array([math.nan]))).all()
 
 
-@pytest.mark.parametrize(("x", "y"), [([], []), ([1.0], [1.0, 2.0])])
-def test_points_that_are_none(x: list[float], y: list[float]) -> None:
-    with pytest.raises(ArgumentError, match="expected the same number"):
-        fit_monotone(np.array(x), np.array(y))
-
-
-def test_width_needs_enough_residuals_for_its_level() -> None:
+def test_the_width_needs_enough_residuals_for_its_level() -> None:
     residuals = np.arange(1, 20) / 100
     assert conformal_width(residuals[::-1], 0.95) == 0.19  # the 19th of 19
     assert math.isnan(conformal_width(residuals[:18], 0.95))
     assert conformal_width(residuals, 0.5) == 0.10
 
 
-def test_a_further_residual_keeps_to_it_as_often_as_promised() -> None:
+def test_the_band_covers_a_further_residual_at_its_level() -> None:
     rng = np.random.default_rng(0)
     draws = np.abs(rng.standard_normal((4000, 25)))
     inside = [draw[-1] <= conformal_width(draw[:-1], 0.8) for draw in draws]

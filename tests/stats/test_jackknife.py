@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 from scipy.stats import t, ttest_1samp, ttest_ind
 
-from skiptool.stats.jackknife import bias_corrected, half_width, interval, jackknife_variance
+from skiptool.stats.jackknife import correct_bias, half_width, interval, jackknife_variance
 
 Array = NDArray[Any]
 VALUES = st.integers(-80, 80).map(lambda value: value / 8)
@@ -38,7 +38,7 @@ def variances(x: Array) -> Array:
 
 @given(x=samples())
 def test_a_mean_has_no_bias(x: Array) -> None:
-    estimate, (replicates,) = bias_corrected(x.mean(axis=1), [means(x)])
+    estimate, (replicates,) = correct_bias(x.mean(axis=1), [means(x)])
     np.testing.assert_allclose(estimate, x.mean(axis=1), atol=1e-12)
     np.testing.assert_allclose(replicates, means(x), atol=1e-12)
 
@@ -46,7 +46,7 @@ def test_a_mean_has_no_bias(x: Array) -> None:
 @given(x=samples())
 def test_the_bias_of_a_variance_is_removed(x: Array) -> None:
     # The mean squared deviation divides by n; the correction is known to divide by n - 1.
-    estimate, (replicates,) = bias_corrected(x.var(axis=1), [variances(x)])
+    estimate, (replicates,) = correct_bias(x.var(axis=1), [variances(x)])
     np.testing.assert_allclose(estimate, x.var(axis=1, ddof=1), atol=1e-10)
     shift = x.var(axis=1, ddof=1) - x.var(axis=1)
     np.testing.assert_allclose(replicates, variances(x) + shift[:, np.newaxis], atol=1e-10)
@@ -59,7 +59,7 @@ def test_the_biases_of_two_sets_add_up(x: Array, y: Array) -> None:
         variances(x) - 3 * y.var(axis=1, keepdims=True),
         x.var(axis=1, keepdims=True) - 3 * variances(y),
     ]
-    estimate, replicates = bias_corrected(value, without)
+    estimate, replicates = correct_bias(value, without)
     expected = x.var(axis=1, ddof=1) - 3 * y.var(axis=1, ddof=1)
     np.testing.assert_allclose(estimate, expected, atol=1e-10)
     for found, given_ in zip(replicates, without, strict=True):
@@ -74,7 +74,7 @@ def test_the_bias_of_a_squared_difference_is_removed(x: Array, y: Array) -> None
         np.square(means(x) - y.mean(axis=1, keepdims=True)),
         np.square(x.mean(axis=1, keepdims=True) - means(y)),
     ]
-    estimate, replicates = bias_corrected(np.square(difference), without)
+    estimate, replicates = correct_bias(np.square(difference), without)
     bias = sum(z.var(axis=1, ddof=1) / z.shape[1] for z in (x, y))
     square = np.square(difference) - bias
     np.testing.assert_allclose(estimate, square, atol=1e-9)
@@ -85,18 +85,18 @@ def test_the_bias_of_a_squared_difference_is_removed(x: Array, y: Array) -> None
 
 def test_by_hand() -> None:
     # Leaving one out gives 0.1 and 0.3; the bias is (2 - 1) * (0.2 - 0.25) = -0.05.
-    estimate, (replicates,) = bias_corrected(np.array([0.25]), [np.array([[0.1, 0.3]])])
+    estimate, (replicates,) = correct_bias(np.array([0.25]), [np.array([[0.1, 0.3]])])
     np.testing.assert_allclose(estimate, [0.3])
     np.testing.assert_allclose(replicates, [[0.15, 0.35]])
-    estimate, (replicates,) = bias_corrected(np.array([0.01]), [np.array([[0.1, 0.1]])])
+    estimate, (replicates,) = correct_bias(np.array([0.01]), [np.array([[0.1, 0.1]])])
     np.testing.assert_allclose(estimate, [-0.08], atol=1e-15)
     np.testing.assert_allclose(replicates, [[0.01, 0.01]], atol=1e-15)
 
 
 @pytest.mark.parametrize("sizes", [(1,), (1, 4), (4, 1), (1, 1)])
-def test_single_units_say_nothing(sizes: tuple[int, ...]) -> None:
+def test_a_single_unit_gives_nan(sizes: tuple[int, ...]) -> None:
     without = [np.full((2, size), np.nan if size == 1 else 0.5) for size in sizes]
-    estimate, replicates = bias_corrected(np.array([0.5, 0.25]), without)
+    estimate, replicates = correct_bias(np.array([0.5, 0.25]), without)
     assert estimate.shape == (2,)
     assert np.isnan(estimate).all()
     for found, given_ in zip(replicates, without, strict=True):
@@ -110,7 +110,7 @@ def test_single_units_say_nothing(sizes: tuple[int, ...]) -> None:
 
 
 @given(x=samples(), level=st.sampled_from([0.5, 0.9, 0.95, 0.99]))
-def test_the_interval_of_a_mean_is_student_s(x: Array, level: float) -> None:
+def test_the_interval_of_a_mean_is_that_of_student(x: Array, level: float) -> None:
     low, high = interval(x.mean(axis=1), [means(x)], level)
     for channel in range(len(x)):
         if np.ptp(x[channel]) > 0:
@@ -121,7 +121,9 @@ def test_the_interval_of_a_mean_is_student_s(x: Array, level: float) -> None:
 
 
 @given(x=samples(2), y=samples(2), level=st.sampled_from([0.9, 0.95]))
-def test_the_interval_of_a_difference_of_means_is_welch_s(x: Array, y: Array, level: float) -> None:
+def test_the_interval_of_a_difference_of_means_is_that_of_welch(
+    x: Array, y: Array, level: float
+) -> None:
     replicates = [
         means(x) - y.mean(axis=1, keepdims=True),
         x.mean(axis=1, keepdims=True) - means(y),
@@ -134,7 +136,7 @@ def test_the_interval_of_a_difference_of_means_is_welch_s(x: Array, y: Array, le
             np.testing.assert_allclose([low[channel], high[channel]], expected, atol=1e-9)
 
 
-def test_the_interval_of_a_layer_is_that_of_numbers_alone() -> None:
+def test_the_interval_of_a_scalar_equals_that_of_an_array() -> None:
     x = np.random.default_rng(0).normal(size=(1, 12))
     rows = interval(x.mean(axis=1), [means(x)])
     alone = interval(np.asarray(x.mean()), [means(x)[0]])
@@ -150,7 +152,7 @@ def test_a_set_that_does_not_vary_adds_no_width() -> None:
     np.testing.assert_allclose([low[0], high[0]], expected, rtol=1e-12)
 
 
-def test_a_tenth_of_the_correction_is_one_more_error() -> None:
+def test_a_tenth_of_the_correction_is_an_additional_error() -> None:
     x = np.random.default_rng(2).normal(size=(1, 12))
     squared = x.var(axis=1, ddof=1) / 12 + 0.1**2 * 3.0**2
     for correction in (np.array([3.0]), -3.0):
@@ -165,7 +167,7 @@ def test_values_that_do_not_vary_have_an_interval_of_no_width() -> None:
 
 
 @given(x=samples(2), y=samples(2))
-def test_variance_and_freedom_are_welch_s(x: Array, y: Array) -> None:
+def test_variance_and_freedom_are_those_of_welch(x: Array, y: Array) -> None:
     replicates = [
         means(x) - y.mean(axis=1, keepdims=True),
         x.mean(axis=1, keepdims=True) - means(y),

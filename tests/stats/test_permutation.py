@@ -11,7 +11,6 @@ from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 from scipy.stats import binomtest, chisquare
 
-from skiptool.errors import ArgumentError
 from skiptool.stats.permutation import adjusted_p_values, holm, p_values, relabellings
 from strategies import SEEDS
 
@@ -20,7 +19,9 @@ SIZES = st.integers(1, 12)
 
 
 @given(n=SIZES, m=SIZES, permutations=st.integers(0, 20), seed=SEEDS)
-def test_relabellings_draw_n_of_all(n: int, m: int, permutations: int, seed: int) -> None:
+def test_relabellings_draw_n_of_the_pooled_units(
+    n: int, m: int, permutations: int, seed: int
+) -> None:
     drawn = relabellings(n, m, permutations, paired=False, rng=np.random.default_rng(seed))
     assert (drawn.shape, drawn.dtype) == ((permutations, n), np.int32)
     assert ((drawn >= 0) & (drawn < n + m)).all()
@@ -30,7 +31,7 @@ def test_relabellings_draw_n_of_all(n: int, m: int, permutations: int, seed: int
 
 
 @given(n=SIZES, permutations=st.integers(0, 20), seed=SEEDS)
-def test_relabelled_pairs_hold_one_of_each(n: int, permutations: int, seed: int) -> None:
+def test_paired_relabellings_draw_one_of_each_pair(n: int, permutations: int, seed: int) -> None:
     drawn = relabellings(n, n, permutations, paired=True, rng=np.random.default_rng(seed))
     assert (drawn.shape, drawn.dtype) == ((permutations, n), np.int32)
     assert (np.diff(drawn, axis=1) > 0).all()
@@ -41,14 +42,14 @@ def test_relabelled_pairs_hold_one_of_each(n: int, permutations: int, seed: int)
     np.testing.assert_array_equal(drawn, again)
 
 
-def test_seeds_matter() -> None:
+def test_relabellings_depend_on_the_seed() -> None:
     first, second = (
         relabellings(9, 9, 5, paired=False, rng=np.random.default_rng(seed)) for seed in (0, 1)
     )
     assert (first != second).any()
 
 
-def test_every_draw_is_as_likely() -> None:
+def test_all_relabellings_are_equally_likely() -> None:
     drawn = relabellings(2, 3, 20_000, paired=False, rng=np.random.default_rng(0))
     pairs = list(combinations(range(5), 2))
     found = [int((drawn == pair).all(axis=1).sum()) for pair in pairs]
@@ -56,15 +57,10 @@ def test_every_draw_is_as_likely() -> None:
     assert chisquare(found).pvalue > 0.001
 
 
-def test_every_swap_is_as_likely() -> None:
+def test_all_swaps_are_equally_likely() -> None:
     drawn = relabellings(3, 3, 16_000, paired=True, rng=np.random.default_rng(0))
     swapped = np.stack([(drawn == unit + 3).any(axis=1) for unit in range(3)], axis=1)
     assert chisquare(np.bincount(swapped @ [1, 2, 4], minlength=8)).pvalue > 0.001
-
-
-def test_refuses_pairs_of_unequal_sets() -> None:
-    with pytest.raises(ArgumentError, match="pairs: 3 units against 4; expected equal numbers"):
-        relabellings(3, 4, 9, paired=True, rng=np.random.default_rng(0))
 
 
 def test_p_values_by_hand() -> None:
@@ -78,7 +74,7 @@ def test_p_values_by_hand() -> None:
 
 
 @pytest.mark.parametrize("scale", [1e-15, 1.0, 1e15])
-def test_rounding_parts_no_ties(scale: float) -> None:
+def test_rounding_does_not_break_ties(scale: float) -> None:
     null = scale * np.array([[0.3, 0.1 + 0.2, 0.3 * (1 - 1e-12), 0.3 * (1 - 1e-6)]])
     assert p_values(scale * np.array([0.3]), null).tolist() == [4 / 5]
     ends = scale * np.array([[0.1, 0.5]])
@@ -90,14 +86,14 @@ def test_rounding_parts_no_ties(scale: float) -> None:
     values=npst.arrays(np.float64, (3, 9), elements=st.integers(0, 5).map(float)),
     factor=st.integers(1, 9),
 )
-def test_p_values_count_the_null_and_know_no_scale(values: Array, factor: int) -> None:
+def test_p_values_count_null_values_and_ignore_scale(values: Array, factor: int) -> None:
     found = p_values(values[:, 0], values[:, 1:])
     expected = [(1 + sum(v >= row[0] for v in row[1:])) / 9 for row in values]
     np.testing.assert_allclose(found, expected, rtol=1e-15)
     np.testing.assert_array_equal(found, p_values(factor * values[:, 0], factor * values[:, 1:]))
 
 
-def test_p_values_are_uniform_where_nothing_differs() -> None:
+def test_p_values_are_uniform_under_the_null() -> None:
     values = np.random.default_rng(1).normal(size=(20_000, 20))
     found = p_values(values[:, 0], values[:, 1:])
     assert chisquare(np.bincount(np.round(found * 20).astype(int), minlength=21)[1:]).pvalue > 0.001
@@ -158,7 +154,7 @@ def test_adjusted_p_values_by_hand() -> None:
 
 
 @given(seed=SEEDS, relabelled=st.integers(3, 30))
-def test_the_order_of_layers_does_not_matter(seed: int, relabelled: int) -> None:
+def test_adjusted_p_values_do_not_depend_on_the_order_of_layers(seed: int, relabelled: int) -> None:
     rng = np.random.default_rng(seed)
     values = rng.normal(size=(5, 1 + relabelled)) + rng.normal(size=1 + relabelled)
     order = rng.permutation(5)
@@ -169,7 +165,7 @@ def test_the_order_of_layers_does_not_matter(seed: int, relabelled: int) -> None
 
 @pytest.mark.parametrize("shifted", [0, 2])
 @pytest.mark.parametrize("common", [0.0, 0.9])
-def test_the_family_wise_error_is_held(shifted: int, common: float) -> None:
+def test_the_family_wise_error_is_controlled(shifted: int, common: float) -> None:
     # Twelve layers on different scales; any false positives count as one error.
     rng = np.random.default_rng(7)
     trials, layers, relabelled, errors, found = 1000, 12, 99, 0, 0
@@ -209,12 +205,12 @@ def test_by_hand() -> None:
 
 
 @given(P_VALUES)
-def test_as_the_rule_says(p_values: list[float]) -> None:
+def test_holm_follows_its_definition(p_values: list[float]) -> None:
     np.testing.assert_allclose(holm(np.array(p_values, dtype=np.float64)), slow(p_values))
 
 
 @given(P_VALUES)
-def test_tests_that_were_not_made_count_for_nothing(p_values: list[float]) -> None:
+def test_missing_p_values_are_not_counted(p_values: list[float]) -> None:
     values = np.array(p_values, dtype=np.float64)
     made = ~np.isnan(values)
     np.testing.assert_array_equal(holm(values)[made], holm(values[made]))

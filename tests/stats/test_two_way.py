@@ -28,14 +28,14 @@ def test_one_training_of_known_error_has_an_interval_and_no_test() -> None:
     assert np.isnan(found.se_trainings)
 
 
-def test_without_trainings_nothing_is_said() -> None:
+def test_without_trainings_all_values_are_nan() -> None:
     found = over_trainings(np.array([np.nan]), np.full((1, 3), np.nan), np.ones((1, 3), dtype=bool))
     assert np.isnan([found.value, found.ci_low, found.p_value]).all()
     assert np.isnan(with_known_error(np.array([]), 0.1, 3).value)
 
 
-def test_equal_trainings_leave_the_subjects() -> None:
-    """Without any variation between trainings, t over subjects with their S - 1."""
+def test_equal_trainings_leave_the_error_of_subjects() -> None:
+    """Without variation between trainings, Student's t over subjects has S - 1 degrees."""
     values = np.array([0.1, 0.2, 0.6, 0.3])
     left = (values.sum() - values) / 3
     found = over_trainings(
@@ -46,19 +46,19 @@ def test_equal_trainings_leave_the_subjects() -> None:
     assert (found.ci_low, found.ci_high) == pytest.approx((low, high))
 
 
-def test_subjects_that_all_agree_leave_the_trainings() -> None:
+def test_equal_subjects_leave_the_error_of_trainings() -> None:
     each = np.array([0.1, 0.4, 0.2])
     found = over_trainings(each, np.tile(each[:, None], 5), np.ones((3, 5), dtype=bool))
     assert found.p_value == pytest.approx(stats.ttest_1samp(each, 0).pvalue)
 
 
-def test_copies_of_one_network_test_nothing() -> None:
+def test_copies_of_one_network_have_no_p_value() -> None:
     every = np.ones((3, 5), dtype=bool)
     assert np.isnan(over_trainings(np.full(3, 0.25), np.full((3, 5), 0.25), every).p_value)
     assert over_trainings(np.zeros(3), np.zeros((3, 5)), every).p_value == 1.0
 
 
 @pytest.mark.parametrize("level", [0.0, 1.0, 95.0])
-def test_a_level_that_is_none_is_refused(level: float) -> None:
+def test_an_invalid_level_is_refused(level: float) -> None:
     with pytest.raises(ArgumentError, match="interval: level"):
         with_known_error(np.array([1.0, 2.0]), 0.1, 5, level)

@@ -22,7 +22,7 @@ from skiptool.errors import (
 )
 from skiptool.names import LAYERWISE, Metric, RangeRule
 from skiptool.steps.hellinger import measure_shift
-from skiptool.stores.staging import partial_of
+from skiptool.stores.staging import partial_path
 from small_activations import activations, written
 from small_stores import flip, refused, unseal
 
@@ -148,9 +148,9 @@ def test_no_store(stores: SimpleNamespace) -> None:
 
 
 def test_a_store_that_is_being_written(stores: SimpleNamespace) -> None:
-    stores.y.rename(partial_of(stores.y))
+    stores.y.rename(partial_path(stores.y))
     fails(stores, FormatError, "y.zarr: is not finished", "--resume")
-    stores.y = partial_of(stores.y)
+    stores.y = partial_path(stores.y)
     fails(stores, FormatError, "y.zarr", "is not finished", "--resume")
 
 

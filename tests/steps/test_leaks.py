@@ -62,8 +62,8 @@ def derived_leaks(store: DatasetStore, domain: str, folds: int | None, seed: int
     subjects = plan.domain.columns["subject"]
     tested = {name for name, places in sides(store).items() if ("test", -1) in places}
     found: set[str] = set()
-    for fold in plan.numbers:
-        train, validation = (set(subjects[part].tolist()) for part in plan.parts(fold))
+    for fold in plan.fold_numbers:
+        train, validation = (set(subjects[part].tolist()) for part in plan.split(fold))
         assert train
         assert validation
         found |= (train & validation) | ((train | validation) & tested)
@@ -323,4 +323,4 @@ def test_derived_folds_of_any_data(
             assert (split == "test") == (fold == -1)
             known.setdefault(subject, set()).add(fold)
         assert all(len(places) == 1 for places in known.values())
-        assert plan.numbers == list(range(folds))
+        assert plan.fold_numbers == list(range(folds))

@@ -44,7 +44,7 @@ from skiptool.stores.folds import TrainingFolds, training_folds
 from skiptool.stores.histories import history_facts
 from skiptool.stores.journal import JOURNAL
 from skiptool.stores.models import open_model
-from skiptool.stores.staging import lock_output, partial_of
+from skiptool.stores.staging import lock_output, partial_path
 from skiptool.stores.tables import open_table
 from small_stores import refused, sample, set_json, unseal, write_dataset
 
@@ -140,7 +140,7 @@ def test_finished_training_can_be_continued(
         **MOBILE,
     )
     assert forecast.summary["models"] == 1
-    assert not partial_of(folder).exists()
+    assert not partial_path(folder).exists()
 
     def interrupt(self: HistoryCallback, trainer: Any, *_: object) -> None:  # noqa: ANN401
         if trainer.current_epoch == 2:
@@ -158,7 +158,7 @@ def test_finished_training_can_be_continued(
     ours, theirs = (pq.read_table(each / "history.parquet").to_pydict() for each in (folder, whole))
     for name in ("epoch", "split", "loss", "mIoU", "lr"):
         assert ours[name] == theirs[name]
-    assert not partial_of(folder).exists()
+    assert not partial_path(folder).exists()
     monkeypatch.setattr(train, "fit", refuse)
     assert trained("runs", 3, resume=True) == folder
     with pytest.raises(ExistsError, match="epochs was 3, now 1"):
@@ -254,9 +254,9 @@ def test_run_without_recorded_augmentation_is_not_resumed(
         shutil.copytree(experiment.baseline, folder)
         set_json(unseal(folder / "config.json"), lineage={**lineage, "parameters": old})
     else:
-        partial_of(folder).mkdir(parents=True)
+        partial_path(folder).mkdir(parents=True)
         begun = {"parameters": old, "inputs": lineage["inputs"]}
-        (partial_of(folder) / JOURNAL).write_text(json.dumps(begun) + "\n")
+        (partial_path(folder) / JOURNAL).write_text(json.dumps(begun) + "\n")
     words = ("begun by another version of skiptool", "augmentation was None", "--overwrite")
     with refused(ExistsError, "resnet18-L0", *words):
         train_fold(experiment.data, tmp_path / "runs", protocol=PROTOCOL, resume=True)
@@ -500,7 +500,7 @@ def test_training_run_can_be_pickled(plan: TrainingFolds, tmp_path: Path) -> Non
     found = pickle.loads(pickle.dumps(one))
     assert found.job.folder == one.job.folder
     assert (found.train.read(0)[0] == one.train.read(0)[0]).all()
-    train, validation = plan.parts(1)
+    train, validation = plan.split(1)
     assert (len(found.train), len(found.validation)) == (len(train), len(validation))
 
 

@@ -23,11 +23,11 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def dataset(pristine: Path, tmp_path: Path) -> Path:
-    """Return a whole dataset: domain ``a``, 20 colour images, and ``b grey``, 3 of one channel."""
+    """Return a complete dataset: domain ``a`` with 20 colour images, ``b grey`` with 3."""
     return Path(shutil.copytree(pristine / "d.zarr", tmp_path / "d.zarr"))
 
 
 @pytest.fixture
 def features(pristine: Path, tmp_path: Path) -> Path:
-    """Return a whole feature store of 20 images, that is, of two chunks."""
+    """Return a complete feature store of 20 images, that is, two chunks."""
     return Path(shutil.copytree(pristine / "f.zarr", tmp_path / "f.zarr"))

@@ -1,4 +1,4 @@
-"""What came in: counts against the pixels of the store, and what is warned of."""
+"""Contents: counts against the pixels of the store, and warnings."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ MIXED = [*(sample(n) for n in range(20)), *(sample(n, "b", (5, 3, 1)) for n in r
 
 
 def even(each: Sample, label: int) -> Sample:
-    """Return a sample whose mask is one label, and whose image is of one colour."""
+    """Return a sample with a mask of a single label and an image of a single colour."""
     return replace(each, mask=np.full_like(each.mask, label), image=np.zeros_like(each.image) + 0)
 
 
-def test_shares_are_those_of_the_pixels(tmp_path: Path) -> None:
+def test_class_shares_match_the_pixels(tmp_path: Path) -> None:
     path = tmp_path / "d.zarr"
     write_dataset(path, [*MIXED, even(sample(30), 1), even(sample(31), 255)])
     (table,) = contents_tables(path, heard := Heard())
@@ -49,7 +49,7 @@ def test_shares_are_those_of_the_pixels(tmp_path: Path) -> None:
     ]
 
 
-def test_a_uniform_colour_is_one_value_and_a_single_other_pixel_is_not(tmp_path: Path) -> None:
+def test_only_images_of_a_single_colour_are_constant(tmp_path: Path) -> None:
     one = sample(0)
     pink = np.broadcast_to(np.array([250, 120, 180], np.uint8), one.image.shape).copy()
     spot = pink.copy()
@@ -59,7 +59,7 @@ def test_a_uniform_colour_is_one_value_and_a_single_other_pixel_is_not(tmp_path:
     assert table.columns["images of one value"] == [1]
 
 
-def test_classes_without_a_pixel_are_told(tmp_path: Path) -> None:
+def test_classes_without_pixels_are_reported(tmp_path: Path) -> None:
     none = [replace(s, mask=np.where(s.mask == 2, 1, s.mask).astype(np.uint8)) for s in MIXED]
     write_dataset(tmp_path / "all.zarr", none)
     contents_tables(tmp_path / "all.zarr", heard := Heard())
@@ -71,7 +71,7 @@ def test_classes_without_a_pixel_are_told(tmp_path: Path) -> None:
     assert "class debris (label 2) has no pixels in domain b; check" in heard.lines[0]
 
 
-def test_a_resumed_run_knows_what_the_first_one_wrote(tmp_path: Path) -> None:
+def test_resumed_run_has_the_same_contents(tmp_path: Path) -> None:
     write_dataset(tmp_path / "whole.zarr", MIXED)
     writer = DatasetWriter(tmp_path / "d.zarr", CLASSES, MAKING)
     for each in MIXED[:18]:
@@ -86,8 +86,8 @@ def test_a_resumed_run_knows_what_the_first_one_wrote(tmp_path: Path) -> None:
     assert whole[0].columns["samples"] == [20, 3]
 
 
-def test_stores_that_do_not_say_have_no_table(tmp_path: Path) -> None:
-    """Of early versions, and of runs that these began and this version ended."""
+def test_stores_without_contents_have_no_table(tmp_path: Path) -> None:
+    """Stores of early versions, and of runs that were begun by these and finished by this one."""
     write_dataset(tmp_path / "d.zarr", MIXED)
     set_attributes(unseal(tmp_path / "d.zarr"), **{CONTENTS: None})
     assert contents_tables(tmp_path / "d.zarr", Heard()) == ()
@@ -105,8 +105,8 @@ def test_stores_that_do_not_say_have_no_table(tmp_path: Path) -> None:
     assert contents_tables(tmp_path / "e.zarr", Heard()) == ()
 
 
-def test_copies_under_another_subject_are_told(tmp_path: Path) -> None:
-    """Where one is trained on and the other tested, the test measures memory."""
+def test_duplicates_of_another_subject_are_reported(tmp_path: Path) -> None:
+    """If one is for training and the other for testing, the test would measure memorisation."""
     one, other = sample(0), sample(9, "b")
     copy = replace(one, id="copy", subject="else", domain="b")
     blank = [replace(even(sample(n), 0), subject=f"s{n}") for n in (5, 6)]
@@ -120,7 +120,7 @@ def test_copies_under_another_subject_are_told(tmp_path: Path) -> None:
     assert not [line for line in heard.lines if "pixel by pixel" in line]
 
 
-def test_classes_may_be_called_as_columns_are(tmp_path: Path) -> None:
+def test_classes_may_have_the_names_of_columns(tmp_path: Path) -> None:
     writer = DatasetWriter(tmp_path / "d.zarr", ("domain", "samples", "ignored"), MAKING)
     for each in MIXED:
         writer.append(each)

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from skiptool.comparison.stored_counts import equal_bins
+from skiptool.comparison.pairs import equal_bins
 from skiptool.errors import FormatError
 from skiptool.names import Kind
 from skiptool.steps.info import describe
-from skiptool.stores.artifacts import check_sound, check_unchanged
+from skiptool.stores.artifacts import check_unchanged, verify
 from skiptool.stores.counts import CountsStore, open_activations, open_counts, ranges_id
 from skiptool.stores.features import open_features
 from small_activations import activations, written
@@ -29,11 +29,11 @@ def pristine_counts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def counts(pristine_counts: Path, tmp_path: Path) -> Path:
-    """Return a whole counts store of 20 images in 7 rows."""
+    """Return a complete counts store of 20 images in 7 rows."""
     return Path(shutil.copytree(pristine_counts, tmp_path / "c.zarr"))
 
 
-def test_what_a_store_says_of_itself(counts: Path) -> None:
+def test_attributes_of_an_open_store(counts: Path) -> None:
     store = open_counts(counts)
     assert (len(store), store.shape("enc1"), store.grid) == (7, (7, 3, 8), (1, 4))
     assert store.lineage is not None
@@ -44,16 +44,16 @@ def test_what_a_store_says_of_itself(counts: Path) -> None:
     assert starts == [0]  # chunks of 5 rows are read together
 
 
-def test_a_store_travels_to_other_processes(counts: Path) -> None:
+def test_store_can_be_pickled(counts: Path) -> None:
     store = open_counts(counts)
     travelled = pickle.loads(pickle.dumps(store))
     np.testing.assert_array_equal(
         travelled.read("enc1", slice(2, 5)), store.read("enc1", slice(2, 5))
     )
-    assert equal_bins(travelled.counted("enc1").binning, store.counted("enc1").binning)
+    assert equal_bins(travelled.count_layout("enc1").binning, store.count_layout("enc1").binning)
 
 
-def test_a_store_that_is_replaced_while_it_is_read(counts: Path) -> None:
+def test_store_replaced_during_reading_is_detected(counts: Path) -> None:
     opened = open_counts(counts)
     check_unchanged(opened)
     shutil.rmtree(counts)
@@ -62,7 +62,7 @@ def test_a_store_that_is_replaced_while_it_is_read(counts: Path) -> None:
         check_unchanged(opened)
 
 
-def test_the_hash_of_bins_tells_any_change() -> None:
+def test_hash_of_bins_reveals_any_change() -> None:
     own = bins_of(LAYERS)
     low = own["enc1"].low.copy()
     low[2] = np.nextafter(low[2], 9)
@@ -75,15 +75,15 @@ def test_the_hash_of_bins_tells_any_change() -> None:
     assert ranges_id(bins_of(LAYERS)) == ranges_id(own)
 
 
-def test_either_kind_is_opened_as_what_it_is(counts: Path, tmp_path: Path) -> None:
+def test_open_activations_opens_either_kind(counts: Path, tmp_path: Path) -> None:
     assert isinstance(open_activations(counts), CountsStore)
     features = written(tmp_path / "f.zarr", activations(3))
-    assert open_activations(str(features)).counted("enc1") is None
+    assert open_activations(str(features)).count_layout("enc1") is None
     np.save(tmp_path / "a.npy", np.zeros((3, 2), np.float32))
     assert open_activations(tmp_path / "a.npy").layers == ("features",)
 
 
-def test_other_readers_say_what_it_is(counts: Path, tmp_path: Path) -> None:
+def test_other_readers_name_the_kind(counts: Path, tmp_path: Path) -> None:
     with refused(FormatError, counts, "kind 'counts'", "expected 'features'"):
         open_features(counts)
     features = written(tmp_path / "f.zarr", activations(3))
@@ -107,7 +107,7 @@ def test_other_readers_say_what_it_is(counts: Path, tmp_path: Path) -> None:
         ({"layers": ["enc9"]}, ["enc9"]),
     ],
 )
-def test_attributes_that_cannot_be(counts: Path, changed: Any, words: list[str]) -> None:  # noqa: ANN401
+def test_invalid_attributes_are_refused(counts: Path, changed: Any, words: list[str]) -> None:  # noqa: ANN401
     unseal(counts)
     set_attributes(counts, **changed)
     with refused(FormatError, counts, *words):
@@ -115,13 +115,13 @@ def test_attributes_that_cannot_be(counts: Path, changed: Any, words: list[str])
 
 
 @pytest.mark.parametrize("lost", ["bins/enc1/span", "ranges/enc1/low", "samples/images", "counts"])
-def test_parts_that_are_missing(counts: Path, lost: str) -> None:
+def test_missing_parts_are_named(counts: Path, lost: str) -> None:
     shutil.rmtree(unseal(counts) / lost)
     with refused(FormatError, counts):
         open_counts(counts)
 
 
-def test_a_store_whose_metadata_was_changed_is_refused(counts: Path) -> None:
+def test_changed_metadata_is_refused(counts: Path) -> None:
     set_attributes(counts, vectors=5)
     with refused(FormatError, counts, "zarr.json", "not as written"):
         open_counts(counts)
@@ -136,22 +136,22 @@ def test_a_store_whose_metadata_was_changed_is_refused(counts: Path) -> None:
         ("samples/id/c/0", "samples"),
     ],
 )
-def test_a_flipped_bit_is_found_by_the_check(counts: Path, file: str, part: str) -> None:
-    assert check_sound(counts, Kind.COUNTS)
+def test_verification_detects_a_flipped_bit(counts: Path, file: str, part: str) -> None:
+    assert verify(counts, Kind.COUNTS)
     flip(counts / file, 20)
     with refused(FormatError, counts, f"damaged: {part}"):
-        check_sound(counts, Kind.COUNTS)
+        verify(counts, Kind.COUNTS)
 
 
-def test_counts_that_add_up_to_something_else_are_found(counts: Path) -> None:
-    """Sound by their checksums, and not what was counted: 12 values in each of 6 rows."""
+def test_verification_detects_wrong_sums(counts: Path) -> None:
+    """The checksums are valid, but 12 values in each of 6 rows are not what was counted."""
     unseal(counts)
     set_attributes(counts, vectors=5)
     with refused(FormatError, "layer enc1", "do not add up to whole images"):
-        check_sound(counts, Kind.COUNTS)
+        verify(counts, Kind.COUNTS)
 
 
-def test_info_tells_what_is_inside(counts: Path) -> None:
+def test_info_describes_the_store(counts: Path) -> None:
     found = describe([counts], check=True)
     (entry,) = found.summary.values()
     expected = {"kind": "counts", "images": 20, "rows": 7, "bins": 8, "vectors": 4}

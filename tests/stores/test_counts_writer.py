@@ -41,16 +41,16 @@ def layers(images: int = IMAGES, seed: int = 0) -> dict[str, Any]:
     st.lists(st.sampled_from(["a", "b", "c", "dd"]), min_size=1, max_size=30),
     st.integers(1, 7),
 )
-def test_every_image_is_dealt_once_in_order(subjects: list[str], together: int) -> None:
+def test_every_image_is_assigned_once_in_order(subjects: list[str], together: int) -> None:
     order, rows = assign_rows(subjects, len(subjects), together)
     assert sorted(order.tolist()) == list(range(len(subjects)))
-    assert rows.held.sum() == len(subjects)
-    assert 1 <= rows.held.min() <= rows.held.max() <= together
+    assert rows.sizes.sum() == len(subjects)
+    assert 1 <= rows.sizes.min() <= rows.sizes.max() <= together
     blocks = np.split(order, rows.first[1:])
     repeated = len(set(subjects)) < len(subjects)
     if together == 1 or not repeated:
         assert order.tolist() == list(range(len(subjects)))
-        assert set(rows.held[:-1].tolist()) <= {together}
+        assert set(rows.sizes[:-1].tolist()) <= {together}
         return
     names = [[subjects[image] for image in block] for block in blocks]
     assert all(len(set(block)) == 1 for block in names)
@@ -61,9 +61,9 @@ def test_every_image_is_dealt_once_in_order(subjects: list[str], together: int) 
         assert np.concatenate(own).tolist() == expected
 
 
-def test_unknown_subjects_keep_no_images_apart() -> None:
+def test_unknown_subjects_do_not_separate_images() -> None:
     order, rows = assign_rows(["a", "", "a", "b"], 4, 3)
-    assert (order.tolist(), rows.held.tolist()) == ([0, 1, 2, 3], [3, 1])
+    assert (order.tolist(), rows.sizes.tolist()) == ([0, 1, 2, 3], [3, 1])
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
@@ -88,14 +88,14 @@ def test_rows_are_the_sums_of_their_images(
         for place, block in enumerate(blocks):
             np.testing.assert_array_equal(low[place], stored[block].min(axis=(0, 2)))
             np.testing.assert_array_equal(high[place], stored[block].max(axis=(0, 2)))
-        known = store.counted(name)
+        known = store.count_layout(name)
         assert known.images.tolist() == [len(block) for block in blocks]
         assert known.vectors == 4
         np.testing.assert_array_equal(known.binning.low, bins[name].low)
         np.testing.assert_array_equal(known.binning.span, bins[name].span)
 
 
-def test_a_constant_channel_of_the_reference_keeps_others_apart(tmp_path: Path) -> None:
+def test_constant_reference_channel_separates_other_values(tmp_path: Path) -> None:
     values = layers(2)
     values["enc1"][0, 0] = [0.25, 0.5, 0.5, 0.75]
     store = open_counts(counted(tmp_path / "c.zarr", values, layers()))
@@ -103,18 +103,22 @@ def test_a_constant_channel_of_the_reference_keeps_others_apart(tmp_path: Path) 
     assert found.tolist() == [[1, 0, 0, 0, 2, 0, 0, 1], [0, 0, 0, 0, 4, 0, 0, 0]]
 
 
-def test_columns_are_those_that_agree_in_every_row(tmp_path: Path) -> None:
+def test_only_columns_that_agree_in_every_row_are_kept(tmp_path: Path) -> None:
     columns: dict[str, Any] = {
-        **{"subject": ["a", "a", "b", "b", "b"], "slice": [0, 1, 0, 1, 2]},
-        **{"site": ["x", "x", "y", "y", "y"], "images": ["p", "q", "r", "s", "t"]},
+        "subject": ["a", "a", "b", "b", "b"],
+        "slice": [0, 1, 0, 1, 2],
+        "site": ["x", "x", "y", "y", "y"],
+        "images": ["p", "q", "r", "s", "t"],
         "mpp": [0.5, 0.5, np.nan, np.nan, np.nan],
     }
     pooled = open_counts(counted(tmp_path / "c.zarr", layers(5), together=2, **columns))
     found = dict(pooled.columns)
     np.testing.assert_array_equal(found.pop("mpp"), [0.5, np.nan, np.nan])
     assert {name: values.tolist() for name, values in found.items()} == {
-        **{"id": ["im000", "im002", "im004"], "subject": ["a", "b", "b"]},
-        **{"site": ["x", "y", "y"], "images": [2, 2, 1]},
+        "id": ["im000", "im002", "im004"],
+        "subject": ["a", "b", "b"],
+        "site": ["x", "y", "y"],
+        "images": [2, 2, 1],
     }
     del columns["mpp"]
     single = open_counts(counted(tmp_path / "d.zarr", layers(5), **columns))
@@ -125,7 +129,7 @@ def test_columns_are_those_that_agree_in_every_row(tmp_path: Path) -> None:
     assert single.images.tolist() == [1] * 5
 
 
-def test_rows_of_many_values_are_counted_in_32_bit(tmp_path: Path) -> None:
+def test_large_rows_are_counted_in_32_bits(tmp_path: Path) -> None:
     values = {"enc1": np.zeros((5, 1, 20_000), np.float32)}
     found = {
         together: open_counts(
@@ -138,12 +142,12 @@ def test_rows_of_many_values_are_counted_in_32_bit(tmp_path: Path) -> None:
 
 
 class Killed(BaseException):
-    """Stands for SIGKILL: nothing of ours catches it."""
+    """Simulates SIGKILL: our code never catches it."""
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, contents: Contents) -> dict[int, Any]:
-    """Return the files of stores that uninterrupted runs write, by images in a row."""
+    """Return the files of stores written by uninterrupted runs, by images in a row."""
     folder = tmp_path_factory.mktemp("whole")
     return {
         together: contents(
@@ -161,7 +165,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, contents: Contents) -> dict[
     ("together", "nth"),
     [*((1, nth) for nth in (0, 1, 5, 6, 7, 13, 14, 20)), *((3, nth) for nth in (6, 7, 13, 15, 20))],
 )
-def test_a_kill_before_any_write_goes_on_to_the_same_bytes(
+def test_resuming_after_a_kill_before_any_write_gives_the_same_bytes(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     whole: dict[int, Any],
@@ -169,7 +173,7 @@ def test_a_kill_before_any_write_goes_on_to_the_same_bytes(
     together: int,
     nth: int,
 ) -> None:
-    """The process dies when n changes of arrays and the journal are made."""
+    """The process dies after n changes of arrays and the journal."""
     path, done = tmp_path / "c.zarr", []
 
     def dying(change: Callable[..., object]) -> Callable[..., object]:
@@ -192,7 +196,7 @@ def test_a_kill_before_any_write_goes_on_to_the_same_bytes(
 
 
 @pytest.mark.parametrize("target", ["write_columns", "seal_store"])
-def test_a_kill_at_the_very_end_goes_on_to_the_same_bytes(
+def test_resuming_after_a_kill_at_the_very_end_gives_the_same_bytes(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     whole: dict[int, Any],
@@ -214,15 +218,15 @@ def test_a_kill_at_the_very_end_goes_on_to_the_same_bytes(
     assert contents(path) == whole[1]
 
 
-def test_images_of_rows_that_are_not_written_come_again(tmp_path: Path) -> None:
-    """Rows of 3: after 32 images 10 are whole, of which 10 are written, in chunks of 5."""
+def test_images_of_unwritten_rows_are_recounted(tmp_path: Path) -> None:
+    """Rows of 3: after 32 images, 10 rows are complete and written, in chunks of 5."""
     how: dict[str, Any] = {"together": 3}
     counted(tmp_path / "c.zarr", layers(), stop=32, **how)
     _, again = counts_writer(tmp_path / "c.zarr", IMAGES, bins_of(layers()), 4, **how)
     assert again.written == 16
 
 
-def test_a_leftover_of_other_bins_or_parameters_is_refused(tmp_path: Path) -> None:
+def test_leftover_with_other_bins_or_parameters_is_refused(tmp_path: Path) -> None:
     path, own = tmp_path / "c.zarr", bins_of(layers())
     counted(path, layers(), stop=16)
     with refused(ExistsError, path, "bins was 8, now 9", "--overwrite"):
@@ -234,14 +238,14 @@ def test_a_leftover_of_other_bins_or_parameters_is_refused(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("lost", ["counts/dec0", "ranges/dec0/high"])
-def test_a_leftover_that_is_not_what_was_noted_is_refused(tmp_path: Path, lost: str) -> None:
+def test_leftover_that_does_not_match_its_journal_is_refused(tmp_path: Path, lost: str) -> None:
     counted(tmp_path / "c.zarr", layers(), stop=16)
     (tmp_path / "c.zarr" / lost / "zarr.json").unlink()
     with refused(FormatError, tmp_path / "c.zarr", "layer dec0", "--overwrite"):
         counts_writer(tmp_path / "c.zarr", IMAGES, bins_of(layers()), 4)
 
 
-def test_values_that_cannot_be_stored_are_refused_by_layer_and_image(tmp_path: Path) -> None:
+def test_invalid_values_are_refused_with_layer_and_image(tmp_path: Path) -> None:
     order, writer = counts_writer(tmp_path / "c.zarr", IMAGES, bins_of(layers()), 4)
     assert order.tolist() == list(range(IMAGES))
     for value, kind, word in ((np.nan, FormatError, "not finite"), (1e6, ArgumentError, "float32")):
@@ -251,7 +255,7 @@ def test_values_that_cannot_be_stored_are_refused_by_layer_and_image(tmp_path: P
             writer.append(bad)
 
 
-def test_blocks_and_stores_must_be_whole(tmp_path: Path) -> None:
+def test_blocks_and_stores_must_be_complete(tmp_path: Path) -> None:
     _, writer = counts_writer(tmp_path / "c.zarr", IMAGES, bins_of(layers()), 4)
     with refused(FormatError, "0 of 40 images"):
         writer.finish()
@@ -260,7 +264,7 @@ def test_blocks_and_stores_must_be_whole(tmp_path: Path) -> None:
             writer.append(wrong)
 
 
-def test_the_layout_is_the_one_that_is_written_down(tmp_path: Path) -> None:
+def test_layout_matches_the_specification(tmp_path: Path) -> None:
     path = counted(tmp_path / "c.zarr", layers(), together=2, subject=SUBJECTS)
     root = zarr.open_group(path, mode="r")
     rows = root["samples/id"].shape[0]

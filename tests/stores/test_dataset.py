@@ -22,12 +22,12 @@ from skiptool.stores.dataset import (
     DatasetStore,
     StoredSamples,
     check_sample,
-    chosen_domains,
+    choose_domains_in_store,
     column_kinds,
     open_dataset,
     pack,
 )
-from skiptool.stores.lineage import identifier
+from skiptool.stores.lineage import hash_bytes
 from skiptool.stores.zarrs import create_array, open_root, write_columns
 from small_stores import (
     CLASSES,
@@ -54,10 +54,10 @@ FEW = settings(max_examples=5, deadline=None)
     )
 )
 @FEW
-def test_a_dataset_is_read_as_it_was_written(
+def test_dataset_round_trip(
     tmp_path_factory: pytest.TempPathFactory, sizes: dict[str, tuple[int, int, int, int]]
 ) -> None:
-    """Domains of different sizes and types, their samples appended in turns."""
+    """Domains of different sizes and types, with samples appended in turn."""
     path = tmp_path_factory.mktemp("write") / "d.zarr"
     longest = max(images for images, *_ in sizes.values())
     made = [
@@ -82,19 +82,32 @@ def test_a_dataset_is_read_as_it_was_written(
             row = {column: values[place] for column, values in found.columns.items()}
             assert row.pop("digest")
             assert row == {
-                **{"id": each.id, "subject": each.subject, "split": each.split.value},
-                **{"fold": each.fold, **each.columns},
+                "id": each.id,
+                "subject": each.subject,
+                "split": each.split.value,
+                "fold": each.fold,
+                **each.columns,
             }
 
 
-def test_the_layout_is_the_one_that_is_written_down(dataset: Path) -> None:
+def test_layout_matches_the_specification(dataset: Path) -> None:
     root = json.loads((dataset / "zarr.json").read_text())
     assert root["zarr_format"] == 3
     assert root["attributes"]["classes"] == list(CLASSES)
     assert root["attributes"]["ignore_index"] == 255
     assert set(root["attributes"]) == {
-        *("kind", "format_version", "skiptool_version", "command", "parameters", "created"),
-        *("id", "inputs", "classes", "ignore_index", "contents", "seal"),
+        "kind",
+        "format_version",
+        "skiptool_version",
+        "command",
+        "parameters",
+        "created",
+        "id",
+        "inputs",
+        "classes",
+        "ignore_index",
+        "contents",
+        "seal",
     }
     assert sorted(path.name for path in dataset.iterdir()) == ["a", "b grey", "zarr.json"]
     arrays = {
@@ -120,7 +133,7 @@ def test_the_layout_is_the_one_that_is_written_down(dataset: Path) -> None:
 
 
 @pytest.mark.long
-def test_the_id_is_of_the_content_only(
+def test_id_depends_on_the_content_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dataset: Path
 ) -> None:
     from dataclasses import replace
@@ -150,13 +163,13 @@ def test_the_id_is_of_the_content_only(
         assert write_dataset(tmp_path / f"o{number}.zarr", [other, *samples[1:]]) != first
 
 
-def test_the_id_knows_the_shape_of_equal_bytes(tmp_path: Path) -> None:
+def test_id_depends_on_the_shape_of_equal_bytes(tmp_path: Path) -> None:
     flat = [sample(0, image=np.zeros((2, 6, 3), np.uint8), mask=np.zeros((2, 6), np.uint8))]
     tall = [sample(0, image=np.zeros((6, 2, 3), np.uint8), mask=np.zeros((6, 2), np.uint8))]
     assert write_dataset(tmp_path / "a", flat) != write_dataset(tmp_path / "b", tall)
 
 
-def test_a_domain_called_classes_does_not_hide_the_classes(tmp_path: Path) -> None:
+def test_domain_may_be_called_classes(tmp_path: Path) -> None:
     from skiptool.stores.dataset_writer import DatasetWriter
 
     names = []
@@ -167,7 +180,7 @@ def test_a_domain_called_classes_does_not_hide_the_classes(tmp_path: Path) -> No
     assert names[0] != names[1]
 
 
-def test_the_clock_is_fixed_by_the_environment(
+def test_creation_time_is_set_by_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
@@ -175,7 +188,7 @@ def test_the_clock_is_fixed_by_the_environment(
     assert open_dataset(tmp_path / "d.zarr").lineage.created == "1970-01-01T00:00:00+00:00"
 
 
-def test_samples_are_chosen_by_split_and_read_in_any_order(dataset: Path) -> None:
+def test_samples_are_selected_by_split_and_read_in_any_order(dataset: Path) -> None:
     store = open_dataset(dataset)
     domain = store.domain("a")
     test = [index for index in range(20) if index % 3 == 0]
@@ -191,7 +204,7 @@ def test_samples_are_chosen_by_split_and_read_in_any_order(dataset: Path) -> Non
             np.testing.assert_array_equal(masks[place], sample(index).mask)
 
 
-def test_a_reader_is_small_to_send_and_opens_where_it_arrives(dataset: Path) -> None:
+def test_pickled_reader_is_small_and_usable(dataset: Path) -> None:
     reader = open_dataset(dataset).samples("a", [4, 2])
     reader.read(0)
     sent = pickle.dumps(reader)
@@ -201,13 +214,13 @@ def test_a_reader_is_small_to_send_and_opens_where_it_arrives(dataset: Path) -> 
     np.testing.assert_array_equal(arrived.read(1)[0], sample(2).image)
 
 
-def test_an_unknown_domain_is_answered_with_the_known_ones(dataset: Path) -> None:
+def test_unknown_domain_error_lists_the_known_ones(dataset: Path) -> None:
     with refused(ArgumentError, dataset, "'b gray'", "a, b grey", "did you mean b grey?"):
         open_dataset(dataset).domain("b gray")
 
 
 @pytest.mark.parametrize("lost", ["images", "masks", *IDENTITY_COLUMNS, "samples", "mpp"])
-def test_what_is_missing_is_named(dataset: Path, lost: str) -> None:
+def test_missing_parts_are_named(dataset: Path, lost: str) -> None:
     folder = dataset / "b grey" / (lost if lost in ("images", "masks", "samples") else "samples")
     folder = folder if folder.name == lost else folder / lost
     (folder / "zarr.json").unlink()
@@ -224,7 +237,7 @@ def test_what_is_missing_is_named(dataset: Path, lost: str) -> None:
             open_dataset(dataset)
 
 
-def test_a_domain_whose_metadata_is_lost_is_not_forgotten(dataset: Path) -> None:
+def test_domain_with_lost_metadata_is_reported(dataset: Path) -> None:
     (dataset / "b grey/zarr.json").unlink()
     with refused(FormatError, dataset, "'b grey'"):
         open_dataset(dataset)
@@ -232,7 +245,7 @@ def test_a_domain_whose_metadata_is_lost_is_not_forgotten(dataset: Path) -> None
 
 @pytest.mark.parametrize("array", ["images", "masks"])
 @pytest.mark.parametrize("shard", [0, 1])
-def test_a_lost_or_emptied_shard_is_found_on_opening(dataset: Path, array: str, shard: int) -> None:
+def test_lost_or_empty_shard_is_detected_on_opening(dataset: Path, array: str, shard: int) -> None:
     (file,) = (path for path in (dataset / f"a/{array}/c/{shard}").rglob("*") if path.is_file())
     file.write_bytes(b"")
     with refused(FormatError, dataset, "domain a", array, f"c/{shard}"):
@@ -245,8 +258,8 @@ def test_a_lost_or_emptied_shard_is_found_on_opening(dataset: Path, array: str, 
 
 
 @pytest.mark.parametrize("array", ["images", "masks"])
-def test_a_flipped_bit_is_found_on_reading(dataset: Path, array: str) -> None:
-    """In a chunk only the sample concerned fails, in the index of a shard all of them do."""
+def test_flipped_bit_is_detected_on_reading(dataset: Path, array: str) -> None:
+    """In a chunk, only its sample fails; in the index of a shard, all of its samples fail."""
     (file,) = (path for path in (dataset / f"a/{array}/c/1").rglob("*") if path.is_file())
     flip(file, 3)
     store = open_dataset(dataset)
@@ -261,13 +274,13 @@ def test_a_flipped_bit_is_found_on_reading(dataset: Path, array: str) -> None:
         store.samples("a", range(20)).read(17)
 
 
-def test_a_flipped_bit_of_a_column_is_found_on_opening(dataset: Path) -> None:
+def test_flipped_bit_of_a_column_is_detected_on_opening(dataset: Path) -> None:
     flip(dataset / "a/samples/fold/c/0", 3)
     with refused(FormatError, dataset, "domain a", "column fold"):
         open_dataset(dataset)
 
 
-def test_lengths_that_differ_are_named(dataset: Path) -> None:
+def test_different_lengths_are_named(dataset: Path) -> None:
     set_json(dataset / "a/masks/zarr.json", shape=[19, 4, 6])
     with refused(FormatError, dataset, "domain a", "(20, 4, 6, 3)", "(19, 4, 6)"):
         open_dataset(dataset)
@@ -295,7 +308,7 @@ def test_lengths_that_differ_are_named(dataset: Path) -> None:
         ("split", ["train", "test", "validation"], "split"),
     ],
 )
-def test_columns_of_another_kind_are_refused(
+def test_columns_of_another_type_are_refused(
     dataset: Path, column: str, values: list[object], word: str
 ) -> None:
     import zarr
@@ -316,7 +329,7 @@ def test_columns_of_another_kind_are_refused(
         ((3, 5), "uint8"),
     ],
 )
-def test_images_of_another_kind_are_refused(
+def test_images_of_another_type_are_refused(
     dataset: Path, shape: tuple[int, ...], dtype: str
 ) -> None:
     import zarr
@@ -350,13 +363,13 @@ def test_hostile_attributes_are_refused(
 
 @pytest.mark.parametrize("text", HOSTILE_JSON.values(), ids=HOSTILE_JSON)
 @pytest.mark.parametrize("place", ["", "a", "a/masks"])
-def test_damaged_metadata_is_one_line(dataset: Path, place: str, text: bytes) -> None:
+def test_damaged_metadata_is_reported_in_one_line(dataset: Path, place: str, text: bytes) -> None:
     (dataset / place / "zarr.json").write_bytes(text)
     with refused(FormatError, dataset):
         open_dataset(dataset)
 
 
-def test_what_is_no_dataset_is_refused(tmp_path: Path, dataset: Path, features: Path) -> None:
+def test_other_artifacts_are_refused(tmp_path: Path, dataset: Path, features: Path) -> None:
     (tmp_path / "file.zarr").write_text("x")
     (tmp_path / "folder.zarr").mkdir()
     for name in ("nowhere", "file.zarr", "folder.zarr", "d.zarr/a/images"):
@@ -390,7 +403,7 @@ def test_empty_stores_are_refused(dataset: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a\x1b[2J", "a\nb", "\u202egnp"])
-def test_a_domain_of_a_name_that_nobody_gives(dataset: Path, name: str) -> None:
+def test_domains_with_invalid_names_are_refused(dataset: Path, name: str) -> None:
     (unseal(dataset) / "a").rename(dataset / name)
     with refused(FormatError, "not a name that skiptool writes"):
         open_dataset(dataset)
@@ -399,7 +412,7 @@ def test_a_domain_of_a_name_that_nobody_gives(dataset: Path, name: str) -> None:
 COLOUR, GREY = (4, 6, 3), (4, 6, 1)
 
 
-def test_sound_samples_pass() -> None:
+def test_valid_samples_are_accepted() -> None:
     check_sample(sample(0), CLASSES)
     check_sample(sample(0, "Scanner Ø 2", GREY), CLASSES)
     check_sample(sample(0, mask=np.full((4, 6), 255, np.uint8)), CLASSES)
@@ -407,7 +420,7 @@ def test_sound_samples_pass() -> None:
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/", "a\\b", "a\n", "\x00", "zarr.json"])
-def test_names_that_cannot_stand_in_a_store_are_refused(name: str) -> None:
+def test_invalid_names_are_refused(name: str) -> None:
     with refused(ArgumentError):
         check_sample(sample(0, name), CLASSES)
     with refused(ArgumentError):
@@ -415,7 +428,7 @@ def test_names_that_cannot_stand_in_a_store_are_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["id", "subject", "split", "fold", "digest"])
-def test_columns_of_the_source_do_not_hide_the_store_s_own(name: str) -> None:
+def test_reserved_names_of_columns_are_refused(name: str) -> None:
     with refused(ArgumentError, "domain a, sample 000", repr(name), "choose another name"):
         check_sample(sample(0, columns={name: "x"}), CLASSES)
 
@@ -423,7 +436,7 @@ def test_columns_of_the_source_do_not_hide_the_store_s_own(name: str) -> None:
 @pytest.mark.parametrize(
     "new", [{"id": "\udce9"}, {"subject": "\udce9"}, {"columns": {"organ": "\udce9"}}]
 )
-def test_names_of_files_that_are_no_unicode_are_refused(new: dict[str, Any]) -> None:
+def test_names_that_are_not_unicode_are_refused(new: dict[str, Any]) -> None:
     with refused(ArgumentError, "not valid Unicode", "rename the file"):
         check_sample(sample(0, **new), CLASSES)
 
@@ -439,20 +452,20 @@ def test_names_of_files_that_are_no_unicode_are_refused(new: dict[str, Any]) -> 
         np.zeros((1, 4, 6, 3), np.uint8),
     ],
 )
-def test_images_are_colour_bytes_or_grey_floats(image: np.ndarray) -> None:
+def test_images_of_other_types_are_refused(image: np.ndarray) -> None:
     with refused(ArgumentError, "sample 000", str(image.shape), "expected uint8 (H, W, 3)"):
         check_sample(sample(0, image=image), CLASSES)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -0.1, 1.1])
-def test_grey_values_lie_between_0_and_1(value: float) -> None:
+def test_grey_values_outside_0_to_1_are_refused(value: float) -> None:
     image = np.full(GREY, 0.5, np.float32)
     image[1, 1] = value
     with refused(ArgumentError, "sample 000", "[0, 1]"):
         check_sample(sample(0, shape=GREY, image=image), CLASSES)
 
 
-def test_masks_are_bytes_of_the_image_s_size() -> None:
+def test_masks_of_another_size_or_type_are_refused() -> None:
     with refused(ArgumentError, "int64"):
         check_sample(sample(0, mask=np.zeros((4, 6), np.int64)), CLASSES)
     with refused(MismatchError, "mask is (6, 4), image is (4, 6)"):
@@ -462,7 +475,7 @@ def test_masks_are_bytes_of_the_image_s_size() -> None:
 
 
 @pytest.mark.parametrize("label", [3, 4, 254])
-def test_labels_beyond_the_classes_are_named_with_the_classes(label: int) -> None:
+def test_labels_without_a_class_are_refused(label: int) -> None:
     mask = np.full((4, 6), 255, np.uint8)
     mask[2, 3] = label
     with refused(
@@ -471,12 +484,12 @@ def test_labels_beyond_the_classes_are_named_with_the_classes(label: int) -> Non
         check_sample(sample(0, mask=mask), CLASSES)
 
 
-def test_a_row_is_json_and_has_the_hash_of_the_pixels() -> None:
+def test_row_is_json_with_the_hash_of_the_pixels() -> None:
     one = sample(0, columns={"n": np.int64(3), "x": np.float32(0.5), "t": "a", "f": 2.5})
     row = pack(one, CLASSES).row
     assert json.loads(json.dumps(row)) == row
     assert {name: row[name] for name in one.columns} == {"n": 3, "x": 0.5, "t": "a", "f": 2.5}
-    assert row["digest"] == identifier(one.image.tobytes() + one.mask.tobytes())
+    assert row["digest"] == hash_bytes(one.image.tobytes() + one.mask.tobytes())
     other = one.mask.copy()
     other[0, 0] ^= 1
     assert pack(sample(0, mask=other), CLASSES).row["digest"] != row["digest"]
@@ -492,22 +505,22 @@ def store(tmp_path: Path) -> DatasetStore:
     return open_dataset(tmp_path / "d.zarr")
 
 
-def test_domains_without_such_samples_are_left_out_unless_named(store: DatasetStore) -> None:
+def test_domains_without_samples_of_the_split_are_skipped_unless_named(store: DatasetStore) -> None:
     warned = Warned()
-    assert [d.name for d in chosen_domains(store, (), "test", warned)] == ["a"]
+    assert [d.name for d in choose_domains_in_store(store, (), "test", warned)] == ["a"]
     (line,) = warned.lines
     assert "no test samples in b" in line
     for split in ("train", "all"):
-        assert [d.name for d in chosen_domains(store, (), split, warned)] == ["a", "b"]
+        assert [d.name for d in choose_domains_in_store(store, (), split, warned)] == ["a", "b"]
     assert len(warned.lines) == 1
-    assert [d.name for d in chosen_domains(store, ["b", "a"], "all", warned)] == ["b", "a"]
+    assert [d.name for d in choose_domains_in_store(store, ["b", "a"], "all", warned)] == ["b", "a"]
     with refused(ArgumentError, store.path, "domain b has no test samples"):
-        chosen_domains(store, ["a", "b"], "test", warned)
+        choose_domains_in_store(store, ["a", "b"], "test", warned)
     with refused(ArgumentError, "a domain is given twice"):
-        chosen_domains(store, ["a", "a"], "test", warned)
+        choose_domains_in_store(store, ["a", "a"], "test", warned)
 
 
-def test_a_store_without_test_samples_is_refused(tmp_path: Path) -> None:
+def test_store_without_test_samples_is_refused(tmp_path: Path) -> None:
     make_dataset(tmp_path / "t.zarr", [("A", 32, 32)], split=Split.TRAIN)
     with refused(ArgumentError, "t.zarr: domain A has no test samples", "--split"):
-        chosen_domains(open_dataset(tmp_path / "t.zarr"), (), "test", SILENT)
+        choose_domains_in_store(open_dataset(tmp_path / "t.zarr"), (), "test", SILENT)

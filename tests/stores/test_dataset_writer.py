@@ -15,7 +15,7 @@ from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import SHARD, DatasetWriter
 from skiptool.stores.journal import JOURNAL, Journal
 from skiptool.stores.lineage import Invocation
-from skiptool.stores.staging import staged
+from skiptool.stores.staging import atomic_output
 from small_stores import CLASSES, MAKING, refused, sample, write_dataset
 
 Contents = Callable[[Path], dict[str, bytes]]
@@ -27,14 +27,14 @@ BOTH = [*COLOUR[:20], *GREY, *COLOUR[20:]]
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, contents: Contents) -> dict[str, bytes]:
-    """Return the files of the store that an uninterrupted run writes."""
+    """Return the files of a store written by an uninterrupted run."""
     path = tmp_path_factory.mktemp("whole") / "d.zarr"
     write_dataset(path, BOTH)
     return contents(path)
 
 
 def go_on(path: Path, samples: Sequence[Sample]) -> None:
-    """Resume as a step does: leave out, domain by domain, what is written."""
+    """Resume as a step does: skip the samples already written, domain by domain."""
     writer = DatasetWriter(path, CLASSES, MAKING)
     left = {domain: writer.written(domain) for domain in ("a", "b")}
     for each in samples:
@@ -45,12 +45,12 @@ def go_on(path: Path, samples: Sequence[Sample]) -> None:
     writer.finish()
 
 
-def test_a_whole_store_keeps_no_journal(whole: dict[str, bytes]) -> None:
+def test_complete_store_has_no_journal(whole: dict[str, bytes]) -> None:
     assert not [name for name in whole if JOURNAL in name or name.endswith(".partial")]
 
 
 @pytest.mark.parametrize("count", [0, 15, 16, 20, 36, 38, 55])
-def test_an_interrupted_run_goes_on_to_the_same_bytes(
+def test_resuming_an_interrupted_run_gives_the_same_bytes(
     tmp_path: Path, whole: dict[str, bytes], contents: Contents, count: int
 ) -> None:
     path = tmp_path / "d.zarr"
@@ -65,7 +65,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
 
 
 class Killed(BaseException):
-    """Stands for SIGKILL: nothing of ours catches it."""
+    """Simulates SIGKILL: our code never catches it."""
 
 
 def die(*_: object, **__: object) -> None:
@@ -74,14 +74,14 @@ def die(*_: object, **__: object) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("nth", [0, 1, 2, 4, 5, 6, 8, 10, 12])
-def test_a_kill_before_any_write_goes_on_to_the_same_bytes(
+def test_resuming_after_a_kill_before_any_write_gives_the_same_bytes(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     whole: dict[str, bytes],
     contents: Contents,
     nth: int,
 ) -> None:
-    """The process dies when n changes of groups, arrays and the journal are made."""
+    """The process dies after n changes of groups, arrays and the journal."""
     path = tmp_path / "d.zarr"
     done = []
 
@@ -109,10 +109,10 @@ def test_a_kill_before_any_write_goes_on_to_the_same_bytes(
     assert contents(path) == whole
 
 
-def test_what_could_not_be_read_before_is_added_behind_the_rest(
+def test_samples_that_failed_before_are_appended_at_the_end(
     tmp_path: Path, whole: dict[str, bytes], contents: Contents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run that found less dies when all is noted; the next ones find more, and more again."""
+    """A run with fewer samples dies when all are recorded; the next ones have more and more."""
     path = tmp_path / "d.zarr"
     for count in (20, 30, 45):
         with monkeypatch.context() as patch:
@@ -124,7 +124,7 @@ def test_what_could_not_be_read_before_is_added_behind_the_rest(
 
 
 @pytest.mark.parametrize("step", ["columns", "attributes", "journal"])
-def test_a_kill_at_the_very_end_goes_on_to_the_same_bytes(
+def test_resuming_after_a_kill_at_the_very_end_gives_the_same_bytes(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     whole: dict[str, bytes],
@@ -147,7 +147,7 @@ def test_a_kill_at_the_very_end_goes_on_to_the_same_bytes(
     assert contents(path) == whole
 
 
-def test_an_array_further_than_its_journal_is_cut_back(
+def test_unrecorded_shards_are_removed(
     tmp_path: Path, whole: dict[str, bytes], contents: Contents
 ) -> None:
     path = tmp_path / "d.zarr"
@@ -163,7 +163,7 @@ def test_an_array_further_than_its_journal_is_cut_back(
     assert contents(path) == whole
 
 
-def test_an_array_further_than_its_journal_is_cut_back_though_nothing_is_left_to_append(
+def test_unrecorded_shards_are_removed_even_without_further_samples(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: dict[str, bytes], contents: Contents
 ) -> None:
     path = tmp_path / "d.zarr"
@@ -172,7 +172,7 @@ def test_an_array_further_than_its_journal_is_cut_back_though_nothing_is_left_to
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("skiptool.stores.dataset_writer.lineage", die)
+        patch.setattr("skiptool.stores.dataset_writer.create_lineage", die)
         with pytest.raises(Killed):
             write_dataset(path, BOTH)
     array = zarr.open_group(path, mode="r+")["a/masks"]
@@ -182,7 +182,7 @@ def test_an_array_further_than_its_journal_is_cut_back_though_nothing_is_left_to
     assert contents(path) == whole
 
 
-def test_a_torn_journal_goes_on_before_the_tear(
+def test_torn_journal_is_resumed_from_its_last_complete_line(
     tmp_path: Path, whole: dict[str, bytes], contents: Contents
 ) -> None:
     path = tmp_path / "d.zarr"
@@ -197,7 +197,7 @@ def test_a_torn_journal_goes_on_before_the_tear(
     assert contents(path) == whole
 
 
-def test_without_a_journal_nothing_is_trusted(
+def test_leftover_without_a_journal_is_discarded(
     tmp_path: Path, whole: dict[str, bytes], contents: Contents
 ) -> None:
     path = tmp_path / "d.zarr"
@@ -219,29 +219,29 @@ def test_without_a_journal_nothing_is_trusted(
         ),
     ],
 )
-def test_a_leftover_of_other_parameters_or_inputs_is_refused_and_kept(
+def test_leftover_with_other_parameters_or_inputs_is_refused_and_kept(
     tmp_path: Path, invocation: Invocation, words: list[str]
 ) -> None:
     out = tmp_path / "d.zarr"
     with pytest.raises(KeyboardInterrupt):
         interrupt(out, BOTH[:20])
-    with refused(ExistsError, *words, "--overwrite"), staged(out, resume=True) as partial:
+    with refused(ExistsError, *words, "--overwrite"), atomic_output(out, resume=True) as partial:
         DatasetWriter(partial, CLASSES, invocation)
-    with staged(out, resume=True) as partial:
+    with atomic_output(out, resume=True) as partial:
         assert DatasetWriter(partial, CLASSES, MAKING).written("a") == 16
         go_on(partial, BOTH)
     assert len(open_dataset(out).domain("a")) == 37
 
 
 def interrupt(out: Path, samples: Sequence[Sample]) -> None:
-    with staged(out) as partial:
+    with atomic_output(out) as partial:
         writer = DatasetWriter(partial, CLASSES, MAKING)
         for each in samples:
             writer.append(each)
         raise KeyboardInterrupt
 
 
-def test_where_the_output_is_does_not_matter_for_resuming(tmp_path: Path) -> None:
+def test_resuming_ignores_the_path_of_the_output(tmp_path: Path) -> None:
     writer = DatasetWriter(tmp_path / "a", CLASSES, MAKING)
     for each in COLOUR[:16]:
         writer.append(each)
@@ -251,7 +251,7 @@ def test_where_the_output_is_does_not_matter_for_resuming(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("loss", ["images", "masks", "shard"])
-def test_a_leftover_that_is_not_what_was_noted_is_refused(tmp_path: Path, loss: str) -> None:
+def test_leftover_that_does_not_match_its_journal_is_refused(tmp_path: Path, loss: str) -> None:
     writer = DatasetWriter(tmp_path / "d", CLASSES, MAKING)
     for each in COLOUR[:32]:
         writer.append(each)
@@ -264,8 +264,8 @@ def test_a_leftover_that_is_not_what_was_noted_is_refused(tmp_path: Path, loss: 
 
 
 @pytest.mark.parametrize("before", [1, 16, 20])
-def test_what_does_not_fit_its_domain_is_refused(tmp_path: Path, before: int) -> None:
-    """Named with what it does not fit, whether that waits, is written, or was resumed."""
+def test_samples_that_do_not_fit_their_domain_are_refused(tmp_path: Path, before: int) -> None:
+    """The error names the first sample, whether that is buffered, written or resumed."""
     writer = DatasetWriter(tmp_path / "d", CLASSES, MAKING)
     for each in COLOUR[:before]:
         writer.append(each)
@@ -294,7 +294,7 @@ def test_what_does_not_fit_its_domain_is_refused(tmp_path: Path, before: int) ->
     assert before // SHARD * SHARD == writer.written("a")
 
 
-def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
+def test_numpy_numbers_are_stored_as_numbers(tmp_path: Path) -> None:
     columns = {"n": np.int32(3), "x": np.float32(0.5), "whole": 2, "nan": float("nan")}
     write_dataset(tmp_path / "d", [sample(0, columns=columns), sample(1, columns=columns)])
     found = open_dataset(tmp_path / "d").domain("a").columns
@@ -302,7 +302,7 @@ def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
     assert np.isnan(found["nan"]).all()
 
 
-def test_an_empty_dataset_is_refused(tmp_path: Path) -> None:
+def test_empty_dataset_is_refused(tmp_path: Path) -> None:
     with refused(FormatError, "no samples"):
         DatasetWriter(tmp_path / "d", CLASSES, MAKING).finish()
     with refused(FormatError, tmp_path / "d", "not made by skiptool"):

@@ -58,7 +58,7 @@ ORDER = ("enc1", "dec0", "encoder.layer1.0")
 
 @given(images=st.integers(1, 40), dtype=st.sampled_from(["float16", "float32"]))
 @settings(max_examples=5, deadline=None)
-def test_features_are_read_as_they_were_written(
+def test_features_round_trip(
     tmp_path_factory: pytest.TempPathFactory, images: int, dtype: str
 ) -> None:
     path = write_features(tmp_path_factory.mktemp("f") / "f.zarr", images, dtype=dtype)
@@ -80,7 +80,7 @@ def test_features_are_read_as_they_were_written(
         np.testing.assert_array_equal(high, values.max(axis=2))
 
 
-def test_what_is_known_of_a_store(features: Path, tmp_path: Path) -> None:
+def test_attributes_of_an_open_store(features: Path, tmp_path: Path) -> None:
     store = open_features(str(features))
     assert (store.name, store.where, store.place) == ("f.zarr", str(features), features)
     assert store.id == store.lineage.id
@@ -92,7 +92,7 @@ def test_what_is_known_of_a_store(features: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("fold", "repeat", "known"), [(2, None, 0), (2, 1, 1), (None, None, None)])
-def test_a_store_from_before_repeats_is_of_the_first(
+def test_store_from_before_repeats_is_read_as_the_first(
     features: Path, fold: int | None, repeat: int | None, known: int | None
 ) -> None:
     set_attributes(features, fold=fold, repeat=repeat)
@@ -100,7 +100,7 @@ def test_a_store_from_before_repeats_is_of_the_first(
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
-def test_any_rows_are_read_by_any_thread(tmp_path: Path, dtype: str) -> None:
+def test_any_rows_can_be_read_from_any_thread(tmp_path: Path, dtype: str) -> None:
     store = open_features(write_features(tmp_path / "f.zarr", 40, dtype=dtype))
     written = {layer: block.astype(dtype) for layer, block in blocks(0, 40).items()}
     parts = [(layer, slice(row, row + 11)) for layer in store.layers for row in range(0, 40, 4)] * 3
@@ -112,12 +112,12 @@ def test_any_rows_are_read_by_any_thread(tmp_path: Path, dtype: str) -> None:
         assert block.flags.c_contiguous
 
 
-def test_a_small_store_is_one_chunk(tmp_path: Path) -> None:
+def test_small_store_is_a_single_chunk(tmp_path: Path) -> None:
     assert open_features(write_features(tmp_path / "f.zarr", 3)).chunk("enc1") == 3
 
 
-def test_a_store_that_is_being_written_is_refused(tmp_path: Path) -> None:
-    """Nothing under its name, its hidden sibling itself, and a copy of that."""
+def test_growing_store_is_refused(tmp_path: Path) -> None:
+    """A missing store with a hidden sibling, the sibling itself, and a copy of it."""
     writer = feature_writer(tmp_path / ".f.zarr.partial", 20)
     writer.append(blocks(0, 16))
     shutil.copytree(tmp_path / ".f.zarr.partial", tmp_path / "copy.zarr")
@@ -133,8 +133,8 @@ def test_a_store_that_is_being_written_is_refused(tmp_path: Path) -> None:
         open_features(tmp_path / "g.zarr")
 
 
-def test_ranges_are_of_the_stored_values(tmp_path: Path) -> None:
-    """1 + 2**-12 is no float16: its neighbour 1 is stored, and 1 is the range."""
+def test_ranges_match_the_stored_values(tmp_path: Path) -> None:
+    """1 + 2**-12 is not a float16 value: it is stored as 1, and so is the range."""
     writer = feature_writer(tmp_path / "f", 1)
     writer.append({"enc1": np.float32([[[1 + 2**-12, 0.1]]])})
     writer.finish()
@@ -143,12 +143,15 @@ def test_ranges_are_of_the_stored_values(tmp_path: Path) -> None:
     assert low.tolist() == [[float(np.float16(0.1))]]
 
 
-def test_the_layout_is_the_one_that_is_written_down(features: Path) -> None:
+def test_layout_matches_the_specification(features: Path) -> None:
     attributes = json.loads((features / "zarr.json").read_text())["attributes"]
     assert attributes["layers"] == list(ORDER)
     assert {name: attributes[name] for name in FACTS} == FACTS
     assert sorted(path.name for path in features.iterdir()) == [
-        *("layers", "ranges", "samples", "zarr.json")
+        "layers",
+        "ranges",
+        "samples",
+        "zarr.json",
     ]
     for layer, channels in LAYERS.items():
         meta = json.loads((features / f"layers/{layer}/zarr.json").read_text())
@@ -171,8 +174,8 @@ def chunk_of(meta: dict[str, Any]) -> list[int]:
     return found["chunk_shape"]
 
 
-def test_a_store_without_shards_is_an_old_one(features: Path, tmp_path: Path) -> None:
-    """Format version 1, a file for each chunk: read alike, and as carefully."""
+def test_store_without_shards_is_read(features: Path, tmp_path: Path) -> None:
+    """Format version 1 with a file for each chunk: read with the same result and checks."""
     old = unshard(Path(shutil.copytree(features, tmp_path / "old.zarr")))
     assert (old / "layers/dec0/c/1/0/0").is_file()
     found, expected = open_features(old), open_features(features)
@@ -190,7 +193,7 @@ def test_a_store_without_shards_is_an_old_one(features: Path, tmp_path: Path) ->
         open_features(old)
 
 
-def test_the_id_is_of_what_determines_the_activations(
+def test_id_depends_on_what_determines_the_activations(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = []
@@ -201,7 +204,7 @@ def test_the_id_is_of_what_determines_the_activations(
     assert ids[0] == ids[1] != ids[2]
 
 
-def test_an_unknown_layer_is_answered_with_the_known_ones(features: Path) -> None:
+def test_unknown_layer_error_lists_the_known_ones(features: Path) -> None:
     store = open_features(features)
     asks = [store.shape, store.dtype, store.chunk, store.ranges]
     asks += [lambda layer: next(store.blocks(layer)), lambda layer: store.read(layer, slice(1))]
@@ -211,7 +214,7 @@ def test_an_unknown_layer_is_answered_with_the_known_ones(features: Path) -> Non
 
 
 @pytest.mark.parametrize("lost", ["layers/dec0", "ranges/dec0/low", "ranges/dec0/high"])
-def test_a_lost_array_or_chunk_is_named(features: Path, lost: str) -> None:
+def test_lost_array_or_chunk_is_named(features: Path, lost: str) -> None:
     chunks = [path for path in (features / lost / "c").rglob("*") if path.is_file()]
     for file in chunks:
         whole = file.read_bytes()
@@ -232,13 +235,13 @@ def test_a_lost_array_or_chunk_is_named(features: Path, lost: str) -> None:
 
 
 @pytest.mark.parametrize("lost", ["layers", "samples"])
-def test_a_lost_group_is_named(features: Path, lost: str) -> None:
+def test_lost_group_is_named(features: Path, lost: str) -> None:
     shutil.rmtree(features / lost)
     with refused(FormatError, features, repr(lost)):
         open_features(features)
 
 
-def test_a_store_without_ranges_is_an_old_one(features: Path) -> None:
+def test_store_without_ranges_is_read(features: Path) -> None:
     shutil.rmtree(features / "ranges")
     with refused(FormatError, features, "ranges/dec0/zarr.json", "7 others: not as written"):
         open_features(features)
@@ -248,13 +251,13 @@ def test_a_store_without_ranges_is_an_old_one(features: Path) -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE_JSON.values(), ids=HOSTILE_JSON)
-def test_damaged_ranges_are_no_old_store(features: Path, text: bytes) -> None:
+def test_damaged_ranges_are_refused(features: Path, text: bytes) -> None:
     (features / "ranges/zarr.json").write_bytes(text)
     with refused(FormatError, features, "'ranges'"):
         open_features(features)
 
 
-def test_a_truncated_shard_is_found_on_reading(features: Path) -> None:
+def test_truncated_shard_is_detected_on_reading(features: Path) -> None:
     file = features / "layers/dec0/c/0/0/0"
     whole, store = file.read_bytes(), open_features(features)
     for size in range(1, len(whole)):
@@ -268,8 +271,8 @@ def test_a_truncated_shard_is_found_on_reading(features: Path) -> None:
         store.read("dec0", slice(16, 20))
 
 
-def test_a_chunk_missing_from_a_shard_is_found_on_reading(features: Path) -> None:
-    """Zarr reads zeros."""
+def test_chunk_missing_from_a_shard_is_detected_on_reading(features: Path) -> None:
+    """Zarr itself reads zeros."""
     spoil_chunk(features / "layers/dec0/c/0/0/0", 1, lost=True)
     spoil_chunk(features / "ranges/enc1/high/c/0/0", 0, chunks=1, lost=True)
     assert not zarr.open_array(features / "layers/dec0", mode="r")[16:].any()
@@ -282,7 +285,7 @@ def test_a_chunk_missing_from_a_shard_is_found_on_reading(features: Path) -> Non
         store.ranges("enc1")
 
 
-def test_a_flipped_bit_is_found_on_reading(features: Path) -> None:
+def test_flipped_bit_is_detected_on_reading(features: Path) -> None:
     spoil_chunk(features / "layers/dec0/c/0/0/0", 1)
     flip(features / "ranges/enc1/high/c/0/0")
     store = open_features(features)
@@ -298,7 +301,7 @@ def test_a_flipped_bit_is_found_on_reading(features: Path) -> None:
         open_features(features)
 
 
-def test_lengths_that_differ_are_named(features: Path) -> None:
+def test_different_lengths_are_named(features: Path) -> None:
     group = zarr.open_group(features, mode="r+")
     write_columns(group, {**feature_columns(20), "extra": [1, 2]})
     with refused(FormatError, features, "column extra holds 2", "20"):
@@ -315,7 +318,7 @@ def test_lengths_that_differ_are_named(features: Path) -> None:
 @pytest.mark.parametrize(
     ("shape", "dtype"), [((20, 2), "float16"), ((20, 2, 4), "uint8"), ((20, 2, 4), "float64")]
 )
-def test_layers_of_another_kind_are_refused(
+def test_layers_of_another_type_are_refused(
     features: Path, shape: tuple[int, ...], dtype: str
 ) -> None:
     create_array(zarr.open_group(features / "layers", mode="r+"), "dec0", shape, dtype, chunk=16)
@@ -323,7 +326,7 @@ def test_layers_of_another_kind_are_refused(
         open_features(features)
 
 
-def test_an_empty_store_is_refused(features: Path) -> None:
+def test_empty_store_is_refused(features: Path) -> None:
     write_columns(zarr.open_group(features, mode="r+"), {"id": np.zeros(0, object)})
     with refused(FormatError, features, "holds no image"):
         open_features(features)
@@ -356,13 +359,13 @@ def test_hostile_attributes_are_refused(
 
 @pytest.mark.parametrize("text", HOSTILE_JSON.values(), ids=HOSTILE_JSON)
 @pytest.mark.parametrize("place", ["", "layers/enc1", "ranges/enc1/low"])
-def test_damaged_metadata_is_one_line(features: Path, place: str, text: bytes) -> None:
+def test_damaged_metadata_is_reported_in_one_line(features: Path, place: str, text: bytes) -> None:
     (features / place / "zarr.json").write_bytes(text)
     with refused(FormatError, features):
         open_features(features)
 
 
-def test_what_is_no_feature_store_is_refused(tmp_path: Path, dataset: Path) -> None:
+def test_other_artifacts_are_refused(tmp_path: Path, dataset: Path) -> None:
     (tmp_path / "file.zarr").write_text("x")
     (tmp_path / "folder.zarr").mkdir()
     for name in ("nowhere", "file.zarr", "folder.zarr", "."):
@@ -375,12 +378,12 @@ def test_what_is_no_feature_store_is_refused(tmp_path: Path, dataset: Path) -> N
 @pytest.mark.parametrize(
     ("shape", "expected"), [((5, 3), (5, 3, 1)), ((5, 3, 4), (5, 3, 4)), ((1, 1), (1, 1, 1))]
 )
-def test_axes(shape: tuple[int, ...], expected: tuple[int, int, int]) -> None:
+def test_two_axes_are_read_as_three(shape: tuple[int, ...], expected: tuple[int, int, int]) -> None:
     assert three_axes(shape) == expected
 
 
 @pytest.mark.parametrize("dtype", ["float16", "<f4", ">f4", "float64"])
-def test_forms_that_are_taken(dtype: str) -> None:
+def test_supported_layouts_are_accepted(dtype: str) -> None:
     check_layout((2, 3), np.dtype(dtype), "here")
     check_layout((2, 3, 4), np.dtype(dtype), "here")
 
@@ -393,12 +396,12 @@ def test_forms_that_are_taken(dtype: str) -> None:
         ((0, 3), "float32", "here: is (0, 3), without images"),
     ],
 )
-def test_forms_that_are_refused(shape: tuple[int, ...], dtype: str, words: str) -> None:
+def test_other_layouts_are_refused(shape: tuple[int, ...], dtype: str, words: str) -> None:
     with refused(FormatError, words):
         check_layout(shape, np.dtype(dtype), "here")
 
 
-def test_a_block_is_contiguous_and_native() -> None:
+def test_block_is_contiguous_and_in_native_byte_order() -> None:
     values = np.asfortranarray(np.arange(24, dtype=">f4").reshape(2, 3, 4))
     layer = Layer(values, (2, 3, 4), np.dtype("f4"), 2)
     block = layer.read(slice(0, 2), "here")
@@ -407,13 +410,13 @@ def test_a_block_is_contiguous_and_native() -> None:
     assert block.dtype.isnative
 
 
-def test_a_chunk_is_no_longer_than_the_layer(tmp_path: Path) -> None:
+def test_chunk_is_not_longer_than_the_layer(tmp_path: Path) -> None:
     made = zarr.create_array(tmp_path / "a", shape=(5, 2), chunks=(16, 2), dtype="f4")
     layer = zarr_layer(made, None)
     assert (layer.chunk, layer.shape, layer.ranges) == (5, (5, 2, 1), None)
 
 
-def test_more_images_than_there_can_be() -> None:
+def test_too_many_images_are_refused() -> None:
     check_layout((10**8, 2), np.dtype("f4"), "here")
     with refused(FormatError, "here: is (100000001, 2)", "at most 100,000,000 images"):
         check_layout((10**8 + 1, 2), np.dtype("f4"), "here")
@@ -427,7 +430,7 @@ def test_more_images_than_there_can_be() -> None:
     parts=st.integers(1, 3),
 )
 @settings(max_examples=40, deadline=None)
-def test_a_file_is_read_as_it_was_saved(
+def test_npy_file_round_trip(
     tmp_path_factory: pytest.TempPathFactory, values: np.ndarray, fortran: bool, parts: int
 ) -> None:
     path = tmp_path_factory.mktemp("n") / "a.npy"
@@ -448,7 +451,7 @@ def test_a_file_is_read_as_it_was_saved(
     np.testing.assert_array_equal(whole, expected)
 
 
-def test_nothing_else_is_known_of_a_file(tmp_path: Path) -> None:
+def test_npy_file_has_no_facts(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.ones((3, 2)))
     store = open_features(tmp_path / "a.npy")
     assert (store.lineage, store.model_id, store.dataset_id) == (None, None, None)
@@ -458,7 +461,7 @@ def test_nothing_else_is_known_of_a_file(tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(store)).read("features", slice(1, 2)).tolist() == [[[1], [1]]]
 
 
-def test_the_id_is_of_the_content(tmp_path: Path) -> None:
+def test_id_of_a_file_depends_on_its_content(tmp_path: Path) -> None:
     values = np.random.default_rng(0).random((BLOCK_BYTES // 8 // 2 + 3, 2))
     paths = [tmp_path / f"{number}.npy" for number in range(4)]
     for path in paths:
@@ -481,7 +484,7 @@ def test_the_id_is_of_the_content(tmp_path: Path) -> None:
         ((2, 1024, 1024), "f8", 1),
     ],
 )
-def test_a_block_is_about_four_megabytes(
+def test_block_of_a_file_is_about_four_megabytes(
     tmp_path: Path, shape: tuple[int, ...], dtype: str, chunk: int
 ) -> None:
     np.lib.format.open_memmap(tmp_path / "a.npy", "w+", dtype, shape)  # no bytes on the disk
@@ -489,7 +492,7 @@ def test_a_block_is_about_four_megabytes(
 
 
 @pytest.mark.parametrize("fortran", [False, True])
-def test_threads_read_at_the_same_time(tmp_path: Path, fortran: bool) -> None:
+def test_threads_can_read_concurrently(tmp_path: Path, fortran: bool) -> None:
     values = np.random.default_rng(0).random((40, 30, 20)).astype("f4")
     np.save(tmp_path / "a.npy", np.asfortranarray(values) if fortran else values)
     store = open_features(tmp_path / "a.npy")
@@ -555,7 +558,7 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes, words: list[str
         open_features(tmp_path / "a.npy")
 
 
-def test_other_places_are_refused(tmp_path: Path) -> None:
+def test_other_paths_are_refused(tmp_path: Path) -> None:
     (tmp_path / "folder.npy").mkdir()
     (tmp_path / "a.npz").write_bytes(archive())
     with refused(FormatError, "nowhere.npy: no such file"):
@@ -566,7 +569,7 @@ def test_other_places_are_refused(tmp_path: Path) -> None:
         open_features(tmp_path / "a.npz")
 
 
-def test_a_file_that_shrinks_or_goes_is_named(tmp_path: Path) -> None:
+def test_truncated_or_deleted_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.npy").write_bytes(WHOLE)
     store = open_features(tmp_path / "a.npy")
     (tmp_path / "a.npy").write_bytes(WHOLE[:-1])
@@ -599,7 +602,9 @@ def add(group: zarr.Group, name: str, values: Any = VALUES, **how: Any) -> None:
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", ">f4"])
 @pytest.mark.parametrize("values", [VALUES, VALUES[:, :, 0]])
-def test_layers_are_read(root: zarr.Group, tmp_path: Path, values: np.ndarray, dtype: str) -> None:
+def test_foreign_layers_are_read(
+    root: zarr.Group, tmp_path: Path, values: np.ndarray, dtype: str
+) -> None:
     root.attrs["title"] = "made elsewhere"
     add(root, "layers/x", values.astype(dtype))
     store = open_features(tmp_path / "o.zarr")
@@ -620,15 +625,15 @@ def test_layers_are_read(root: zarr.Group, tmp_path: Path, values: np.ndarray, d
         assert block.flags.c_contiguous
 
 
-def test_layers_come_in_the_order_of_data_flow(root: zarr.Group, tmp_path: Path) -> None:
+def test_foreign_layers_are_in_order_of_data_flow(root: zarr.Group, tmp_path: Path) -> None:
     for name in ("b", "head", "A", "dec4", "enc5", "input"):
         add(root, f"layers/{name}")
     order = ("input", "enc5", "dec4", "head", "A", "b")
     assert open_features(tmp_path / "o.zarr").layers == order
 
 
-def test_arrays_at_the_root_are_layers(root: zarr.Group, tmp_path: Path) -> None:
-    """Labels (N,), a cube of four axes and groups may lie beside them."""
+def test_foreign_arrays_at_the_root_are_layers(root: zarr.Group, tmp_path: Path) -> None:
+    """Labels (N,), an array of four axes and groups may also be there."""
     add(root, "pool")
     add(root, "enc1", VALUES[:, :, 0])
     add(root, "labels", np.arange(9))
@@ -657,7 +662,7 @@ def test_arrays_at_the_root_are_layers(root: zarr.Group, tmp_path: Path) -> None
         (np.ones((5, 0)), "without values"),
     ],
 )
-def test_layers_of_another_form_are_refused(
+def test_foreign_layers_of_another_type_are_refused(
     root: zarr.Group, tmp_path: Path, values: np.ndarray, words: str
 ) -> None:
     add(root, "layers/x", values)
@@ -665,27 +670,29 @@ def test_layers_of_another_form_are_refused(
         open_features(tmp_path / "o.zarr")
 
 
-def test_a_group_is_no_layer(root: zarr.Group, tmp_path: Path) -> None:
+def test_group_as_a_layer_is_refused(root: zarr.Group, tmp_path: Path) -> None:
     add(root, "layers/block/conv")
     with refused(FormatError, tmp_path / "o.zarr", "layer block is a group, expected (N, D)"):
         open_features(tmp_path / "o.zarr")
 
 
-def test_layers_hold_the_same_images(root: zarr.Group, tmp_path: Path) -> None:
+def test_foreign_layers_with_different_numbers_of_images_are_refused(
+    root: zarr.Group, tmp_path: Path
+) -> None:
     add(root, "layers/x")
     add(root, "layers/enc1", VALUES[:4])
     with refused(FormatError, "layer x holds 5 images, layer enc1 4"):
         open_features(tmp_path / "o.zarr")
 
 
-def test_a_store_without_layers_is_refused(root: zarr.Group, tmp_path: Path) -> None:
+def test_foreign_store_without_layers_is_refused(root: zarr.Group, tmp_path: Path) -> None:
     for _ in range(2):
         with refused(FormatError, tmp_path / "o.zarr", "holds no features"):
             open_features(tmp_path / "o.zarr")
         root.require_group("layers")
 
 
-def test_samples_may_be_there(root: zarr.Group, tmp_path: Path) -> None:
+def test_foreign_samples_are_read(root: zarr.Group, tmp_path: Path) -> None:
     add(root, "layers/x")
     for name, values in {"id": np.array([3, 1, 4, 1, 5]), "weight": VALUES[:, 0, 0]}.items():
         add(root, f"samples/{name}", values)
@@ -697,7 +704,7 @@ def test_samples_may_be_there(root: zarr.Group, tmp_path: Path) -> None:
         open_features(tmp_path / "o.zarr")
 
 
-def test_text_in_samples(tmp_path: Path) -> None:
+def test_foreign_text_columns_are_read(tmp_path: Path) -> None:
     root = zarr.open_group(tmp_path / "o.zarr", mode="w", zarr_format=3)
     add(root, "layers/x")
     write_columns(root, {"subject": list("abcde")})
@@ -718,7 +725,7 @@ def test_text_in_samples(tmp_path: Path) -> None:
         ("float32", "float16", False),
     ],
 )
-def test_ranges_may_be_there_if_they_are_exact(
+def test_foreign_ranges_are_used_if_exact(
     root: zarr.Group, tmp_path: Path, stored: str, ranges: str, used: bool
 ) -> None:
     values = VALUES.astype(stored)
@@ -736,7 +743,7 @@ def test_ranges_may_be_there_if_they_are_exact(
         assert all(each.dtype.isnative for each in found)
 
 
-def test_ranges_are_of_every_image_and_channel(root: zarr.Group, tmp_path: Path) -> None:
+def test_incomplete_foreign_ranges_are_refused(root: zarr.Group, tmp_path: Path) -> None:
     add(root, "layers/x")
     add(root, "ranges/x/low", VALUES.min(axis=2))
     with refused(FormatError, tmp_path / "o.zarr", "layer x: ranges", "'high'"):
@@ -746,7 +753,7 @@ def test_ranges_are_of_every_image_and_channel(root: zarr.Group, tmp_path: Path)
         open_features(tmp_path / "o.zarr")
 
 
-def test_chunks_of_zeros_may_be_left_out(root: zarr.Group, tmp_path: Path) -> None:
+def test_foreign_stores_may_omit_chunks_of_zeros(root: zarr.Group, tmp_path: Path) -> None:
     values = np.zeros((4, 2))
     values[3] = 1
     add(root, "layers/x", values, fill_value=0)
@@ -754,7 +761,7 @@ def test_chunks_of_zeros_may_be_left_out(root: zarr.Group, tmp_path: Path) -> No
     np.testing.assert_array_equal(store.read("x", slice(0, 4))[:, :, 0], values)
 
 
-def test_a_damaged_chunk_is_named(root: zarr.Group, tmp_path: Path, version: int) -> None:
+def test_damaged_foreign_chunk_is_named(root: zarr.Group, tmp_path: Path, version: int) -> None:
     add(root, "layers/x", chunks=(2, 3, 4), compressors=GzipCodec() if version == 3 else Zlib())
     file = tmp_path / "o.zarr/layers/x" / ("c/1/0/0" if version == 3 else "1.0.0")
     file.write_bytes(file.read_bytes()[:-5])
@@ -766,7 +773,9 @@ def test_a_damaged_chunk_is_named(root: zarr.Group, tmp_path: Path, version: int
 
 @pytest.mark.parametrize("text", HOSTILE_JSON.values(), ids=HOSTILE_JSON)
 @pytest.mark.parametrize("place", ["layers/x", "layers"])
-def test_damaged_metadata_is_one_line_of_foreign(tmp_path: Path, place: str, text: bytes) -> None:
+def test_damaged_foreign_metadata_is_reported_in_one_line(
+    tmp_path: Path, place: str, text: bytes
+) -> None:
     add(zarr.open_group(tmp_path / "o.zarr", mode="w", zarr_format=3), "layers/x")
     (tmp_path / "o.zarr" / place / "zarr.json").write_bytes(text)
     with refused(FormatError, tmp_path / "o.zarr"):
@@ -783,7 +792,7 @@ def test_damaged_metadata_is_one_line_of_foreign(tmp_path: Path, place: str, tex
         {"kind": "dataset", "format_version": 1},
     ],
 )
-def test_a_header_of_ours_must_be_whole(tmp_path: Path, attributes: dict[str, object]) -> None:
+def test_incomplete_header_is_refused(tmp_path: Path, attributes: dict[str, object]) -> None:
     root = zarr.open_group(tmp_path / "o.zarr", mode="w", zarr_format=3, attributes=attributes)
     add(root, "layers/x")
     with refused(FormatError, tmp_path / "o.zarr", "'features'"[1:-1]):
@@ -791,14 +800,14 @@ def test_a_header_of_ours_must_be_whole(tmp_path: Path, attributes: dict[str, ob
 
 
 @pytest.mark.parametrize("kind", ["images", 3, ["dataset"], None, {}])
-def test_a_kind_of_others_is_no_header(tmp_path: Path, kind: object) -> None:
+def test_foreign_attribute_kind_is_not_a_header(tmp_path: Path, kind: object) -> None:
     root = zarr.open_group(tmp_path / "o.zarr", mode="w", zarr_format=3)
     add(root, "layers/x")
     root.attrs["kind"] = kind
     assert open_features(tmp_path / "o.zarr").layers == ("x",)
 
 
-def test_a_store_of_ours_that_lost_its_header_still_misses_its_chunks(features: Path) -> None:
+def test_missing_chunk_is_detected_without_a_header(features: Path) -> None:
     set_json(features / "zarr.json", attributes={})
     store = open_features(features)
     assert store.layers == ("enc1", "dec0", "encoder.layer1.0")
@@ -810,7 +819,7 @@ def test_a_store_of_ours_that_lost_its_header_still_misses_its_chunks(features: 
     assert open_features(features).layers == ("enc1", "encoder.layer1.0")
 
 
-def test_every_chunk_is_believed(tmp_path: Path) -> None:
+def test_foreign_attribute_every_chunk_is_used(tmp_path: Path) -> None:
     add(zarr.open_group(tmp_path / "o.zarr", mode="w", zarr_format=3), "layers/x")
     set_attributes(tmp_path / "o.zarr/layers/x", every_chunk=True)
     with refused(FormatError, "layer x: chunks are not whole rows"):

@@ -37,14 +37,14 @@ IMAGES = 40
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, contents: Contents) -> dict[str, bytes]:
-    """Return the files of the store that an uninterrupted run writes."""
+    """Return the files of a store written by an uninterrupted run."""
     found = contents(write_features(tmp_path_factory.mktemp("whole") / "f.zarr", IMAGES))
     assert not [name for name in found if JOURNAL in name]
     return found
 
 
 @pytest.mark.parametrize("count", [0, 16, 32, 40])
-def test_an_interrupted_run_goes_on_to_the_same_bytes(
+def test_resuming_an_interrupted_run_gives_the_same_bytes(
     tmp_path: Path, whole: dict[str, bytes], contents: Contents, count: int
 ) -> None:
     path = tmp_path / "f.zarr"
@@ -57,8 +57,8 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
     assert contents(path) == whole
 
 
-def test_all_arithmetic_that_wrote_a_store_is_recorded(tmp_path: Path) -> None:
-    """A run may go on with other threads: their last digits stand beside those of the first."""
+def test_arithmetic_of_all_runs_is_recorded(tmp_path: Path) -> None:
+    """A run may be resumed with other threads, which affect the last digits."""
     first, second = (
         replace(MAKING, arithmetic={"device": "cpu", "threads": threads}) for threads in (1, 4)
     )
@@ -76,10 +76,10 @@ def test_all_arithmetic_that_wrote_a_store_is_recorded(tmp_path: Path) -> None:
     assert other.lineage.arithmetic == {"device": "cpu", "threads": 4}
 
 
-def test_a_run_killed_behind_its_last_whole_chunk_still_knows_its_layers(
+def test_run_killed_after_its_last_chunk_can_be_finished(
     tmp_path: Path, contents: Contents
 ) -> None:
-    """Nothing is left to append when it goes on; the store must name its layers all the same."""
+    """Nothing is left to append when it is resumed; the store must still name its layers."""
     writer = feature_writer(tmp_path / "a", 32)
     for start in (0, 16):
         writer.append(blocks(start, start + CHUNK))
@@ -92,7 +92,7 @@ def test_a_run_killed_behind_its_last_whole_chunk_still_knows_its_layers(
 
 
 class Killed(BaseException):
-    """Stands for SIGKILL: nothing of ours catches it."""
+    """Simulates SIGKILL: our code never catches it."""
 
 
 @pytest.mark.long
@@ -103,7 +103,7 @@ class Killed(BaseException):
         *((1, nth) for nth in (18, 19, 20, 37, 56, 93, 110)),  # each chunk is a shard
     ],
 )
-def test_a_kill_before_any_write_goes_on_to_the_same_bytes(
+def test_resuming_after_a_kill_before_any_write_gives_the_same_bytes(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     whole: dict[str, bytes],
@@ -111,11 +111,11 @@ def test_a_kill_before_any_write_goes_on_to_the_same_bytes(
     most: int,
     nth: int,
 ) -> None:
-    """The process dies when n changes of shards and the journal are made."""
+    """The process dies after n changes of shards and the journal."""
     path = tmp_path / "f.zarr"
     done = []
     if most == 1:
-        monkeypatch.setattr(features_writer, "MOST_CHUNKS", most)
+        monkeypatch.setattr(features_writer, "MAX_CHUNKS", most)
         whole = contents(write_features(tmp_path / "whole.zarr", IMAGES))
 
     def dying(change: Callable[..., object]) -> Callable[..., object]:
@@ -149,7 +149,7 @@ def test_a_kill_before_any_write_goes_on_to_the_same_bytes(
         "skiptool.stores.journal.Journal.remove",
     ],
 )
-def test_a_kill_at_the_very_end_goes_on_to_the_same_bytes(
+def test_resuming_after_a_kill_at_the_very_end_gives_the_same_bytes(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     whole: dict[str, bytes],
@@ -171,11 +171,11 @@ def test_a_kill_at_the_very_end_goes_on_to_the_same_bytes(
 
 @pytest.mark.parametrize("most", [8, 64])
 @pytest.mark.parametrize("count", [240, 256, 272, 304])
-def test_ranges_that_were_kept_back_are_found_again(
+def test_pending_ranges_are_recomputed_when_resuming(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, contents: Contents, count: int, most: int
 ) -> None:
-    """Ranges are written for 256 images at once, however often a run was interrupted."""
-    monkeypatch.setattr(features_writer, "MOST_CHUNKS", most)
+    """Ranges are written for 256 images at once, however often a run is interrupted."""
+    monkeypatch.setattr(features_writer, "MAX_CHUNKS", most)
     images, layers, found = 310, {"enc1": 2}, {}
     for name, stops in {"whole": [images], "resumed": [16, count, images]}.items():
         for stop in stops:
@@ -204,7 +204,7 @@ def test_ranges_that_were_kept_back_are_found_again(
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-def test_ranges_are_those_of_the_stored_values(tmp_path: Path, block: np.ndarray) -> None:
+def test_ranges_match_the_stored_values(tmp_path: Path, block: np.ndarray) -> None:
     writer = feature_writer(tmp_path / "f", 2)
     writer.append({"enc1": block})
     writer.finish()
@@ -215,14 +215,14 @@ def test_ranges_are_those_of_the_stored_values(tmp_path: Path, block: np.ndarray
         np.testing.assert_array_equal(found, expected.astype(np.float32))
 
 
-def test_a_leftover_whose_chunk_is_damaged_is_refused(tmp_path: Path) -> None:
+def test_leftover_with_a_damaged_chunk_is_refused(tmp_path: Path) -> None:
     feature_writer(tmp_path / "f", IMAGES).append(blocks(0, CHUNK))
     flip(tmp_path / "f/layers/dec0/c/0/0/0.growing")
     with refused(FormatError, tmp_path / "f", "layer dec0", "checksum", "--overwrite"):
         feature_writer(tmp_path / "f", IMAGES)
 
 
-def test_arrays_further_than_the_journal_are_written_again(
+def test_unrecorded_chunks_are_written_again(
     tmp_path: Path, whole: dict[str, bytes], contents: Contents
 ) -> None:
     path = tmp_path / "f.zarr"
@@ -236,7 +236,7 @@ def test_arrays_further_than_the_journal_are_written_again(
     assert contents(path) == whole
 
 
-def test_a_leftover_of_a_version_without_shards_is_refused(tmp_path: Path) -> None:
+def test_leftover_of_a_version_without_shards_is_refused(tmp_path: Path) -> None:
     feature_writer(tmp_path / "f", IMAGES).append(blocks(0, CHUNK))
     first, second = (tmp_path / "f" / JOURNAL).read_text().splitlines()
     noted = {"written": 16, "layers": list(LAYERS), "arithmetic": {}}
@@ -246,14 +246,24 @@ def test_a_leftover_of_a_version_without_shards_is_refused(tmp_path: Path) -> No
 
 
 RESNET18 = {
-    **{"input": 3, "enc1": 64, "enc2": 64, "enc3": 128, "enc4": 256, "enc5": 512},
-    **{"dec4": 256, "dec3": 128, "dec2": 64, "dec1": 32, "dec0": 16, "head": 2},
+    "input": 3,
+    "enc1": 64,
+    "enc2": 64,
+    "enc3": 128,
+    "enc4": 256,
+    "enc5": 512,
+    "dec4": 256,
+    "dec3": 128,
+    "dec2": 64,
+    "dec1": 32,
+    "dec0": 16,
+    "head": 2,
 }
 
 
 @pytest.mark.parametrize(("pixels", "images", "files"), [(256, 1024, 2_664), (512, 512, 5_004)])
-def test_shards_of_200_000_images(pixels: int, images: int, files: int) -> None:
-    """The numbers of files are those of the README."""
+def test_shards_of_200_000_images_stay_small(pixels: int, images: int, files: int) -> None:
+    """The numbers of files match the README."""
     largest = CHUNK * max(RESNET18.values()) * (pixels // 32) ** 2 * 2
     assert chunks_per_shard(largest, 200_000 // CHUNK) * CHUNK == images
     ranges = 256 * chunks_per_shard(256 * max(RESNET18.values()) * 4, -(-200_000 // 256))
@@ -262,14 +272,14 @@ def test_shards_of_200_000_images(pixels: int, images: int, files: int) -> None:
 
 
 @given(largest=st.integers(1, 2**34), chunks=st.integers(1, 10**6))
-def test_a_shard_is_a_power_of_two_of_chunks_or_all_of_them(largest: int, chunks: int) -> None:
+def test_shard_is_a_power_of_two_of_chunks_or_all_of_them(largest: int, chunks: int) -> None:
     found = chunks_per_shard(largest, chunks)
     allowed = [2**k for k in range(7) if k == 0 or 2**k * largest <= 2**27]
     assert found == min(allowed[-1], chunks)
 
 
-def test_a_small_store_is_few_files(tmp_path: Path) -> None:
-    """One shard an array, and no trace of how it grew."""
+def test_small_store_has_few_files(tmp_path: Path) -> None:
+    """One shard per array, and no remains of its growth."""
     path = tmp_path / "f.zarr"
     writer = feature_writer(path, 300)
     for start in range(0, 300, CHUNK):
@@ -287,7 +297,7 @@ def test_a_small_store_is_few_files(tmp_path: Path) -> None:
     assert (enc1.chunks[0], enc1.shards[0]) == (16, 304)
 
 
-def test_without_a_journal_nothing_is_trusted(
+def test_leftover_without_a_journal_is_discarded(
     tmp_path: Path, whole: dict[str, bytes], contents: Contents
 ) -> None:
     path = tmp_path / "f.zarr"
@@ -310,7 +320,7 @@ def test_without_a_journal_nothing_is_trusted(
         ),
     ],
 )
-def test_a_leftover_of_other_parameters_or_inputs_is_refused(
+def test_leftover_with_other_parameters_or_inputs_is_refused(
     tmp_path: Path, invocation: Invocation, words: list[str]
 ) -> None:
     feature_writer(tmp_path / "f", IMAGES).append(blocks(0, CHUNK))
@@ -320,7 +330,7 @@ def test_a_leftover_of_other_parameters_or_inputs_is_refused(
 
 
 @pytest.mark.parametrize("lost", ["layers/dec0", "ranges/dec0/high"])
-def test_a_leftover_that_is_not_what_was_noted_is_refused(tmp_path: Path, lost: str) -> None:
+def test_leftover_that_does_not_match_its_journal_is_refused(tmp_path: Path, lost: str) -> None:
     feature_writer(tmp_path / "f", IMAGES).append(blocks(0, CHUNK))
     (tmp_path / "f" / lost / "zarr.json").unlink()
     with refused(FormatError, tmp_path / "f", "layer dec0", "--overwrite"):
@@ -329,7 +339,7 @@ def test_a_leftover_that_is_not_what_was_noted_is_refused(tmp_path: Path, lost: 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
-def test_what_is_not_finite_is_refused_by_layer_and_image(
+def test_values_that_are_not_finite_are_refused_with_layer_and_image(
     tmp_path: Path, value: float, dtype: str
 ) -> None:
     writer = feature_writer(tmp_path / "f", IMAGES, dtype=dtype)
@@ -341,7 +351,7 @@ def test_what_is_not_finite_is_refused_by_layer_and_image(
     assert writer.written == 16
 
 
-def test_what_float16_cannot_hold_is_refused_with_the_way_out(tmp_path: Path) -> None:
+def test_float16_overflow_is_refused_with_a_remedy(tmp_path: Path) -> None:
     """65520 is the smallest number that rounds to infinity; the largest float16 is 65504."""
     bad = blocks(0, 16)
     bad["enc1"][5, 0, 0] = 65519.0
@@ -359,7 +369,7 @@ def test_what_float16_cannot_hold_is_refused_with_the_way_out(tmp_path: Path) ->
     assert open_features(tmp_path / "single").ranges("enc1")[1][5, 0] == np.float32(3e38)
 
 
-def test_layers_stand_in_the_order_of_data_flow(tmp_path: Path) -> None:
+def test_layers_are_in_order_of_data_flow(tmp_path: Path) -> None:
     names = ["b.module", *reversed(TWELVE), "a.module"]
     writer = feature_writer(tmp_path / "f", 2)
     writer.append(dict.fromkeys(names, np.ones((2, 1, 1), np.float32)))
@@ -380,7 +390,7 @@ def test_layers_stand_in_the_order_of_data_flow(tmp_path: Path) -> None:
         lambda found: {},
     ],
 )
-def test_blocks_that_would_not_align_are_refused(
+def test_blocks_of_other_shapes_are_refused(
     tmp_path: Path, change: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 ) -> None:
     """Zarr would spread a block of one image, channel or vector over all of them."""
@@ -391,7 +401,7 @@ def test_blocks_that_would_not_align_are_refused(
     writer.append(blocks(16, 32))
 
 
-def test_neither_more_nor_fewer_images_than_there_are_samples(tmp_path: Path) -> None:
+def test_number_of_images_must_match_the_samples(tmp_path: Path) -> None:
     writer = feature_writer(tmp_path / "f", 20)
     with refused(FormatError, tmp_path / "f", "0 of 20 images"):
         writer.finish()

@@ -10,17 +10,26 @@ import pytest
 from skiptool.names import Kind
 from skiptool.records import Architecture
 from skiptool.stores.histories import history_facts
-from skiptool.stores.lineage import Invocation, lineage
+from skiptool.stores.lineage import Invocation, create_lineage
 from skiptool.stores.models import CONFIG, configuration
 from skiptool.stores.tables import open_table, write_table
 
 COLUMNS: dict[str, Any] = {
-    **{"epoch": [0, 0], "split": ["train", "validation"], "loss": [1.0, 0.5]},
-    **{"mIoU": [float("nan"), 0.25], "lr": [1e-4, 1e-4], "seconds": [2.0, None]},
+    "epoch": [0, 0],
+    "split": ["train", "validation"],
+    "loss": [1.0, 0.5],
+    "mIoU": [float("nan"), 0.25],
+    "lr": [1e-4, 1e-4],
+    "seconds": [2.0, None],
 }
 PARAMETERS: dict[str, Any] = {
-    **{"domain": "a", "encoder": "resnet18", "folds": 5, "skips": "2,3,4"},
-    **{"fold": 3, "epochs": 1, "lr": 1e-4},
+    "domain": "a",
+    "encoder": "resnet18",
+    "folds": 5,
+    "skips": "2,3,4",
+    "fold": 3,
+    "epochs": 1,
+    "lr": 1e-4,
 }
 MODEL_ID = "0123456789abcdef" * 2
 
@@ -30,7 +39,7 @@ def write(path: Path, parameters: dict[str, Any] = PARAMETERS, model: str = MODE
     invocation = Invocation(
         "train", ("/data/d e.zarr",), parameters, {"out": "r"}, {"dataset": "d" * 32}
     )
-    write_table(path, lineage(Kind.HISTORY, invocation, {"model": model}), COLUMNS, 2)
+    write_table(path, create_lineage(Kind.HISTORY, invocation, {"model": model}), COLUMNS, 2)
     return path
 
 
@@ -45,23 +54,31 @@ def facts_of(path: Path) -> dict[str, Any]:
     return history_facts(open_table(path, Kind.HISTORY))
 
 
-def test_a_history_alone_says_what_it_is_of(tmp_path: Path) -> None:
+def test_facts_come_from_the_header(tmp_path: Path) -> None:
     path = write(tmp_path / "moved.parquet")
     facts = facts_of(path)
     own = facts.pop("model_id")
     assert len(own) == 32
     assert own != MODEL_ID
     assert facts == {
-        **{"model": "resnet18-L1/fold3", "arch": "unet", "encoder": "resnet18"},
-        **{"pruning": "L1-pruned", "fold": 3, "repeat": 0},
-        **{"parameter_count": None, "best_epoch": None, "samples": None},
-        **{"dataset": "d e.zarr", "dataset_id": "d" * 32, "domain": "a"},
+        "model": "resnet18-L1/fold3",
+        "arch": "unet",
+        "encoder": "resnet18",
+        "pruning": "L1-pruned",
+        "fold": 3,
+        "repeat": 0,
+        "parameter_count": None,
+        "best_epoch": None,
+        "samples": None,
+        "dataset": "d e.zarr",
+        "dataset_id": "d" * 32,
+        "domain": "a",
         "protocol": {"folds": 5, "epochs": 1, "lr": 1e-4},
     }
 
 
-def test_beside_its_model_it_knows_more(tmp_path: Path) -> None:
-    """The header says which network; that the model is the same, the ids say."""
+def test_facts_are_completed_by_the_configuration(tmp_path: Path) -> None:
+    """The header identifies the network; the ids show that the model is the same."""
     path = write(tmp_path / "history.parquet")
     write_config(tmp_path)
     facts = facts_of(path)
@@ -71,13 +88,13 @@ def test_beside_its_model_it_knows_more(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("samples", [None, 7, {}, {"train": 3}, {"train": "x", "validation": 2}])
-def test_numbers_of_samples_that_make_no_sense_are_unknown(tmp_path: Path, samples: object) -> None:
+def test_invalid_numbers_of_samples_are_ignored(tmp_path: Path, samples: object) -> None:
     path = write(tmp_path / "history.parquet")
     write_config(tmp_path, samples=samples)
     assert facts_of(path)["samples"] is None
 
 
-def test_the_configuration_of_another_model_is_not_believed(tmp_path: Path) -> None:
+def test_configuration_of_another_model_is_ignored(tmp_path: Path) -> None:
     path = write(tmp_path / "history.parquet", model="f" * 32)
     write_config(tmp_path)
     facts = facts_of(path)
@@ -85,7 +102,7 @@ def test_the_configuration_of_another_model_is_not_believed(tmp_path: Path) -> N
     assert (facts["parameter_count"], facts["best_epoch"]) == (None, None)
 
 
-def test_what_the_header_lacks_the_configuration_has(tmp_path: Path) -> None:
+def test_configuration_supplies_what_the_header_lacks(tmp_path: Path) -> None:
     path = write(tmp_path / "history.parquet", {"skips": "none"})
     write_config(tmp_path)
     facts = facts_of(path)
@@ -105,7 +122,7 @@ def test_what_the_header_lacks_the_configuration_has(tmp_path: Path) -> None:
         ("r-skips-3+1.parquet", (None, None, "r-skips-3+1", None)),
     ],
 )
-def test_what_is_nowhere_else_its_name_may_tell(
+def test_file_name_is_the_last_source(
     tmp_path: Path, name: str, expected: tuple[str | int | None, ...]
 ) -> None:
     facts = facts_of(write(tmp_path / name, {}))
@@ -116,13 +133,15 @@ def test_what_is_nowhere_else_its_name_may_tell(
 @pytest.mark.parametrize(
     "change",
     [
-        *({"encoder": 7}, {"skips": "0,9"}, {"skips": [1, 2]}, {"skips": "1,x"}),
-        *({"arch": "nonsense"}, {"encoder": None}),
+        {"encoder": 7},
+        {"skips": "0,9"},
+        {"skips": [1, 2]},
+        {"skips": "1,x"},
+        {"arch": "nonsense"},
+        {"encoder": None},
     ],
 )
-def test_a_header_that_makes_no_sense_is_passed_over(
-    tmp_path: Path, change: dict[str, Any]
-) -> None:
+def test_invalid_header_is_ignored(tmp_path: Path, change: dict[str, Any]) -> None:
     facts = facts_of(write(tmp_path / "x.parquet", PARAMETERS | change))
     assert (facts["encoder"], facts["pruning"], facts["fold"]) == (None, "x", 3)
 
@@ -137,7 +156,7 @@ def test_a_header_that_makes_no_sense_is_passed_over(
         ("x.parquet", {"fold": None}, ("resnet18-L1", None, None)),
     ],
 )
-def test_a_repeat_is_of_the_fold_that_is_known(
+def test_repeat_comes_from_the_source_of_the_fold(
     tmp_path: Path,
     name: str,
     parameters: dict[str, int | None],
@@ -149,12 +168,12 @@ def test_a_repeat_is_of_the_fold_that_is_known(
 
 
 @pytest.mark.parametrize("fold", [-1, True, "2", 1.5])
-def test_a_fold_that_is_no_count_is_none(tmp_path: Path, fold: object) -> None:
+def test_invalid_fold_is_ignored(tmp_path: Path, fold: object) -> None:
     facts = facts_of(write(tmp_path / "x.parquet", PARAMETERS | {"fold": fold}))
     assert facts["fold"] is None
 
 
-def test_another_architecture_than_unet(tmp_path: Path) -> None:
+def test_other_architectures_are_identified(tmp_path: Path) -> None:
     parameters = PARAMETERS | {"arch": "unetplusplus", "skips": "none"}
     facts = facts_of(write(tmp_path / "x.parquet", parameters))
     assert facts["model"] == "unetplusplus-resnet18-L4/fold3"
@@ -162,14 +181,14 @@ def test_another_architecture_than_unet(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"lineage": 3, "fold": "x"}'])
-def test_a_damaged_configuration_beside_it_does_no_harm(tmp_path: Path, text: str) -> None:
+def test_damaged_configuration_is_ignored(tmp_path: Path, text: str) -> None:
     path = write(tmp_path / "history.parquet")
     alone = facts_of(path)
     (tmp_path / CONFIG).write_text(text)
     assert facts_of(path) == alone
 
 
-def test_a_copy_is_the_same(tmp_path: Path) -> None:
+def test_copied_history_has_the_same_facts(tmp_path: Path) -> None:
     path = write(tmp_path / "a" / "history.parquet")
     copy = shutil.copy(path, tmp_path / "b.parquet")
     assert facts_of(path) == facts_of(Path(copy))

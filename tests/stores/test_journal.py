@@ -19,7 +19,7 @@ def begun(folder: Path) -> Journal:
     return journal
 
 
-def test_what_was_noted_is_read_again(tmp_path: Path) -> None:
+def test_entries_round_trip(tmp_path: Path) -> None:
     assert not Journal(tmp_path / "nowhere", MAKING).begun
     begun(tmp_path)
     again = Journal(tmp_path, MAKING)
@@ -29,8 +29,8 @@ def test_what_was_noted_is_read_again(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_line_torn_by_a_kill_never_was(tmp_path: Path) -> None:
-    """Cut the file anywhere: whole lines are read, the next note stands on its own."""
+def test_torn_last_line_is_dropped(tmp_path: Path) -> None:
+    """Cut the file anywhere: complete lines are read, and the next entry is a new line."""
     begun(tmp_path)
     file = tmp_path / JOURNAL
     text = file.read_bytes()
@@ -45,7 +45,7 @@ def test_a_line_torn_by_a_kill_never_was(tmp_path: Path) -> None:
             assert Journal(tmp_path, MAKING).entries[-1] == {"written": 9}
 
 
-def test_other_parameters_are_refused_and_the_journal_is_left_alone(tmp_path: Path) -> None:
+def test_other_parameters_are_refused_without_changing_the_journal(tmp_path: Path) -> None:
     begun(tmp_path)
     before = (tmp_path / JOURNAL).read_bytes()
     with refused(ExistsError, tmp_path, "seed was 0, now 1"):
@@ -56,7 +56,7 @@ def test_other_parameters_are_refused_and_the_journal_is_left_alone(tmp_path: Pa
 
 
 @pytest.mark.parametrize("line", [v for v in HOSTILE_JSON.values() if v], ids=str)
-def test_what_is_no_journal_is_refused(tmp_path: Path, line: bytes) -> None:
+def test_damaged_journal_is_refused(tmp_path: Path, line: bytes) -> None:
     for place in (b"", json.dumps(MAKING.determinants).encode() + b"\n"):
         (tmp_path / JOURNAL).write_bytes(place + line + b"\n")
         with refused(FormatError, tmp_path, "give --overwrite"):

@@ -14,10 +14,10 @@ from skiptool.names import Kind, Split
 from skiptool.stores.lineage import (
     FORMAT_VERSIONS,
     Invocation,
-    check_same,
-    digest,
-    identifier,
-    lineage,
+    check_same_run,
+    create_lineage,
+    hash_bytes,
+    hash_json,
     parse_lineage,
 )
 from small_stores import MAKING, refused
@@ -30,73 +30,82 @@ JSON = st.recursive(
 
 
 @given(value=JSON)
-def test_the_digest_of_a_value_is_32_hex_digits_and_depends_on_nothing_else(value: object) -> None:
-    assert digest(value) == digest(value)
-    assert len(digest(value)) == 32
-    assert int(digest(value), 16) >= 0
-    assert digest([value]) != digest(value)
+def test_json_hash_is_stable(value: object) -> None:
+    assert hash_json(value) == hash_json(value)
+    assert len(hash_json(value)) == 32
+    assert int(hash_json(value), 16) >= 0
+    assert hash_json([value]) != hash_json(value)
 
 
-def test_digests_look_through_types_that_json_does_not_have() -> None:
-    assert digest({"a": (1, Path("b")), "c": Split.TEST}) == digest({"c": "test", "a": [1, "b"]})
+def test_json_hash_converts_other_types() -> None:
+    assert hash_json({"a": (1, Path("b")), "c": Split.TEST}) == hash_json(
+        {"c": "test", "a": [1, "b"]}
+    )
 
 
-def test_an_identifier_is_sha256() -> None:
+def test_hash_of_bytes_is_sha256() -> None:
     # of "abc", FIPS 180-2, appendix B.1
-    assert identifier(b"a", b"bc") == "ba7816bf8f01cfea414140de5dae2223"
+    assert hash_bytes(b"a", b"bc") == "ba7816bf8f01cfea414140de5dae2223"
 
 
-def test_arithmetic_is_recorded_and_changes_no_id() -> None:
+def test_arithmetic_is_recorded_but_does_not_change_the_id() -> None:
     one, other = (
-        lineage(Kind.FEATURES, Invocation("features", arithmetic={"threads": n}), 1) for n in (1, 2)
+        create_lineage(Kind.FEATURES, Invocation("features", arithmetic={"threads": n}), 1)
+        for n in (1, 2)
     )
     assert (one.as_json()["arithmetic"], one.id) == ({"threads": 1}, other.id)
     assert parse_lineage(one.as_json(), "here", Kind.FEATURES) == one
-    check_same(one.as_json(), Invocation("features", arithmetic={"threads": 2}), "here")
+    check_same_run(one.as_json(), Invocation("features", arithmetic={"threads": 2}), "here")
     with refused(FormatError, "damaged in arithmetic"):
         parse_lineage(one.as_json() | {"arithmetic": 3}, "here", Kind.FEATURES)
 
 
 @pytest.mark.parametrize("kind", list(Kind))
-def test_a_header_is_read_as_it_was_written(kind: Kind) -> None:
-    header = lineage(kind, MAKING, {"weights": "x"})
+def test_header_round_trip(kind: Kind) -> None:
+    header = create_lineage(kind, MAKING, {"weights": "x"})
     assert parse_lineage(header.as_json(), "here", kind) == header
     assert header.as_json()["inputs"] == dict(MAKING.inputs)
     assert list(header.as_json()) == [
-        *("kind", "format_version", "skiptool_version", "command"),
-        *("parameters", "created", "id", "inputs"),
+        "kind",
+        "format_version",
+        "skiptool_version",
+        "command",
+        "parameters",
+        "created",
+        "id",
+        "inputs",
     ]
 
 
-def test_the_id_is_of_kind_and_content_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_id_depends_on_kind_and_content_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1")
-    first = lineage(
+    first = create_lineage(
         Kind.SHIFT, Invocation("hellinger", ("a",), {"bins": 9}, {"out": "b"}), ["x", 1]
     )
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "2")
-    other = lineage(
+    other = create_lineage(
         Kind.SHIFT, Invocation("hellinger", ("c",), {"bins": 7}, {"out": "d"}), ["x", 1]
     )
     assert first.id == other.id
     assert first.created != other.created
-    assert lineage(Kind.MASKS, MAKING, ["x", 1]).id != first.id
-    assert lineage(Kind.SHIFT, MAKING, ["x", 2]).id != first.id
+    assert create_lineage(Kind.MASKS, MAKING, ["x", 1]).id != first.id
+    assert create_lineage(Kind.SHIFT, MAKING, ["x", 2]).id != first.id
 
 
-def test_the_clock_can_be_fixed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_creation_time_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
-    assert lineage(Kind.MODEL, MAKING, 1).created == "2023-11-14T22:13:20+00:00"
+    assert create_lineage(Kind.MODEL, MAKING, 1).created == "2023-11-14T22:13:20+00:00"
 
 
 @pytest.mark.parametrize("epoch", ["", "soon", "²", "1e3", "9" * 30])
-def test_no_time_at_all_is_now(monkeypatch: pytest.MonkeyPatch, epoch: str) -> None:
+def test_invalid_creation_time_is_ignored(monkeypatch: pytest.MonkeyPatch, epoch: str) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", epoch)
     before = datetime.now(UTC).replace(microsecond=0)
-    created = datetime.fromisoformat(lineage(Kind.MODEL, MAKING, 1).created)
+    created = datetime.fromisoformat(create_lineage(Kind.MODEL, MAKING, 1).created)
     assert before <= created <= datetime.now(UTC)
 
 
-def test_the_command_can_be_typed_again() -> None:
+def test_command_can_be_repeated() -> None:
     invocation = Invocation(
         "extract images",
         (Path("my list.csv"),),
@@ -109,9 +118,9 @@ def test_the_command_can_be_typed_again() -> None:
     )
 
 
-def test_equal_determinants_pass_whatever_the_placement() -> None:
+def test_equal_determinants_pass_with_any_placement() -> None:
     found = {"parameters": {"n": 1, "s": ["a"]}, "inputs": {"data": "x"}}
-    check_same(
+    check_same_run(
         found, Invocation("f", (), {"n": 1, "s": ("a",)}, {"out": "b"}, {"data": "x"}), "here"
     )
 
@@ -125,34 +134,32 @@ def test_equal_determinants_pass_whatever_the_placement() -> None:
         ({}, ["n was None, now 2", "data was None, now 'x'"]),
     ],
 )
-def test_other_determinants_are_shown_old_and_new(
-    found: Mapping[str, Any], words: list[str]
-) -> None:
+def test_changed_determinants_are_listed(found: Mapping[str, Any], words: list[str]) -> None:
     with refused(ExistsError, "here", *words):
-        check_same(found, Invocation("f", (), {"n": 2}, {}, {"data": "x"}), "here")
+        check_same_run(found, Invocation("f", (), {"n": 2}, {}, {"data": "x"}), "here")
 
 
-def test_what_is_to_be_added_to_predictions_goes_into_a_table_of_its_own() -> None:
+def test_predictions_of_other_models_need_another_table() -> None:
     found = {"parameters": {}, "inputs": {"model": "x"}}
     more = Invocation("predict", inputs={"model": "x", "model2": "y"})
     with pytest.raises(ExistsError, match="predict only these with another --out"):
-        check_same(found, more, "p.parquet")
+        check_same_run(found, more, "p.parquet")
 
 
-def test_a_method_is_compared_too_but_is_no_option() -> None:
+def test_method_is_compared_but_is_not_an_option() -> None:
     invocation = Invocation("f", (), {"n": 2}, {"out": "b"}, {}, {"way": "new"})
     assert invocation.command == "skiptool f --n 2 --out b"
     assert invocation.determinants["parameters"] == {"n": 2, "way": "new"}
-    check_same({"parameters": {"n": 2, "way": "new"}}, invocation, "here")
+    check_same_run({"parameters": {"n": 2, "way": "new"}}, invocation, "here")
     for old, was in (({"n": 2}, "None"), ({"n": 2, "way": "old"}, "'old'")):
         words = (
             f"here: was begun by another version of skiptool, whose method differs (way was {was}"
         )
         with refused(ExistsError, words, "now 'new')", "--overwrite"):
-            check_same({"parameters": old}, invocation, "here")
+            check_same_run({"parameters": old}, invocation, "here")
 
 
-GOOD = lineage(Kind.DATASET, MAKING, 1).as_json()
+GOOD = create_lineage(Kind.DATASET, MAKING, 1).as_json()
 
 
 @pytest.mark.parametrize(
@@ -173,6 +180,6 @@ GOOD = lineage(Kind.DATASET, MAKING, 1).as_json()
         ({**GOOD, "parameters": [], "command": 3}, "damaged in command, parameters"),
     ],
 )
-def test_what_is_no_header_is_refused(found: object, word: str) -> None:
+def test_other_values_are_refused_as_headers(found: object, word: str) -> None:
     with refused(FormatError, "x.zarr", word):
         parse_lineage(found, "x.zarr", Kind.DATASET)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from skiptool.errors import ArgumentError, FormatError
 from skiptool.names import Kind
-from skiptool.stores.lineage import lineage
+from skiptool.stores.lineage import create_lineage
 from skiptool.stores.masks import MaskWriter, open_masks
 from skiptool.stores.zarrs import read_columns
 from small_stores import MAKING, flip, refused, set_attributes
@@ -25,7 +25,7 @@ def labels(images: int, size: tuple[int, int], seed: int) -> np.ndarray:
 
 
 def begin(path: Path) -> MaskWriter:
-    return MaskWriter(path, lineage(Kind.MASKS, MAKING, 1), ("background", "cell"))
+    return MaskWriter(path, create_lineage(Kind.MASKS, MAKING, 1), ("background", "cell"))
 
 
 @pytest.fixture
@@ -45,10 +45,10 @@ def masks(tmp_path: Path) -> Path:
     )
 )
 @settings(max_examples=5, deadline=None)
-def test_masks_are_read_as_they_were_written(
+def test_masks_round_trip(
     tmp_path_factory: pytest.TempPathFactory, entries: list[tuple[int, int, list[int]]]
 ) -> None:
-    """Entries of different sizes, filled in pieces of any length."""
+    """Entries of different sizes, filled with blocks of any length."""
     path = tmp_path_factory.mktemp("m") / "m.zarr"
     writer, written = begin(path), []
     for number, (height, width, pieces) in enumerate(entries):
@@ -68,7 +68,7 @@ def test_masks_are_read_as_they_were_written(
     assert [shape for _, shape in store.entries()] == [values.shape for values in written]
 
 
-def test_entries_say_what_they_are_of(masks: Path) -> None:
+def test_entries_have_attributes_and_shapes(masks: Path) -> None:
     store = open_masks(masks)
     assert store.entries() == [(PLAIN, (20, 3, 4)), (DARK, (20, 3, 4))]
     assert read_columns(store.root["1"], "here")["id"].tolist() == [f"i{n}" for n in range(20)]
@@ -82,7 +82,7 @@ def test_entries_say_what_they_are_of(masks: Path) -> None:
     assert meta["codecs"][0]["configuration"]["chunk_shape"] == [1, 3, 4]
 
 
-def test_ten_entries_and_more_stand_in_the_order_of_their_making(tmp_path: Path) -> None:
+def test_entries_are_in_order_of_creation(tmp_path: Path) -> None:
     writer = begin(tmp_path / "m.zarr")
     for _ in range(11):
         writer.append(writer.begin(PLAIN, ["a"], (1, 1)), np.zeros((1, 1, 1), np.uint8))
@@ -98,7 +98,7 @@ def test_ten_entries_and_more_stand_in_the_order_of_their_making(tmp_path: Path)
         np.zeros((3, 4), np.uint8),
     ],
 )
-def test_labels_that_do_not_fit_are_refused(tmp_path: Path, bad: np.ndarray) -> None:
+def test_labels_of_another_shape_or_type_are_refused(tmp_path: Path, bad: np.ndarray) -> None:
     writer = begin(tmp_path / "m.zarr")
     name = writer.begin(PLAIN, ["a", "b", "c", "d"], (3, 4))
     with refused(ArgumentError, str(bad.shape), "3 x 4"):
@@ -109,7 +109,7 @@ def test_labels_that_do_not_fit_are_refused(tmp_path: Path, bad: np.ndarray) -> 
     writer.append(name, labels(1, (3, 4), 0))
 
 
-def test_damage_is_named_by_entry(masks: Path) -> None:
+def test_damage_is_reported_with_its_entry(masks: Path) -> None:
     store = open_masks(masks)
     file = masks / "1/labels/c/1/0/0"
     flip(file, 2)
@@ -125,21 +125,21 @@ def test_damage_is_named_by_entry(masks: Path) -> None:
         store.read("1")
 
 
-def test_entries_never_filled_are_missing(tmp_path: Path) -> None:
-    """Zarr alone would read background everywhere."""
+def test_unfilled_entries_are_refused(tmp_path: Path) -> None:
+    """Zarr itself would read background everywhere."""
     writer = begin(tmp_path / "m.zarr")
     writer.append(writer.begin(PLAIN, [*map(str, range(20))], (3, 4)), labels(16, (3, 4), 0))
     with refused(FormatError, tmp_path / "m.zarr", "entry 0", "c/1"):
         open_masks(tmp_path / "m.zarr").read("0")
 
 
-def test_names_are_numbers(masks: Path) -> None:
+def test_entries_with_other_names_are_refused(masks: Path) -> None:
     (masks / "notes").mkdir()
     with refused(FormatError, masks, "'notes'"):
         open_masks(masks).names()
 
 
-def test_what_is_no_mask_store_is_refused(masks: Path, dataset: Path) -> None:
+def test_other_stores_are_refused(masks: Path, dataset: Path) -> None:
     with refused(FormatError, masks / "nowhere", "mask store"):
         open_masks(masks / "nowhere")
     with refused(FormatError, dataset, "'dataset'", "'masks'"):

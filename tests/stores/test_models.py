@@ -25,7 +25,7 @@ from skiptool.model.inference import prepare_for_inference
 from skiptool.model.unet import build, parameter_count, restore_network, state_arrays
 from skiptool.names import ENSEMBLE_FOLD, Arch, Kind
 from skiptool.records import Architecture
-from skiptool.stores.lineage import Invocation, digest, lineage
+from skiptool.stores.lineage import Invocation, create_lineage, hash_json
 from skiptool.stores.models import (
     StoredModel,
     configuration,
@@ -62,14 +62,14 @@ def write(
     **extra: object,
 ) -> Path:
     folder.mkdir()
-    header = lineage(Kind.MODEL, invocation, model_identity(architecture, tensors))
+    header = create_lineage(Kind.MODEL, invocation, model_identity(architecture, tensors))
     write_model(folder, architecture, tensors, header, {"fold": 1, "parameter_count": 6, **extra})
     return folder
 
 
 @pytest.fixture(scope="module")
 def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder that the other library's ``save_pretrained`` wrote."""
+    """Return a folder written by the other library's ``save_pretrained``."""
     folder = tmp_path_factory.mktemp("smp") / "their model"
     torch.manual_seed(0)
     network = smp.Unet("resnet18", encoder_weights=None, in_channels=3, classes=2)
@@ -95,10 +95,10 @@ def model(tmp_path: Path) -> Path:
     fortran=st.booleans(),
 )
 @settings(max_examples=25, deadline=None)
-def test_a_model_is_read_as_it_was_written(
+def test_model_round_trip(
     tmp_path_factory: pytest.TempPathFactory, tensors: dict[str, AnyArray], fortran: bool
 ) -> None:
-    """Whatever the order in which an array lies in memory: safetensors alone would scramble it."""
+    """With any memory order of arrays: safetensors itself would scramble the values."""
     order = "F" if fortran else "C"
     tensors = {
         name: np.asarray(np.nan_to_num(array), array.dtype, order=order)
@@ -111,15 +111,20 @@ def test_a_model_is_read_as_it_was_written(
     for name, array in tensors.items():
         assert found[name].dtype == array.dtype
         np.testing.assert_array_equal(found[name], array)
-    assert digest(["model", 1, model_identity(stored.architecture, found)]) == stored.id
+    assert hash_json(["model", 1, model_identity(stored.architecture, found)]) == stored.id
 
 
-def test_what_is_known_of_a_model(model: Path) -> None:
+def test_facts_of_a_model(model: Path) -> None:
     stored = open_model(model)
     assert stored.architecture == PRUNED
     assert stored.facts() == {
-        **{"model": "resnet18-L1/fold1", "model_id": stored.id, "arch": "unet"},
-        **{"encoder": "resnet18", "pruning": "L1-pruned", "fold": 1, "repeat": 0},
+        "model": "resnet18-L1/fold1",
+        "model_id": stored.id,
+        "arch": "unet",
+        "encoder": "resnet18",
+        "pruning": "L1-pruned",
+        "fold": 1,
+        "repeat": 0,
         "parameter_count": 6,
     }
     assert stored.lineage is not None
@@ -127,7 +132,7 @@ def test_what_is_known_of_a_model(model: Path) -> None:
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640)])
-def test_files_may_be_read_as_the_umask_says(tmp_path: Path, umask: int, mode: int) -> None:
+def test_file_permissions_follow_the_umask(tmp_path: Path, umask: int, mode: int) -> None:
     before = os.umask(umask)
     try:
         folder = write(tmp_path / "m")
@@ -137,13 +142,13 @@ def test_files_may_be_read_as_the_umask_says(tmp_path: Path, umask: int, mode: i
     assert modes == {"model.safetensors": mode, "config.json": mode}
 
 
-def test_a_repeat_of_a_fold_is_named_after_both(tmp_path: Path) -> None:
+def test_name_includes_fold_and_repeat(tmp_path: Path) -> None:
     stored = open_model(write(tmp_path / "m", repeat=2))
     assert (stored.name, stored.fold, stored.repeat) == ("resnet18-L1/fold1-r2", 1, 2)
     assert stored.facts()["repeat"] == 2
 
 
-def test_the_id_is_of_architecture_and_weights_only(
+def test_id_depends_on_architecture_and_weights_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1")
@@ -164,21 +169,21 @@ def test_the_id_is_of_architecture_and_weights_only(
     assert len(found | {first}) == 1 + len(others)
 
 
-def test_names_of_classes_are_not_in_the_id(tmp_path: Path) -> None:
-    """They are for people; a foreign folder has none and may hold the same network."""
+def test_id_does_not_depend_on_class_names(tmp_path: Path) -> None:
+    """They are for display; a foreign folder has none and may contain the same network."""
     renamed = Architecture("resnet18", (2, 3, 4), ("a", "b"))
     first, other = write(tmp_path / "1"), write(tmp_path / "2", architecture=renamed)
     assert open_model(first).id == open_model(other).id
 
 
 @pytest.mark.long
-def test_a_foreign_folder_is_a_model(foreign: Path) -> None:
+def test_foreign_folder_is_read(foreign: Path) -> None:
     stored = open_model(foreign)
     assert stored.architecture == Architecture("resnet18", (1, 2, 3, 4), ("background", "class1"))
     assert (stored.name, stored.fold, stored.repeat) == ("their model", None, None)
     assert stored.lineage is None
     assert stored.parameter_count == 14_328_354  # Table II
-    assert stored.id == digest(model_identity(stored.architecture, stored.tensors()))
+    assert stored.id == hash_json(model_identity(stored.architecture, stored.tensors()))
     network = restore_network(stored.architecture, stored.tensors())
     assert parameter_count(network) == stored.parameter_count
     theirs = smp.from_pretrained(foreign).eval()
@@ -189,8 +194,8 @@ def test_a_foreign_folder_is_a_model(foreign: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("arch", Arch)
-def test_smp_opens_a_baseline_of_every_architecture(arch: Arch, tmp_path: Path) -> None:
-    """Both ways: our folder by SMP, theirs by us, to equal logits; no hub is asked."""
+def test_smp_opens_baselines_of_every_architecture(arch: Arch, tmp_path: Path) -> None:
+    """In both directions, with equal logits and without access to the hub."""
     baseline = Architecture("resnet18", (1, 2, 3, 4), ("b", "c"), 1, arch.value)
     network = settled(build(baseline))
     ours = write(tmp_path / "m", state_arrays(network), baseline)
@@ -211,7 +216,7 @@ def test_smp_opens_a_baseline_of_every_architecture(arch: Arch, tmp_path: Path) 
         assert torch.equal(prepare_for_inference(again, "cpu")(images), expected)
 
 
-def test_the_size_is_compared_where_the_architecture_needs_it(tmp_path: Path) -> None:
+def test_image_size_is_checked_if_the_architecture_requires_it(tmp_path: Path) -> None:
     nested = Architecture("resnet18", (2, 3, 4), ("background", "cell"), arch="unetplusplus")
     stored = open_model(write(tmp_path / "m", architecture=nested))
     stored.check_fits(3, (32, 64), "d.zarr: domain a")
@@ -219,7 +224,7 @@ def test_the_size_is_compared_where_the_architecture_needs_it(tmp_path: Path) ->
         stored.check_fits(3, (33, 64), "d.zarr: domain a")
 
 
-def test_our_keys_are_those_of_smp_where_they_overlap(foreign: Path, tmp_path: Path) -> None:
+def test_shared_keys_match_those_of_smp(foreign: Path, tmp_path: Path) -> None:
     theirs = json.loads((foreign / "config.json").read_text())
     baseline = Architecture("resnet18", (1, 2, 3, 4), ("background", "cell"))
     ours = json.loads((write(tmp_path / "m", architecture=baseline) / "config.json").read_text())
@@ -237,8 +242,8 @@ def test_smp_opens_our_baseline(tmp_path: Path) -> None:
         assert torch.equal(network(image), theirs(image))
 
 
-def test_the_parameters_of_a_pruned_network_are_counted(tmp_path: Path) -> None:
-    """A foreign folder that says which skips stay; 14,309,922 is L1 in Table II."""
+def test_parameters_of_a_pruned_network_are_counted(tmp_path: Path) -> None:
+    """A foreign folder that names the remaining skips; 14,309,922 is L1 in Table II."""
     network = build(PRUNED)
     folder = write(tmp_path / "m", state_arrays(network))
     set_json(folder / "config.json", lineage=None)
@@ -247,7 +252,7 @@ def test_the_parameters_of_a_pruned_network_are_counted(tmp_path: Path) -> None:
     assert stored.parameter_count == parameter_count(network) == 14_309_922
 
 
-def test_channels_are_compared(model: Path) -> None:
+def test_other_numbers_of_channels_are_refused(model: Path) -> None:
     stored = open_model(model)
     stored.check_fits(3, (33, 64), "d.zarr: domain a")
     with refused(MismatchError, "d.zarr: domain a", "1 channels", model, "takes 3"):
@@ -255,7 +260,7 @@ def test_channels_are_compared(model: Path) -> None:
 
 
 @pytest.mark.parametrize("lost", ["config.json", "model.safetensors"])
-def test_a_missing_file_is_named(model: Path, lost: str) -> None:
+def test_missing_file_is_named(model: Path, lost: str) -> None:
     (model / lost).unlink()
     with refused(FormatError, model, lost):
         open_model(model)
@@ -264,7 +269,7 @@ def test_a_missing_file_is_named(model: Path, lost: str) -> None:
         open_model(model)
 
 
-def test_what_is_no_folder_is_refused(tmp_path: Path, dataset: Path) -> None:
+def test_other_paths_are_refused(tmp_path: Path, dataset: Path) -> None:
     (tmp_path / "file").write_text("x")
     for path in (tmp_path / "nowhere", tmp_path / "file", tmp_path, dataset):
         with refused(FormatError, path, "no model folder"):
@@ -272,7 +277,7 @@ def test_what_is_no_folder_is_refused(tmp_path: Path, dataset: Path) -> None:
 
 
 @pytest.mark.parametrize("keep_header", [True, False])
-def test_weights_cut_or_lengthened_are_refused(model: Path, keep_header: bool) -> None:
+def test_truncated_or_extended_weights_are_refused(model: Path, keep_header: bool) -> None:
     if not keep_header:
         set_json(model / "config.json", lineage=None)
     weights = model / "model.safetensors"
@@ -294,7 +299,7 @@ def test_weights_lost_after_opening_are_refused(model: Path) -> None:
         stored.tensors()
 
 
-def test_types_that_numpy_does_not_have_are_refused(model: Path) -> None:
+def test_types_not_supported_by_numpy_are_refused(model: Path) -> None:
     save_file({"w": torch.zeros(3, dtype=torch.float8_e5m2)}, model / "model.safetensors")
     with refused(FormatError, model / "model.safetensors", "types that NumPy lacks"):
         open_model(model).tensors()
@@ -302,8 +307,8 @@ def test_types_that_numpy_does_not_have_are_refused(model: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("before", ["", "_orig_mod.", "model.module."])
-def test_half_precision_and_what_wrappers_put_before_names(foreign: Path, before: str) -> None:
-    """As ``torch.compile`` and Lightning name tensors; the id is that of the plain network."""
+def test_half_precision_and_prefixes_of_wrappers_are_read(foreign: Path, before: str) -> None:
+    """Names as from ``torch.compile`` and Lightning; the id is that of the plain network."""
     whole = safetensors.torch.load_file(foreign / "model.safetensors")
     halved = {
         f"{before}{name}": t.to(torch.bfloat16) if t.is_floating_point() else t
@@ -323,8 +328,8 @@ def test_half_precision_and_what_wrappers_put_before_names(foreign: Path, before
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_that_are_no_numbers_are_refused(foreign: Path, value: float) -> None:
-    """A network with them would call every pixel background, or lose a channel in silence."""
+def test_weights_that_are_not_finite_are_refused(foreign: Path, value: float) -> None:
+    """A network with such weights would predict background everywhere, or lose a channel."""
     whole = safetensors.numpy.load_file(foreign / "model.safetensors")
     wrong = whole["encoder.bn1.running_var"].copy()
     wrong[3] = value
@@ -338,7 +343,7 @@ def test_weights_that_are_no_numbers_are_refused(foreign: Path, value: float) ->
         open_model(folder).tensors()
 
 
-def test_other_tensors_are_refused_where_the_network_is_built(model: Path) -> None:
+def test_other_tensors_are_refused_when_the_network_is_built(model: Path) -> None:
     safetensors.numpy.save_file({"else": np.zeros(3)}, model / "model.safetensors")
     stored = open_model(model)
     with refused(FormatError, model / "model.safetensors", "weights are not as written"):
@@ -348,7 +353,7 @@ def test_other_tensors_are_refused_where_the_network_is_built(model: Path) -> No
 
 
 @pytest.mark.parametrize("text", HOSTILE_JSON.values(), ids=HOSTILE_JSON)
-def test_a_hostile_configuration_is_one_line(model: Path, text: bytes) -> None:
+def test_hostile_configuration_is_reported_in_one_line(model: Path, text: bytes) -> None:
     (model / "config.json").write_bytes(text)
     with refused(FormatError, model / "config.json"):
         open_model(model)
@@ -368,13 +373,15 @@ def test_a_hostile_configuration_is_one_line(model: Path, text: bytes) -> None:
         ({"skips": [9]}, "skips"),
     ],
 )
-def test_hostile_values_are_one_line(model: Path, change: dict[str, object], word: str) -> None:
+def test_hostile_values_are_reported_in_one_line(
+    model: Path, change: dict[str, object], word: str
+) -> None:
     set_json(model / "config.json", **change)
     with refused(FormatError, model / "config.json", word):
         open_model(model)
 
 
-def test_numbers_that_json_does_not_have_are_null(tmp_path: Path) -> None:
+def test_numbers_not_supported_by_json_are_null(tmp_path: Path) -> None:
     folder = write(tmp_path / "m", best_mIoU=float("nan"))
     assert open_model(folder).config["best_mIoU"] is None
 
@@ -391,7 +398,7 @@ PLAIN = configuration(Architecture("resnet18", (2, 4), ("background", "cell"), 1
     arch=st.sampled_from(Arch),
     options=st.dictionaries(st.sampled_from(["act_layer", "b"]), st.floats(0, 1) | st.text()),
 )
-def test_an_architecture_is_read_as_it_was_written(
+def test_architecture_round_trip(
     skips: set[int],
     classes: list[str],
     channels: int,
@@ -406,7 +413,7 @@ def test_an_architecture_is_read_as_it_was_written(
     assert read_architecture(HERE, json.loads(text)) == architecture
 
 
-def test_what_json_does_not_have_becomes_null(tmp_path: Path) -> None:
+def test_nan_is_written_as_null(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     write_config(path, {"best": math.nan, "é": [math.inf, 1.5, (2, {"x": -math.inf})]})
     found = read_config(path)
@@ -417,7 +424,7 @@ def test_what_json_does_not_have_becomes_null(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE_JSON.values(), ids=HOSTILE_JSON)
-def test_what_is_no_object_is_refused(tmp_path: Path, text: bytes) -> None:
+def test_other_json_is_refused(tmp_path: Path, text: bytes) -> None:
     path = tmp_path / "config.json"
     path.write_bytes(text)
     with refused(FormatError, path):
@@ -480,8 +487,8 @@ def test_what_is_no_object_is_refused(tmp_path: Path, text: bytes) -> None:
     ],
     ids=str,
 )
-def test_what_is_not_built_here_is_refused(change: Mapping[str, Any]) -> None:
-    """Also where weights would fit and mean something else, as with another interpolation."""
+def test_unsupported_networks_are_refused(change: Mapping[str, Any]) -> None:
+    """Even if the weights would fit, as with another interpolation."""
     with refused(FormatError, HERE):
         read_architecture(HERE, {**PLAIN, **change})
 
@@ -489,16 +496,19 @@ def test_what_is_not_built_here_is_refused(change: Mapping[str, Any]) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        *({"decoder_use_norm": True}, {"decoder_use_batchnorm": True}, {"activation": "softmax2d"}),
-        *({"activation": "sigmoid"}, {"_private": 3}),
+        {"decoder_use_norm": True},
+        {"decoder_use_batchnorm": True},
+        {"activation": "softmax2d"},
+        {"activation": "sigmoid"},
+        {"_private": 3},
     ],
     ids=str,
 )
-def test_other_words_for_the_same_network_are_read(change: Mapping[str, Any]) -> None:
+def test_other_spellings_of_the_same_network_are_read(change: Mapping[str, Any]) -> None:
     assert read_architecture(HERE, {**PLAIN, **change}) == read_architecture(HERE, PLAIN)
 
 
-def test_one_output_channel_is_the_logit_of_the_foreground() -> None:
+def test_single_output_channel_is_the_foreground_logit() -> None:
     found = read_architecture(HERE, {"encoder_name": "resnet18", "activation": "sigmoid"})
     assert (found.binary, found.logits, found.classes) == (True, 1, ("background", "class1"))
     assert not read_architecture(HERE, {"encoder_name": "resnet18", "classes": 2}).binary
@@ -508,14 +518,14 @@ def test_one_output_channel_is_the_logit_of_the_foreground() -> None:
     ("classes", "activation"),
     [(1, "softmax2d"), (1, "tanh"), (1, "argmax"), (2, "clamp"), (2, "relu"), (2, 5), (3, ["x"])],
 )
-def test_an_activation_that_changes_labels_is_refused(classes: int, activation: object) -> None:
+def test_activations_that_change_labels_are_refused(classes: int, activation: object) -> None:
     config = {"encoder_name": "resnet18", "classes": classes, "activation": activation}
     with refused(FormatError, HERE, "activation is"):
         read_architecture(HERE, config)
 
 
-def test_keys_that_are_not_known_are_arguments_of_the_library() -> None:
-    """Also such as are no hashable values; of folders of ours they are none."""
+def test_unknown_keys_are_library_arguments() -> None:
+    """Including values that cannot be hashed; our own folders have none."""
     theirs = {"encoder_name": "tu-resnet18", "classes": 2, "block_args": {"b": 1, "a": [2]}}
     found = read_architecture(HERE, {**theirs, "act_layer": "gelu"})
     assert found.options == (("act_layer", '"gelu"'), ("block_args", '{"a": [2], "b": 1}'))
@@ -525,7 +535,7 @@ def test_keys_that_are_not_known_are_arguments_of_the_library() -> None:
 
 
 @pytest.mark.parametrize("arch", Arch)
-def test_the_keys_are_those_that_smp_writes(arch: Arch, tmp_path: Path) -> None:
+def test_keys_match_those_written_by_smp(arch: Arch, tmp_path: Path) -> None:
     theirs = getattr(smp, arch.model_class)("resnet18", encoder_weights=None, classes=2)
     theirs.save_pretrained(tmp_path)
     written = read_config(tmp_path / "config.json")
@@ -536,18 +546,18 @@ def test_the_keys_are_those_that_smp_writes(arch: Arch, tmp_path: Path) -> None:
     assert read_architecture(HERE, written) == architecture
 
 
-def test_what_smp_leaves_out_has_smp_s_default() -> None:
+def test_missing_keys_have_the_defaults_of_smp() -> None:
     found = read_architecture(HERE, {"encoder_name": "resnet50", "classes": 3})
     assert found == Architecture("resnet50", (1, 2, 3, 4), ("background", "class1", "class2"), 3)
 
 
-def test_messages_stay_short_whatever_is_found() -> None:
+def test_messages_stay_short() -> None:
     with pytest.raises(FormatError) as caught:
         read_architecture(HERE, {**PLAIN, "class_names": ["x" * 10_000] * 10_000})
     assert len(str(caught.value)) < 500
 
 
-def test_counts_are_whole_numbers_or_absent() -> None:
+def test_counts_are_non_negative_integers_or_absent() -> None:
     assert read_count(HERE, {}, "fold") is None
     assert read_count(HERE, {"fold": None}, "fold") is None
     assert read_count(HERE, {"fold": 0}, "fold") == 0
@@ -572,7 +582,7 @@ def model_of_ensembles(
     )
 
 
-def test_folds_of_one_architecture_belong_together() -> None:
+def test_folds_of_an_architecture_form_an_ensemble() -> None:
     models = [
         model_of_ensembles(WHOLE, 0),
         model_of_ensembles(PRUNED_ENSEMBLES, 0),
@@ -589,7 +599,7 @@ def test_folds_of_one_architecture_belong_together() -> None:
     assert (facts["encoder"], facts["pruning"], facts["arch"]) == ("resnet18", "baseline", "unet")
 
 
-def test_repeats_of_a_fold_are_members_too() -> None:
+def test_repeats_of_a_fold_are_also_members() -> None:
     models = [
         model_of_ensembles(WHOLE, 0),
         model_of_ensembles(WHOLE, 0, repeat=1),
@@ -602,7 +612,7 @@ def test_repeats_of_a_fold_are_members_too() -> None:
         fold_ensembles([model_of_ensembles(WHOLE, 0, "a", 1), model_of_ensembles(WHOLE, 0, "b", 1)])
 
 
-def test_other_classes_are_another_architecture() -> None:
+def test_models_with_other_classes_form_another_ensemble() -> None:
     other = Architecture("resnet18", (1, 2, 3, 4), ("background", "cell", "other"))
     (only,), alone = fold_ensembles(
         [model_of_ensembles(WHOLE, 0), model_of_ensembles(other, 1), model_of_ensembles(WHOLE, 2)]
@@ -611,7 +621,7 @@ def test_other_classes_are_another_architecture() -> None:
     assert alone == ["resnet18-L0/fold1-0"]
 
 
-def test_the_id_is_that_of_the_members_whatever_their_order() -> None:
+def test_id_of_an_ensemble_does_not_depend_on_the_order() -> None:
     first, second, third = (model_of_ensembles(WHOLE, fold) for fold in range(3))
     ids = [
         fold_ensembles(members)[0][0].id
@@ -620,14 +630,14 @@ def test_the_id_is_that_of_the_members_whatever_their_order() -> None:
     assert ids[0] == ids[1] != ids[2]
 
 
-def test_models_of_others_have_no_fold_and_may_be_averaged() -> None:
+def test_foreign_models_can_be_averaged() -> None:
     (only,), _ = fold_ensembles(
         [model_of_ensembles(WHOLE, None, "x"), model_of_ensembles(WHOLE, None, "y")]
     )
     assert only.members == (0, 1)
 
 
-def test_refusals() -> None:
+def test_invalid_ensembles_are_refused() -> None:
     with refused(ArgumentError, "--ensemble: no architecture comes with two trainings"):
         fold_ensembles([model_of_ensembles(WHOLE, 0), model_of_ensembles(PRUNED_ENSEMBLES, 1)])
     with refused(ArgumentError, "a/fold0 and b/fold0 are both fold0 of resnet18-L0"):

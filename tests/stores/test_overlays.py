@@ -8,7 +8,7 @@ import pytest
 from skiptool.errors import FormatError
 from skiptool.names import Kind
 from skiptool.stores.artifacts import kind_of, lineage_of
-from skiptool.stores.lineage import lineage
+from skiptool.stores.lineage import create_lineage
 from skiptool.stores.overlays import (
     INDEX,
     damaged_pictures,
@@ -27,11 +27,11 @@ PICTURES: list[dict[str, Any]] = [
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "o/m_a").mkdir(parents=True)
     (tmp_path / "o/m_a/1.png").write_bytes(b"a picture")
-    write_index(tmp_path / "o", lineage(Kind.OVERLAYS, MAKING, 1), PICTURES)
+    write_index(tmp_path / "o", create_lineage(Kind.OVERLAYS, MAKING, 1), PICTURES)
     return tmp_path / "o"
 
 
-def test_the_index_reads_as_it_was_written(folder: Path) -> None:
+def test_index_round_trip(folder: Path) -> None:
     header, pictures = open_overlays(folder)
     assert [{**each, "digest": None} for each in pictures] == [
         {**each, "digest": None} for each in PICTURES
@@ -44,21 +44,21 @@ def test_the_index_reads_as_it_was_written(folder: Path) -> None:
     assert lineage_of(folder) == header
 
 
-def test_a_missing_picture_is_named(folder: Path) -> None:
+def test_missing_picture_is_named(folder: Path) -> None:
     (folder / "m_a/1.png").unlink()
     with refused(FormatError, folder, "m_a/1.png is missing"):
         open_overlays(folder)
 
 
 @pytest.mark.parametrize("text", HOSTILE_JSON.values(), ids=HOSTILE_JSON)
-def test_a_damaged_index_is_one_line(folder: Path, text: bytes) -> None:
+def test_damaged_index_is_reported_in_one_line(folder: Path, text: bytes) -> None:
     (folder / INDEX).write_bytes(text)
     with refused(FormatError, folder / INDEX):
         open_overlays(folder)
 
 
 @pytest.mark.parametrize("pictures", [{}, [1], "x"])
-def test_a_list_of_something_else_is_one_line(folder: Path, pictures: object) -> None:
+def test_index_without_pictures_is_refused(folder: Path, pictures: object) -> None:
     set_json(folder / INDEX, pictures=pictures)
     with refused(FormatError, folder / INDEX, "lists no pictures"):
         open_overlays(folder)
@@ -67,7 +67,7 @@ def test_a_list_of_something_else_is_one_line(folder: Path, pictures: object) ->
 @pytest.mark.parametrize(
     "name", ["../../etc", "a\\b", "a:b", "..", ".hidden", "x" * 300, "a\nb", "  ", "pätient 1"]
 )
-def test_a_name_stays_in_its_folder(name: str, tmp_path: Path) -> None:
+def test_safe_names_stay_in_their_folder(name: str, tmp_path: Path) -> None:
     safe = safe_name(name)
     assert Path(safe).name == safe
     assert not safe.startswith(".")
@@ -76,7 +76,7 @@ def test_a_name_stays_in_its_folder(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["/etc/passwd", "../x.png", "m_a/../../x.png"])
-def test_a_picture_that_lies_elsewhere(folder: Path, file: str) -> None:
+def test_picture_outside_the_folder_is_refused(folder: Path, file: str) -> None:
     set_json(folder / INDEX, pictures=[{"file": file}])
-    with refused(FormatError, folder / INDEX, "is said to lie elsewhere"):
+    with refused(FormatError, folder / INDEX, "is outside this folder"):
         open_overlays(folder)

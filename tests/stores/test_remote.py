@@ -25,11 +25,11 @@ from remote_hosts import Handler, break_off, fail, in_memory, serving
 from skiptool.errors import ArgumentError, FormatError, SourceError
 from skiptool.names import Kind
 from skiptool.records import SILENT
-from skiptool.stores.addresses import last_part, located, public
+from skiptool.stores.addresses import last_part, path_or_url, redact
 from skiptool.stores.artifacts import check_unchanged
 from skiptool.stores.dataset import DatasetStore, announce_download, open_dataset
 from skiptool.stores.features import FeatureStore, open_features
-from skiptool.stores.lineage import lineage
+from skiptool.stores.lineage import create_lineage
 from skiptool.stores.masks import MaskWriter, open_masks
 from skiptool.stores.remote import RemoteFolder, fetch_file, map_items, open_store, read_error
 from small_stores import (
@@ -112,18 +112,18 @@ def check_equal(found: FeatureStore, local: FeatureStore) -> None:
         np.testing.assert_array_equal(found.ranges(layer), local.ranges(layer))
 
 
-def test_web(web: SimpleNamespace, features: Path) -> None:
+def test_features_from_a_web_server(web: SimpleNamespace, features: Path) -> None:
     for url in (web.url, f"{web.url}/"):
         store = open_features(url)
         check_equal(store, open_features(features))
         assert (store.place, store.where) == (url, url)
 
 
-def test_memory(memory: str, features: Path) -> None:
+def test_features_from_memory(memory: str, features: Path) -> None:
     check_equal(open_features(memory), open_features(features))
 
 
-def test_s3(s3: str, features: Path) -> None:
+def test_features_from_s3(s3: str, features: Path) -> None:
     check_equal(open_features(s3), open_features(features))
 
 
@@ -136,7 +136,7 @@ def test_file_urls_are_local(features: Path) -> None:
         open_features(f"file://{features}")
 
 
-def test_opening_asks_for_no_chunk_of_a_layer(web: SimpleNamespace) -> None:
+def test_opening_requests_no_chunk_of_a_layer(web: SimpleNamespace) -> None:
     open_features(web.url)
     asked = [path for path, _ in web.requests]
     assert any(path.endswith("samples/id/c/0") for path in asked)
@@ -144,7 +144,7 @@ def test_opening_asks_for_no_chunk_of_a_layer(web: SimpleNamespace) -> None:
     assert len(asked) < 30
 
 
-def test_threads_read_at_the_same_time(web: SimpleNamespace, features: Path) -> None:
+def test_threads_can_read_concurrently(web: SimpleNamespace, features: Path) -> None:
     store, local = open_features(web.url), open_features(features)
     parts = [(layer, slice(row, row + 3)) for layer in store.layers for row in range(0, 18, 3)] * 4
     with ThreadPoolExecutor(8) as pool:
@@ -153,7 +153,7 @@ def test_threads_read_at_the_same_time(web: SimpleNamespace, features: Path) -> 
         np.testing.assert_array_equal(block, local.read(*part))
 
 
-def test_a_store_travels_to_other_processes(web: SimpleNamespace, features: Path) -> None:
+def test_store_can_be_pickled(web: SimpleNamespace, features: Path) -> None:
     check_equal(pickle.loads(pickle.dumps(open_features(web.url))), open_features(features))
 
 
@@ -162,7 +162,7 @@ def shard_requests(web: SimpleNamespace) -> list[str]:
 
 
 def test_only_parts_of_shards_are_fetched(web: SimpleNamespace, features: Path) -> None:
-    """The index once, then the chunks that are asked for, neighbours together."""
+    """The index once, then the requested chunks, adjacent ones in a single request."""
     store = open_features(web.url)
     size = (features / "layers/dec0/c/0/0/0").stat().st_size
     for rows, requests in ((slice(16, 20), 2), (slice(0, 16), 3), (slice(3, 19), 4)):
@@ -173,9 +173,7 @@ def test_only_parts_of_shards_are_fetched(web: SimpleNamespace, features: Path) 
         assert web.server.sent < size or requests > 2
 
 
-def test_a_server_that_sends_whole_files_is_asked_once_for_each(
-    web: SimpleNamespace, features: Path
-) -> None:
+def test_whole_files_are_requested_once(web: SimpleNamespace, features: Path) -> None:
     web.server.parts = False
     store = open_features(web.url)
     check_equal(store, open_features(features))
@@ -183,7 +181,7 @@ def test_a_server_that_sends_whole_files_is_asked_once_for_each(
     check_equal(pickle.loads(pickle.dumps(store)), open_features(features))
 
 
-def test_a_store_without_shards(web: SimpleNamespace, features: Path) -> None:
+def test_remote_store_without_shards(web: SimpleNamespace, features: Path) -> None:
     unshard(features)
     check_equal(open_features(web.url), open_features(features))
     (features / "layers/dec0/c/1/0/0").unlink()
@@ -191,7 +189,7 @@ def test_a_store_without_shards(web: SimpleNamespace, features: Path) -> None:
         open_features(web.url).read("dec0", slice(16, 20))
 
 
-def test_a_chunk_missing_from_a_shard(web: SimpleNamespace, features: Path) -> None:
+def test_chunk_missing_from_a_shard_is_detected(web: SimpleNamespace, features: Path) -> None:
     spoil_chunk(features / "layers/dec0/c/0/0/0", 1, lost=True)
     store = open_features(web.url)
     assert store.read("dec0", slice(0, 16)).any()
@@ -201,10 +199,10 @@ def test_a_chunk_missing_from_a_shard(web: SimpleNamespace, features: Path) -> N
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(b"")])
-def test_a_lost_shard_is_missed_when_it_is_read(
+def test_lost_shard_is_detected_on_reading(
     web: SimpleNamespace, features: Path, damage: Callable[[Path], object]
 ) -> None:
-    """Zarr alone reads zeros."""
+    """Zarr itself reads zeros."""
     damage(features / "layers/dec0/c/0/0/0")
     damage(features / "ranges/enc1/high/c/0/0")
     store = open_features(web.url)
@@ -220,7 +218,9 @@ def test_a_lost_shard_is_missed_when_it_is_read(
         open_features(web.url)
 
 
-def test_a_lost_chunk_in_memory_and_s3(memory: str, s3: str, bucket: AbstractFileSystem) -> None:
+def test_lost_chunk_in_memory_and_s3_is_detected(
+    memory: str, s3: str, bucket: AbstractFileSystem
+) -> None:
     fsspec.filesystem("memory").rm("/deep/f.zarr/layers/dec0/c/0/0/0")
     bucket.rm("skiptool/f.zarr/layers/dec0/c/0/0/0")
     for url in (memory, s3):
@@ -228,7 +228,7 @@ def test_a_lost_chunk_in_memory_and_s3(memory: str, s3: str, bucket: AbstractFil
             next(open_features(url).blocks("dec0"))
 
 
-def test_a_truncated_or_flipped_chunk_is_named(web: SimpleNamespace, features: Path) -> None:
+def test_truncated_or_changed_chunk_is_named(web: SimpleNamespace, features: Path) -> None:
     file = features / "layers/dec0/c/0/0/0"
     whole, store = file.read_bytes(), open_features(web.url)
     for size in (1, len(whole) // 2, len(whole) - 1):
@@ -242,7 +242,7 @@ def test_a_truncated_or_flipped_chunk_is_named(web: SimpleNamespace, features: P
         store.read("dec0", slice(16, 20))
 
 
-def test_a_lost_array_is_named(web: SimpleNamespace, features: Path) -> None:
+def test_lost_array_is_named(web: SimpleNamespace, features: Path) -> None:
     shutil.rmtree(features / "layers/dec0")
     with refused(FormatError, web.url, "layers: has no 'dec0'"):
         open_features(web.url)
@@ -251,10 +251,10 @@ def test_a_lost_array_is_named(web: SimpleNamespace, features: Path) -> None:
         open_features(web.url)
 
 
-def test_columns_are_known_without_a_list(
+def test_columns_are_found_without_listing(
     web: SimpleNamespace, memory: str, features: Path
 ) -> None:
-    """Stores of earlier versions do not note them: then the host must list folders."""
+    """Stores of earlier versions do not list them: then the host must list folders."""
     assert set(open_features(web.url).columns) == {"id", "subject", "fold"}
     set_attributes(features / "samples", columns=None)
     with refused(FormatError, web.url, "holds no image"):
@@ -267,13 +267,13 @@ def test_columns_are_known_without_a_list(
         open_features(web.url)
 
 
-def test_a_store_without_ranges(web: SimpleNamespace, features: Path) -> None:
+def test_remote_store_without_ranges(web: SimpleNamespace, features: Path) -> None:
     shutil.rmtree(features / "ranges")
     assert open_features(web.url).ranges("enc1") is None
 
 
 @pytest.mark.filterwarnings("ignore:Consolidated metadata:zarr.errors.ZarrUserWarning")
-def test_stores_of_others_need_a_list_or_consolidated_metadata(
+def test_foreign_stores_need_listing_or_consolidated_metadata(
     web: SimpleNamespace, tmp_path: Path
 ) -> None:
     values = np.arange(24, dtype="float64").reshape(6, 4)
@@ -292,9 +292,9 @@ def test_stores_of_others_need_a_list_or_consolidated_metadata(
     fsspec.filesystem("memory").rm("/o.zarr", recursive=True)
 
 
-def test_what_is_no_store_is_refused(web: SimpleNamespace, dataset: Path, s3: str) -> None:
+def test_other_urls_are_refused(web: SimpleNamespace, dataset: Path, s3: str) -> None:
     for url in (f"{web.host}/nowhere.zarr", "memory://nowhere", f"{s3}/nowhere", "s3://nowhere/f"):
-        with refused(FormatError, url, "no Zarr group", "expected a feature store"):
+        with refused(FormatError, url, "not a Zarr group", "expected a feature store"):
             open_features(url)
     with refused(FormatError, f"{web.host}/d.zarr", "is of kind 'dataset', expected 'features'"):
         open_features(f"{web.host}/{dataset.name}")
@@ -304,7 +304,7 @@ def test_what_is_no_store_is_refused(web: SimpleNamespace, dataset: Path, s3: st
         open_features(f"{web.host}/a.npy")
 
 
-def test_damaged_metadata_is_one_line(web: SimpleNamespace, features: Path) -> None:
+def test_damaged_metadata_is_reported_in_one_line(web: SimpleNamespace, features: Path) -> None:
     (features / "layers/enc1/zarr.json").write_text("<html>not found</html>")
     with refused(FormatError, web.url, "'enc1'"):
         open_features(web.url)
@@ -322,7 +322,7 @@ def test_damaged_metadata_is_one_line(web: SimpleNamespace, features: Path) -> N
         (break_off, ["cannot be fetched", "not completed"]),
     ],
 )
-def test_failures_of_a_server_are_one_line(
+def test_server_errors_are_reported_in_one_line(
     web: SimpleNamespace, answer: Callable[[Handler], None], words: list[str]
 ) -> None:
     store = open_features(web.url)
@@ -336,21 +336,19 @@ def test_failures_of_a_server_are_one_line(
         open_features(web.url)
 
 
-def test_a_server_that_keeps_its_lists_to_itself(web: SimpleNamespace, features: Path) -> None:
+def test_denied_listing_is_reported(web: SimpleNamespace, features: Path) -> None:
     set_json(features / "zarr.json", attributes={})
     web.answers[r"/f\.zarr/?$"] = fail(403)
     with refused(SourceError, web.url, "the server answers 403"):
         open_features(web.url)
 
 
-def test_hosts_that_are_not_there(web: SimpleNamespace) -> None:
+def test_unreachable_hosts_are_reported(web: SimpleNamespace) -> None:
     with refused(SourceError, "http://127.0.0.1:1/f.zarr: cannot be fetched", "check the address"):
         open_features("http://127.0.0.1:1/f.zarr")
 
 
-def test_a_server_that_does_not_answer(
-    web: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_timeout_is_reported(web: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     import aiohttp
 
     patience = {"client_kwargs": {"timeout": aiohttp.ClientTimeout(total=0.1)}}
@@ -362,7 +360,7 @@ def test_a_server_that_does_not_answer(
     over.set()
 
 
-def test_s3_hosts_and_keys_that_are_not_there(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_s3_hosts_and_keys_are_reported(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     once = {"config_kwargs": {"retries": {"max_attempts": 0}, "connect_timeout": 1}}
     monkeypatch.setitem(fsspec.config.conf, "s3", {"endpoint_url": "http://127.0.0.1:1", **once})
     with refused(SourceError, s3, "cannot be fetched", "127.0.0.1:1"):
@@ -376,9 +374,7 @@ def test_s3_hosts_and_keys_that_are_not_there(s3: str, monkeypatch: pytest.Monke
         open_features(s3)
 
 
-def test_credentials_go_to_the_host_and_not_into_messages(
-    web: SimpleNamespace, features: Path
-) -> None:
+def test_credentials_are_sent_but_not_shown(web: SimpleNamespace, features: Path) -> None:
     url = web.url.replace("//", "//me:secret@") + "?sig=se/cret%2B&empty="
     store = open_features(url)
     check_equal(store, open_features(features))
@@ -403,7 +399,7 @@ def test_credentials_go_to_the_host_and_not_into_messages(
         assert str(caught.value).startswith(wrong.partition("me:")[0])
 
 
-def test_protocols_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unsupported_protocols_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with refused(ArgumentError, "nonsense://a/b", "expected a folder, or a URL such as s3://"):
         open_features("nonsense://a/b")
     monkeypatch.setitem(sys.modules, "gcsfs", None)
@@ -411,7 +407,7 @@ def test_protocols_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
         open_features("gs://a/b")
 
 
-def test_the_base_install_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("fsspec", "fsspec.core"):
         monkeypatch.setitem(sys.modules, name, None)
     for ask in (open_features, open_store, fetch_file, RemoteFolder):
@@ -422,8 +418,8 @@ def test_the_base_install_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.long
-def test_nothing_is_said_when_the_process_ends(web: SimpleNamespace) -> None:
-    """In a process of its own: open connections leave no complaints on stderr."""
+def test_process_ends_silently(web: SimpleNamespace) -> None:
+    """In a subprocess: open connections cause no messages on stderr."""
     code = "import sys; from skiptool.stores.features import open_features as f; f(sys.argv[1])"
     words = [sys.executable, "-W", "error", "-c", code, web.url]
     found = subprocess.run(words, capture_output=True, text=True, timeout=60)
@@ -441,11 +437,11 @@ def test_nothing_is_said_when_the_process_ends(web: SimpleNamespace) -> None:
         ("http://h/x?y=http://k:s@h/z and http://k@i/", "http://h/x and http://i/"),
     ],
 )
-def test_messages_hold_no_secret(text: str, expected: str) -> None:
-    assert public(text) == expected
+def test_redaction_removes_secrets(text: str, expected: str) -> None:
+    assert redact(text) == expected
 
 
-def test_last_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_last_part_of_paths_and_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert last_part(Path()) == tmp_path.name
     assert last_part(Path("a/b.zarr/")) == "b.zarr"
@@ -454,18 +450,18 @@ def test_last_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert last_part("https://k:s@host?x=/y") == "host"
 
 
-def test_places_on_this_machine_are_paths() -> None:
-    assert located("a/b") == located(Path("a/b")) == Path("a/b")
-    assert located("s3://a/b") == "s3://a/b"
+def test_local_places_are_paths() -> None:
+    assert path_or_url("a/b") == path_or_url(Path("a/b")) == Path("a/b")
+    assert path_or_url("s3://a/b") == "s3://a/b"
 
 
-def test_each_keeps_the_order(web: SimpleNamespace, features: Path) -> None:
+def test_map_items_keeps_the_order(web: SimpleNamespace, features: Path) -> None:
     names = [str(number) for number in range(20)]
     for store in (open_store(web.url), LocalStore(features)):
         assert map_items(store, int, names) == list(range(20))
 
 
-def test_explained_keeps_what_is_explained() -> None:
+def test_read_error_keeps_the_type_of_skiptool_errors() -> None:
     found = read_error(SourceError("no answer"), "here", "is torn")
     assert (type(found), str(found)) == (SourceError, "here: no answer")
     found = read_error(KeyError("x"), "here", "is torn")
@@ -488,7 +484,7 @@ def web_of_remote_datasets(dataset: Path) -> Iterator[SimpleNamespace]:
 
 
 def lose(file: Path, *chunks: int, room: int = 16) -> None:
-    """Take chunks out of the index of a shard, as a writer would that never wrote them."""
+    """Remove chunks from the index of a shard, as if they had never been written."""
     content = file.read_bytes()
     size = 16 * room + 4
     index = list(struct.unpack(f"<{2 * room}Q", content[-size:-4]))
@@ -504,7 +500,8 @@ def check_equal_of_remote_datasets(found: DatasetStore, local: DatasetStore) -> 
     for name, domain in local.domains.items():
         other = found.domains[name]
         assert (other.height, other.width, other.channels) == (
-            *(domain.height, domain.width),
+            domain.height,
+            domain.width,
             domain.channels,
         )
         assert {key: list(values) for key, values in other.columns.items()} == {
@@ -518,7 +515,7 @@ def check_equal_of_remote_datasets(found: DatasetStore, local: DatasetStore) -> 
                 np.testing.assert_array_equal(part, expected)
 
 
-def test_a_web_server(web_of_remote_datasets: SimpleNamespace, dataset: Path) -> None:
+def test_dataset_from_a_web_server(web_of_remote_datasets: SimpleNamespace, dataset: Path) -> None:
     store = open_dataset(web_of_remote_datasets.url)
     check_equal_of_remote_datasets(store, open_dataset(dataset))
     assert (store.place, store.path, store.name) == (
@@ -529,16 +526,16 @@ def test_a_web_server(web_of_remote_datasets: SimpleNamespace, dataset: Path) ->
     check_equal_of_remote_datasets(pickle.loads(pickle.dumps(store)), open_dataset(dataset))
 
 
-def test_a_web_server_that_knows_no_ranges(
+def test_dataset_from_a_web_server_without_ranges(
     web_of_remote_datasets: SimpleNamespace, dataset: Path
 ) -> None:
-    """It sends the whole file, whatever part of it is asked for."""
+    """It sends the whole file for any requested range."""
     web_of_remote_datasets.server.parts = False
     check_equal_of_remote_datasets(open_dataset(web_of_remote_datasets.url), open_dataset(dataset))
 
 
 @pytest.mark.long
-def test_memory_of_remote_datasets(dataset: Path) -> None:
+def test_dataset_from_memory(dataset: Path) -> None:
     """A host that lists folders, with a seal and without one."""
     with in_memory() as files:
         files.put(str(dataset), "/deep/d.zarr", recursive=True)
@@ -548,7 +545,7 @@ def test_memory_of_remote_datasets(dataset: Path) -> None:
 
 
 @pytest.mark.long
-def test_no_pixel_is_fetched_before_it_is_read(web_of_remote_datasets: SimpleNamespace) -> None:
+def test_no_pixels_are_fetched_before_reading(web_of_remote_datasets: SimpleNamespace) -> None:
     store = open_dataset(web_of_remote_datasets.url)
     asked = [path for path, _ in web_of_remote_datasets.requests]
     assert not [path for path in asked if "/images/c/" in path or "/masks/c/" in path]
@@ -561,7 +558,7 @@ def test_no_pixel_is_fetched_before_it_is_read(web_of_remote_datasets: SimpleNam
     )  # all chunks of a shard of images, and of one of masks
 
 
-def test_without_a_seal_or_a_list_there_are_no_domains(
+def test_domains_need_a_seal_or_listing(
     web_of_remote_datasets: SimpleNamespace, dataset: Path
 ) -> None:
     unseal(dataset)
@@ -571,7 +568,7 @@ def test_without_a_seal_or_a_list_there_are_no_domains(
 
 @pytest.mark.long
 @pytest.mark.parametrize("array", ["images", "masks"])
-def test_lost_chunks_are_no_zeros(
+def test_lost_chunks_are_not_read_as_zeros(
     web_of_remote_datasets: SimpleNamespace, dataset: Path, array: str
 ) -> None:
     store = open_dataset(web_of_remote_datasets.url)
@@ -596,12 +593,14 @@ def test_lost_chunks_are_no_zeros(
         store.samples("a", [17]).read(0)
 
 
-def test_chunks_behind_the_end_are_not_missed(web_of_remote_datasets: SimpleNamespace) -> None:
-    """The last shard of 20 images has room for 12 more."""
+def test_chunks_beyond_the_end_are_not_required(web_of_remote_datasets: SimpleNamespace) -> None:
+    """The last shard of 20 images could hold 12 more."""
     assert open_dataset(web_of_remote_datasets.url).samples("a", [19]).read(0)[0].any()
 
 
-def test_a_flipped_bit_is_damage(web_of_remote_datasets: SimpleNamespace, dataset: Path) -> None:
+def test_flipped_bit_is_reported_as_damage(
+    web_of_remote_datasets: SimpleNamespace, dataset: Path
+) -> None:
     (file,) = (path for path in (dataset / "a/images/c/1").rglob("*") if path.is_file())
     flip(file, 3)
     with refused(FormatError, f"{web_of_remote_datasets.url}: domain a, sample 16", "damaged"):
@@ -609,7 +608,7 @@ def test_a_flipped_bit_is_damage(web_of_remote_datasets: SimpleNamespace, datase
 
 
 @pytest.mark.parametrize(("status", "words"), [(403, "403 Forbidden"), (503, "503 Service")])
-def test_a_host_that_fails_between_two_samples(
+def test_host_failing_between_samples_is_reported(
     web_of_remote_datasets: SimpleNamespace, status: int, words: str
 ) -> None:
     url = web_of_remote_datasets.url.replace("//", "//me:secret@") + "?sig=secret"
@@ -626,7 +625,7 @@ def test_a_host_that_fails_between_two_samples(
         open_dataset(url)
 
 
-def test_it_is_the_same_dataset_at_the_end(
+def test_replaced_remote_dataset_is_detected(
     web_of_remote_datasets: SimpleNamespace, dataset: Path
 ) -> None:
     store = open_dataset(web_of_remote_datasets.url)
@@ -635,11 +634,11 @@ def test_it_is_the_same_dataset_at_the_end(
     with refused(FormatError, web_of_remote_datasets.url, "was replaced while it was read"):
         check_unchanged(store)
     shutil.rmtree(dataset)
-    with refused(FormatError, web_of_remote_datasets.url, "no Zarr group"):
+    with refused(FormatError, web_of_remote_datasets.url, "not a Zarr group"):
         check_unchanged(store)
 
 
-def test_how_much_is_read_is_told(web_of_remote_datasets: SimpleNamespace, dataset: Path) -> None:
+def test_download_is_announced(web_of_remote_datasets: SimpleNamespace, dataset: Path) -> None:
     lines: list[str] = []
     progress = SimpleNamespace(say=lines.append)
     for place in (dataset, web_of_remote_datasets.url):
@@ -666,15 +665,15 @@ sys.exit(os.waitpid(child, 0)[1] or reader.read(3)[0].tolist() != expected)
 
 @pytest.mark.long
 def test_readers_survive_a_fork(web_of_remote_datasets: SimpleNamespace) -> None:
-    """In a process of its own: threads of fsspec and Zarr are gone in a forked child."""
+    """In a subprocess: a forked child has no threads of fsspec and Zarr."""
     words = [sys.executable, "-W", "ignore", "-c", FORKED, web_of_remote_datasets.url]
     found = subprocess.run(words, capture_output=True, text=True, timeout=60)
     assert found.returncode == 0, found
 
 
-def test_masks(web_of_remote_datasets: SimpleNamespace, dataset: Path) -> None:
+def test_masks_from_a_web_server(web_of_remote_datasets: SimpleNamespace, dataset: Path) -> None:
     path = dataset.parent / "m.zarr"
-    writer = MaskWriter(path, lineage(Kind.MASKS, MAKING, 1), CLASSES)
+    writer = MaskWriter(path, create_lineage(Kind.MASKS, MAKING, 1), CLASSES)
     labels = np.random.default_rng(0).integers(0, 3, (18, 4, 6)).astype(np.uint8)
     entry = writer.begin({"model": "m", "factor": None}, [str(i) for i in range(18)], (4, 6))
     writer.append(entry, labels)

@@ -11,14 +11,14 @@ import pytest
 
 from skiptool.errors import FormatError
 from skiptool.names import Kind
-from skiptool.stores.lineage import lineage
+from skiptool.stores.lineage import create_lineage
 from skiptool.stores.seals import (
     broken_members,
     check_object,
     check_store,
     seal_store,
     sealed_object,
-    table_is_whole,
+    table_matches_seal,
 )
 from skiptool.stores.tables import open_table, write_table
 from skiptool.stores.zarrs import open_root, record_failures
@@ -34,7 +34,7 @@ def store(tmp_path: Path) -> Path:
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
     columns: dict[str, Any] = {"epoch": [0, 1], "split": "train", "loss": 1.0}
-    write_table(tmp_path / "t.parquet", lineage(Kind.HISTORY, MAKING, 1), columns, 2)
+    write_table(tmp_path / "t.parquet", create_lineage(Kind.HISTORY, MAKING, 1), columns, 2)
     return tmp_path / "t.parquet"
 
 
@@ -42,14 +42,14 @@ def check(store: Path) -> None:
     check_store(open_root(store, "dataset"), "here")
 
 
-def test_each_member_of_a_store_is_sealed(store: Path) -> None:
+def test_every_member_of_a_store_is_sealed(store: Path) -> None:
     check(store)
     seal = json.loads((store / "zarr.json").read_text())["attributes"]["seal"]
     assert {".", "a", "a/images", "a/masks", "a/samples", "b/samples/digest"} < set(seal)
     assert all(len(digits) == 8 for digits in seal.values())
 
 
-def test_the_order_of_folders_is_no_part_of_it(
+def test_seal_does_not_depend_on_the_order_of_folders(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written, scan = (store / "zarr.json").read_bytes(), os.scandir
@@ -66,14 +66,14 @@ def test_the_order_of_folders_is_no_part_of_it(
     ("member", "file"),
     [(".", "zarr.json"), ("a", "a/zarr.json"), ("a/samples/id", "a/samples/id/zarr.json")],
 )
-def test_what_was_changed_is_named(store: Path, member: str, file: str) -> None:
+def test_changed_member_is_named(store: Path, member: str, file: str) -> None:
     set_attributes(store / member, more=1)
     assert broken_members(open_root(store, "dataset")) == [member]
     with refused(FormatError, f"here: {file}: not as written", "remove 'seal'"):
         check(store)
 
 
-def test_what_is_gone_or_new_is_named(store: Path) -> None:
+def test_removed_and_added_members_are_named(store: Path) -> None:
     (store / "a/zarr.json").rename(store / "b/images/zarr.json.kept")
     (store / "new").mkdir()
     (store / "new/zarr.json").write_bytes(b"[" * 100_000)
@@ -82,14 +82,16 @@ def test_what_is_gone_or_new_is_named(store: Path) -> None:
     assert "new" in broken_members(open_root(store, "dataset"))
 
 
-def test_spaces_are_no_change(store: Path) -> None:
+def test_whitespace_is_not_a_change(store: Path) -> None:
     file = store / "a/zarr.json"
     file.write_text(json.dumps(json.loads(file.read_text()), indent=7))
     check(store)
 
 
 @pytest.mark.parametrize("seal", [None, [], "x", {}, {".": 3}])
-def test_only_a_store_without_a_seal_is_taken_unseen(store: Path, seal: object) -> None:
+def test_store_without_a_seal_is_accepted_but_an_invalid_seal_refused(
+    store: Path, seal: object
+) -> None:
     set_attributes(store, seal=seal)
     if seal is None:
         check(store)
@@ -98,7 +100,7 @@ def test_only_a_store_without_a_seal_is_taken_unseen(store: Path, seal: object) 
             check(store)
 
 
-def test_a_store_is_sealed_anew(store: Path) -> None:
+def test_store_can_be_sealed_again(store: Path) -> None:
     record_failures(store, ["b.png: cut off"])
     check(store)
     set_attributes(store, classes=["a", "b"])
@@ -106,7 +108,7 @@ def test_a_store_is_sealed_anew(store: Path) -> None:
     check(store)
 
 
-def test_an_object_and_its_seal() -> None:
+def test_seal_of_an_object_reveals_changes() -> None:
     found = sealed_object({"a": [1, {"b": None}], "seal": "old"})
     check_object(found, "here")
     check_object({"a": 1}, "here")
@@ -115,9 +117,9 @@ def test_an_object_and_its_seal() -> None:
             check_object(wrong, "here")
 
 
-def test_every_byte_of_a_table_is_sealed(table: Path) -> None:
+def test_seal_covers_every_byte_of_a_table(table: Path) -> None:
     whole = table.read_bytes()
-    assert table_is_whole(table) is True
+    assert table_matches_seal(table) is True
     assert whole.count(b"skiptool.seal") == 1
     rng = np.random.default_rng(0)
     for place in rng.permutation(len(whole))[:300]:
@@ -125,23 +127,23 @@ def test_every_byte_of_a_table_is_sealed(table: Path) -> None:
         content[place] ^= 1 << int(rng.integers(8))
         table.write_bytes(bytes(content))
         key = whole.index(b"skiptool.seal") - 2 <= place < whole.index(b"skiptool.seal") + 15
-        assert table_is_whole(table) is (None if key else False)
+        assert table_matches_seal(table) is (None if key else False)
 
 
-def test_a_table_without_a_seal_is_read(table: Path) -> None:
+def test_table_without_a_seal_is_read(table: Path) -> None:
     found = pq.read_table(table)
     pq.write_table(found, table)
-    assert table_is_whole(table) is None
+    assert table_matches_seal(table) is None
     assert len(open_table(table, Kind.HISTORY)) == 2
 
 
-def test_a_table_is_the_same_to_the_byte(tmp_path: Path) -> None:
-    header = lineage(Kind.HISTORY, MAKING, 1)
+def test_equal_tables_have_equal_bytes(tmp_path: Path) -> None:
+    header = create_lineage(Kind.HISTORY, MAKING, 1)
     for name in ("x", "y"):
         write_table(tmp_path / name, header, {"epoch": [0]}, 1)
     assert (tmp_path / "x").read_bytes() == (tmp_path / "y").read_bytes()
 
 
-def test_a_seal_is_taken_off(store: Path) -> None:
+def test_store_without_a_seal_is_not_checked(store: Path) -> None:
     set_json(unseal(store) / "a/zarr.json", attributes={"more": 1})
     check(store)

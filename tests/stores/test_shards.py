@@ -1,4 +1,4 @@
-"""What is written and read beside zarr-python, against what zarr-python writes and reads."""
+"""Shards written and read without zarr-python, compared with zarr-python itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skiptool.errors import FormatError
-from skiptool.stores.shards import GrowingShards, ShardedRows, compress, rows_of, write_shard
+from skiptool.stores.shards import GrowingShards, ShardedRows, compress, row_reader, write_shard
 from skiptool.stores.zarrs import codecs, create_array, folder_of
 from small_stores import flip, refused
 
@@ -33,7 +33,7 @@ def rows(count: int, shape: tuple[int, ...], dtype: str) -> np.ndarray:
 @pytest.mark.parametrize(
     ("shape", "dtype"), [((40, 30, 3), "uint8"), ((40, 30), "uint8"), ((24, 8, 1), "float32")]
 )
-def test_shards_are_those_of_zarr_python(
+def test_written_shards_equal_those_of_zarr_python(
     tmp_path: Path, count: int, shape: tuple[int, ...], dtype: str
 ) -> None:
     values = rows(count, shape, dtype)
@@ -52,8 +52,8 @@ def test_shards_are_those_of_zarr_python(
 
 @pytest.mark.parametrize("count", [1, 2, 7, 8, 9, 20])
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
-def test_shards_that_grow_are_those_of_zarr_python(tmp_path: Path, count: int, dtype: str) -> None:
-    """Chunks of 2 rows, shards of 4 chunks; every chunk is committed by another run."""
+def test_growing_shards_equal_those_of_zarr_python(tmp_path: Path, count: int, dtype: str) -> None:
+    """Chunks of 2 rows, shards of 4 chunks; every chunk is committed by a different run."""
     values = rows(count, (5, 64), dtype)
     theirs, ours = pair(tmp_path, values, chunk=2)
     theirs[:] = values
@@ -62,12 +62,12 @@ def test_shards_that_grow_are_those_of_zarr_python(tmp_path: Path, count: int, d
         growing, whole = GrowingShards(ours, sizes), start + 2 >= count
         size = growing.write(values[start : start + 2])
         sizes.append(size)
-        growing.commit(size, whole=whole)
+        growing.commit(size, complete=whole)
     np.testing.assert_array_equal(ours[:], values)
     assert_same_files(ours, theirs)
 
 
-def test_what_was_written_and_not_committed_is_cut_off(tmp_path: Path) -> None:
+def test_uncommitted_bytes_are_cut_off(tmp_path: Path) -> None:
     values = rows(16, (5, 64), "float16")
     theirs, ours = pair(tmp_path, values, chunk=2)
     theirs[:] = values
@@ -75,11 +75,11 @@ def test_what_was_written_and_not_committed_is_cut_off(tmp_path: Path) -> None:
     for start in range(0, 16, 2):
         growing.write(values[::-1][:2])  # an interrupted run wrote something else
         growing.write(values[::-1][:2])
-        growing.commit(growing.write(values[start : start + 2]), whole=False)
+        growing.commit(growing.write(values[start : start + 2]), complete=False)
     assert_same_files(ours, theirs)
 
 
-def test_a_shard_whose_last_chunk_is_committed_gets_its_index_later(tmp_path: Path) -> None:
+def test_full_shard_without_an_index_is_completed(tmp_path: Path) -> None:
     values = rows(11, (5, 64), "float16")
     theirs, ours = pair(tmp_path, values, chunk=2)
     theirs[:] = values
@@ -87,28 +87,28 @@ def test_a_shard_whose_last_chunk_is_committed_gets_its_index_later(tmp_path: Pa
     for start in range(0, 8, 2):
         sizes.append(growing.write(values[start : start + 2]))
         if start < 6:
-            growing.commit(sizes[-1], whole=False)
+            growing.commit(sizes[-1], complete=False)
     again = GrowingShards(ours, sizes)  # a kill between the note and the commit
     sizes.append(again.write(values[8:10]))
-    again.commit(sizes[-1], whole=False)
+    again.commit(sizes[-1], complete=False)
     np.testing.assert_array_equal(again.read(4), values[8:10])
     sizes.append(again.write(values[10:]))
     for _ in range(2):
-        GrowingShards(ours, sizes, whole=True)
+        GrowingShards(ours, sizes, complete=True)
     assert_same_files(ours, theirs)
     last = folder_of(ours) / "c/1/0/0"
     last.rename(f"{last}.growing")  # a kill between the index and the name
-    GrowingShards(ours, sizes, whole=True)
+    GrowingShards(ours, sizes, complete=True)
     assert_same_files(ours, theirs)
 
 
-def test_shards_that_are_not_what_was_noted(tmp_path: Path) -> None:
+def test_shards_that_do_not_match_the_sizes_are_refused(tmp_path: Path) -> None:
     values = rows(16, (5, 64), "float16")
     _, ours = pair(tmp_path, values, chunk=2)
     growing, sizes = GrowingShards(ours), []
     for start in range(0, 14, 2):
         sizes.append(growing.write(values[start : start + 2]))
-        growing.commit(sizes[-1], whole=False)
+        growing.commit(sizes[-1], complete=False)
     file = folder_of(ours) / "c/1/0/0.growing"
     flip(file)
     again = GrowingShards(ours, sizes)
@@ -124,7 +124,7 @@ def test_shards_that_are_not_what_was_noted(tmp_path: Path) -> None:
 
 @given(data=st.data())
 @settings(max_examples=30, deadline=None)
-def test_any_rows_are_those_that_zarr_python_reads(
+def test_rows_equal_those_read_by_zarr_python(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     count, chunk, shard = (data.draw(st.integers(1, most)) for most in (20, 5, 4))
@@ -134,7 +134,7 @@ def test_any_rows_are_those_that_zarr_python_reads(
         root, "a", values.shape, str(values.dtype), chunk=chunk, shard=chunk * shard
     )
     made[:] = values
-    reader = rows_of(made)
+    reader = row_reader(made)
     assert isinstance(reader, ShardedRows)
     for _ in range(3):
         start, stop = sorted(data.draw(st.integers(0, 2 * count)) for _ in range(2))
@@ -145,14 +145,14 @@ def test_any_rows_are_those_that_zarr_python_reads(
     np.testing.assert_array_equal(again[:], values)
 
 
-def test_a_chunk_that_the_index_does_not_list_is_missing(tmp_path: Path) -> None:
-    """zarr-python reads zeros there, and leaves out what it takes for them."""
+def test_chunk_missing_from_the_index_is_an_error(tmp_path: Path) -> None:
+    """zarr-python reads zeros instead, and omits chunks of zeros."""
     values = rows(16, (5, 64), "float16")
     _, made = pair(tmp_path, values, chunk=2)
     made[:] = values
     again = zarr.open_array(folder_of(made), mode="r+")
     again[10:12] = 0
-    reader = rows_of(again)
+    reader = row_reader(again)
     np.testing.assert_array_equal(reader[:10], values[:10])
     np.testing.assert_array_equal(reader[12:], values[12:])
     assert not again[10:12].any()
@@ -161,8 +161,8 @@ def test_a_chunk_that_the_index_does_not_list_is_missing(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("place", range(8))
-def test_any_changed_byte_is_found(tmp_path: Path, place: int) -> None:
-    """One byte in eight, and every length of the file."""
+def test_any_changed_byte_is_detected(tmp_path: Path, place: int) -> None:
+    """Change every eighth byte, and truncate the file there."""
     values = rows(4, (3, 8), "float16")
     _, made = pair(tmp_path, values, chunk=2)
     made[:] = values
@@ -174,33 +174,33 @@ def test_any_changed_byte_is_found(tmp_path: Path, place: int) -> None:
         for content in (bytes(changed), whole[:at]):
             file.write_bytes(content)
             with pytest.raises(ValueError, match="checksum"):
-                _ = rows_of(made)[:]
+                _ = row_reader(made)[:]
     file.write_bytes(whole)
-    np.testing.assert_array_equal(rows_of(made)[:], values)
+    np.testing.assert_array_equal(row_reader(made)[:], values)
 
 
-def test_a_chunk_that_says_it_holds_something_else(tmp_path: Path) -> None:
+def test_chunk_of_another_size_is_refused(tmp_path: Path) -> None:
     values = rows(4, (3, 8), "float16")
     _, made = pair(tmp_path, values, chunk=2)
     write_shard(made, 0, [compress(values[:2]), compress(values[:1])])
     with pytest.raises(ValueError, match="a chunk holds 48 bytes, expected 96"):
-        _ = rows_of(made)[:]
+        _ = row_reader(made)[:]
 
 
-def test_arrays_of_others_are_read_by_zarr(tmp_path: Path) -> None:
+def test_foreign_arrays_are_read_by_zarr(tmp_path: Path) -> None:
     root = zarr.open_group(tmp_path / "s.zarr", mode="w", zarr_format=3)
     made = create_array(root, "a", (8, 2), "float32", chunk=2)
-    assert rows_of(made) is made
+    assert row_reader(made) is made
     how = {"shape": (8, 2), "chunks": (2, 2), "dtype": "float32", "shards": (4, 2)}
     for number, others in enumerate(
         ({}, {"attributes": {"every_chunk": True}}, {"compressors": codecs(4)})
     ):
         theirs = root.create_array(f"b{number}", **how, **others)
-        assert rows_of(theirs) is theirs
+        assert row_reader(theirs) is theirs
 
 
 def pair(folder: Path, values: np.ndarray, chunk: int) -> tuple[zarr.Array[Any], zarr.Array[Any]]:
-    """Create two arrays alike, of chunks of so many rows and shards of 4 chunks."""
+    """Create two equal arrays with chunks of this many rows and shards of 4 chunks."""
     root = zarr.open_group(folder / "s.zarr", mode="w", zarr_format=3)
     theirs, ours = (
         create_array(root, name, values.shape, str(values.dtype), chunk=chunk, shard=4 * chunk)
@@ -222,12 +222,12 @@ def assert_same_files(one: zarr.Array[Any], other: zarr.Array[Any]) -> None:
     assert found == expected
 
 
-def test_rows_that_lie_apart_in_memory_are_those_that_lie_together() -> None:
+def test_non_contiguous_rows_are_compressed_equally() -> None:
     values = rows(1, (40, 30), "uint8")[0].T
     assert compress(values) == compress(values.copy())
 
 
-def test_a_shard_that_cannot_be_written_leaves_nothing(
+def test_failed_write_of_a_shard_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = zarr.open_group(tmp_path / "s.zarr", mode="w", zarr_format=3)

@@ -14,14 +14,14 @@ import pytest
 
 from skiptool.errors import ExistsError, FormatError, LeftoverError, SourceError
 from skiptool.stores.staging import (
-    check_free,
+    atomic_file,
+    atomic_output,
+    check_writable,
     clear_leftovers,
     lock_output,
-    parents_made,
-    partial_of,
+    make_parents,
+    partial_path,
     remove,
-    staged,
-    whole_file,
 )
 from small_stores import refused
 
@@ -73,8 +73,8 @@ OLD = [old_file, old_store, old_model, Path.mkdir, link_to_file, link_to_folder,
 
 
 def run(out: Path, make: Make, error: BaseException | None = None, **how: bool) -> None:
-    """Stage an output and make it, then fail with the error if there is one."""
-    with staged(out, **how) as partial:
+    """Stage and write an output, then raise the error if there is one."""
+    with atomic_output(out, **how) as partial:
         make(partial)
         if error is not None:
             raise error
@@ -85,9 +85,9 @@ def holds_new(out: Path) -> bool:
 
 
 @pytest.mark.parametrize("make", [make_file, make_folder])
-def test_nothing_has_the_final_name_until_all_is_there(tmp_path: Path, make: Make) -> None:
+def test_final_path_appears_only_when_complete(tmp_path: Path, make: Make) -> None:
     out = tmp_path / "x.zarr"
-    with staged(out) as partial:
+    with atomic_output(out) as partial:
         assert partial == tmp_path / ".x.zarr.partial"
         make(partial)
         assert not out.exists()
@@ -96,24 +96,24 @@ def test_nothing_has_the_final_name_until_all_is_there(tmp_path: Path, make: Mak
 
 
 @pytest.mark.parametrize("old", OLD)
-def test_what_is_there_is_refused(tmp_path: Path, old: Make) -> None:
+def test_existing_output_is_refused(tmp_path: Path, old: Make) -> None:
     out = tmp_path / "x"
     old(out)
-    with refused(ExistsError, out, "--overwrite"), staged(out):
+    with refused(ExistsError, out, "--overwrite"), atomic_output(out):
         pytest.fail("the block must not run")
     with refused(ExistsError, out):
-        check_free(out, overwrite=False, resume=False)
+        check_writable(out, overwrite=False, resume=False)
 
 
 @pytest.mark.parametrize("make", [make_file, make_folder])
 @pytest.mark.parametrize("old", OLD)
-def test_overwrite_replaces_it_when_the_new_one_is_whole(
+def test_overwrite_replaces_only_when_the_new_output_is_complete(
     tmp_path: Path, old: Make, make: Make
 ) -> None:
     out = tmp_path / "x"
     old(out)
     before = os.path.lexists(out)
-    with staged(out, overwrite=True) as partial:
+    with atomic_output(out, overwrite=True) as partial:
         make(partial)
         assert os.path.lexists(out) == before
         assert not holds_new(out) if out.is_file() else True
@@ -126,32 +126,32 @@ def test_overwrite_replaces_it_when_the_new_one_is_whole(
         assert (target / "kept" if target.is_dir() else target).read_text() == "kept"
 
 
-def test_overwrite_does_not_delete_a_folder_of_the_users(tmp_path: Path) -> None:
+def test_overwrite_does_not_delete_a_users_folder(tmp_path: Path) -> None:
     out = tmp_path / "thesis"
     (out / "chapters").mkdir(parents=True)
-    with refused(ExistsError, out, "other things in it"), staged(out, overwrite=True):
+    with refused(ExistsError, out, "other things in it"), atomic_output(out, overwrite=True):
         pytest.fail("the block must not run")
     assert (out / "chapters").is_dir()
 
 
-def test_a_folder_stays_whole_where_nothing_was_made(tmp_path: Path) -> None:
+def test_existing_folder_stays_if_nothing_was_written(tmp_path: Path) -> None:
     out = tmp_path / "x"
     old_store(out)
-    with pytest.raises(FileNotFoundError), staged(out, overwrite=True):
+    with pytest.raises(FileNotFoundError), atomic_output(out, overwrite=True):
         pass
     assert sorted(os.listdir(out)) == ["gone", "zarr.json"]
 
 
-def test_a_kill_between_the_two_renames_leaves_both(
+def test_kill_between_the_two_renames_leaves_both(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The old folder stepped aside and its process died: nothing is lost, and the next run ends."""
+    """The process dies after moving the old folder away: nothing is lost, and the next run ends."""
     out = tmp_path / "x"
     old_store(out)
     rename = Path.rename
 
     def killed(path: Path, target: Path) -> Path:
-        if path == partial_of(out):
+        if path == partial_path(out):
             raise KeyboardInterrupt
         return rename(path, target)
 
@@ -165,20 +165,20 @@ def test_a_kill_between_the_two_renames_leaves_both(
 
 
 @pytest.mark.parametrize("make", [make_file, make_folder])
-def test_a_leftover_needs_a_word(tmp_path: Path, make: Make) -> None:
+def test_leftover_is_refused_without_an_option(tmp_path: Path, make: Make) -> None:
     out = tmp_path / "x"
-    make(partial_of(out))
-    with refused(LeftoverError, out, ".x.partial", "--overwrite"), staged(out):
+    make(partial_path(out))
+    with refused(LeftoverError, out, ".x.partial", "--overwrite"), atomic_output(out):
         pytest.fail("the block must not run")
-    with staged(out, resume=True) as partial:
+    with atomic_output(out, resume=True) as partial:
         assert holds_new(partial)
     assert holds_new(out)
 
 
-def test_overwrite_starts_without_the_leftover(tmp_path: Path) -> None:
+def test_overwrite_removes_the_leftover(tmp_path: Path) -> None:
     out = tmp_path / "x"
-    make_folder(partial_of(out))
-    with staged(out, overwrite=True) as partial:
+    make_folder(partial_path(out))
+    with atomic_output(out, overwrite=True) as partial:
         assert not partial.exists()
         partial.write_text("new")
     assert holds_new(out)
@@ -186,7 +186,7 @@ def test_overwrite_starts_without_the_leftover(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [FormatError("x"), ValueError("x"), SystemExit(2)])
 @pytest.mark.parametrize("resume", [False, True])
-def test_an_error_leaves_nothing(tmp_path: Path, error: BaseException, resume: bool) -> None:
+def test_error_removes_partial_results(tmp_path: Path, error: BaseException, resume: bool) -> None:
     with pytest.raises(type(error)):
         run(tmp_path / "x", make_folder, error, resume=resume)
     assert os.listdir(tmp_path) == []
@@ -195,7 +195,7 @@ def test_an_error_leaves_nothing(tmp_path: Path, error: BaseException, resume: b
 @pytest.mark.parametrize(
     "error", [KeyboardInterrupt(), OSError(28, "disk full"), MemoryError(), ExistsError("other")]
 )
-def test_what_can_be_gone_on_with_is_kept(tmp_path: Path, error: BaseException) -> None:
+def test_resumable_results_are_kept(tmp_path: Path, error: BaseException) -> None:
     with pytest.raises(type(error)):
         run(tmp_path / "x", make_folder, error)
     assert os.listdir(tmp_path) == [".x.partial"]
@@ -203,57 +203,58 @@ def test_what_can_be_gone_on_with_is_kept(tmp_path: Path, error: BaseException) 
 
 @pytest.mark.parametrize("out", ["nowhere/x", "file/x"])
 @pytest.mark.parametrize("how", [{}, {"overwrite": True}, {"resume": True}])
-def test_a_missing_parent_is_refused_before_any_work(
+def test_missing_parent_is_refused_before_any_work(
     tmp_path: Path, out: str, how: dict[str, bool]
 ) -> None:
     (tmp_path / "file").write_text("")
-    with refused(SourceError, tmp_path / out, "does not exist"), staged(tmp_path / out, **how):
+    with (
+        refused(SourceError, tmp_path / out, "does not exist"),
+        atomic_output(tmp_path / out, **how),
+    ):
         pytest.fail("the block must not run")
 
 
 @pytest.mark.parametrize("out", [Path(), Path("/"), Path("..")])
-def test_an_output_needs_a_name(out: Path) -> None:
+def test_output_without_a_name_is_refused(out: Path) -> None:
     with refused(SourceError, "no file name"):
-        check_free(out, overwrite=True, resume=True)
+        check_writable(out, overwrite=True, resume=True)
 
 
-def test_a_folder_that_may_not_be_written_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_read_only_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # asked of the system, so that the test means the same to root, who may write everywhere
     monkeypatch.setattr(os, "access", lambda path, mode: (path, mode) != (tmp_path, os.W_OK))
     with refused(SourceError, tmp_path, "may not be written"):
-        check_free(tmp_path / "x", overwrite=False, resume=False)
+        check_writable(tmp_path / "x", overwrite=False, resume=False)
 
 
-def test_a_file_of_a_growing_folder_is_whole_or_as_before(tmp_path: Path) -> None:
+def test_atomic_file_is_complete_or_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "a.b.png"
     path.write_text("old")
     hidden = tmp_path / ".a.b.partial.png"
-    with pytest.raises(FileNotFoundError), whole_file(path) as partial:
+    with pytest.raises(FileNotFoundError), atomic_file(path) as partial:
         assert partial == hidden
 
     def interrupted() -> None:
-        with whole_file(path) as partial:
+        with atomic_file(path) as partial:
             partial.write_text("ne")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    with pytest.raises(OSError, match=r"full: '.*a\.b\.png'"), whole_file(path):
+    with pytest.raises(OSError, match=r"full: '.*a\.b\.png'"), atomic_file(path):
         raise OSError(errno.ENOSPC, "full")
     assert (path.read_text(), os.listdir(tmp_path)) == ("old", ["a.b.png"])
     hidden.write_text("of a killed process")
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         partial.write_text("new")
         assert path.read_text() == "old"
     assert (path.read_text(), os.listdir(tmp_path)) == ("new", ["a.b.png"])
 
 
-def test_leftovers_beside_a_whole_output_go(tmp_path: Path) -> None:
+def test_leftovers_next_to_a_complete_output_are_removed(tmp_path: Path) -> None:
     out = tmp_path / "x"
     old_store(out)
-    for left in (partial_of(out), tmp_path / ".x.replaced"):
+    for left in (partial_path(out), tmp_path / ".x.replaced"):
         old_store(left)
     with lock_output(out):
         clear_leftovers(out)
@@ -265,7 +266,7 @@ def test_leftovers_beside_a_whole_output_go(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["x"]
 
 
-def test_remove_takes_anything_and_nothing(tmp_path: Path) -> None:
+def test_remove_accepts_files_folders_and_missing_paths(tmp_path: Path) -> None:
     for number, old in enumerate(OLD):
         path = tmp_path / str(number) / "x"
         path.parent.mkdir()
@@ -278,13 +279,13 @@ def test_remove_takes_anything_and_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("where", [".s.partial", ".s.partial/a/b"])
-def test_a_leftover_with_links_is_not_gone_on_with(tmp_path: Path, where: str) -> None:
+def test_leftover_with_links_is_not_resumed(tmp_path: Path, where: str) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / where).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / where).symlink_to(tmp_path / "other")
-    with refused(ExistsError, where, "is a link"), staged(tmp_path / "s", resume=True):
+    with refused(ExistsError, where, "is a link"), atomic_output(tmp_path / "s", resume=True):
         raise AssertionError
-    with staged(tmp_path / "s", overwrite=True) as partial:
+    with atomic_output(tmp_path / "s", overwrite=True) as partial:
         partial.mkdir()
     assert (tmp_path / "other").is_dir()
 
@@ -292,14 +293,14 @@ def test_a_leftover_with_links_is_not_gone_on_with(tmp_path: Path, where: str) -
 HOLD = """
 import sys, time
 from pathlib import Path
-from skiptool.stores.staging import held
-with held(Path(sys.argv[1])):
+from skiptool.stores.staging import lock_output
+with lock_output(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
 
 
-def test_it_leaves_nothing(tmp_path: Path) -> None:
+def test_lock_file_is_removed(tmp_path: Path) -> None:
     out = tmp_path / "d.zarr"
     for _ in range(2):
         with lock_output(out):
@@ -310,7 +311,7 @@ def test_it_leaves_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_second_process_is_told_and_a_killed_one_is_in_nobodys_way(tmp_path: Path) -> None:
+def test_lock_refuses_a_second_process_and_ends_with_a_killed_one(tmp_path: Path) -> None:
     out = tmp_path / "d.zarr"
     with subprocess.Popen([sys.executable, "-c", HOLD, out], stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
@@ -325,7 +326,7 @@ def test_a_second_process_is_told_and_a_killed_one_is_in_nobodys_way(tmp_path: P
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_that_was_deleted_before_it_was_locked_holds_nothing(
+def test_deleted_lock_file_is_created_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, real = tmp_path / "d.zarr", fcntl.flock
@@ -342,7 +343,9 @@ def test_a_file_that_was_deleted_before_it_was_locked_holds_nothing(
         assert taken == [0, 1]
 
 
-def test_file_systems_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_systems_without_locks_are_supported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(file: int, how: int) -> None:
         raise OSError(number, os.strerror(number))
 
@@ -355,24 +358,24 @@ def test_file_systems_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         pass
 
 
-def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
+def test_link_in_place_of_the_lock_file_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / ".s.lock").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match="symbolic links"), lock_output(tmp_path / "s"):
         raise AssertionError
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_folders_stay_where_something_came_of_them(tmp_path: Path) -> None:
+def test_created_folders_with_content_stay(tmp_path: Path) -> None:
     out = tmp_path / "a" / "b" / "out"
-    with parents_made(out):
+    with make_parents(out):
         out.write_text("made")
     assert out.read_text() == "made"
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_empty_folders_go_again(error: type[BaseException], tmp_path: Path) -> None:
+def test_empty_created_folders_are_removed(error: type[BaseException], tmp_path: Path) -> None:
     def fail() -> None:
-        with parents_made(tmp_path / "a" / "b" / "out"):
+        with make_parents(tmp_path / "a" / "b" / "out"):
             assert (tmp_path / "a" / "b").is_dir()
             raise error
 
@@ -381,11 +384,11 @@ def test_empty_folders_go_again(error: type[BaseException], tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
-def test_only_empty_folders_of_its_own_go(tmp_path: Path) -> None:
+def test_only_created_folders_are_removed(tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
-    with parents_made(tmp_path / "old" / "new" / "deep" / "out"):
+    with make_parents(tmp_path / "old" / "new" / "deep" / "out"):
         (tmp_path / "old" / "new" / "kept.txt").write_text("kept")
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["kept.txt", "new", "old"]
-    with parents_made(tmp_path / "old" / "x"):
+    with make_parents(tmp_path / "old" / "x"):
         pass
     assert (tmp_path / "old").is_dir()

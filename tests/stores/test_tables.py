@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from skiptool.errors import ArgumentError, FormatError
 from skiptool.names import Kind
 from skiptool.records import ORIGINAL, Architecture, Shift
-from skiptool.stores.artifacts import check_sound
+from skiptool.stores.artifacts import verify
 from skiptool.stores.dataset import open_dataset
-from skiptool.stores.lineage import Invocation, lineage
+from skiptool.stores.lineage import Invocation, create_lineage
 from skiptool.stores.models import StoredModel
 from skiptool.stores.tables import (
     HISTORY,
@@ -41,7 +41,11 @@ from skiptool.stores.tables import (
 from small_stores import CLASSES, HOSTILE_JSON, MAKING, flip, refused
 
 COUNTS: dict[str, Any] = {
-    **{"model": "m", "model_id": "1", "fold": None, "shift": "brightness", "factor": 0.5},
+    "model": "m",
+    "model_id": "1",
+    "fold": None,
+    "shift": "brightness",
+    "factor": 0.5,
     "sample": ["b", "b", "a", "a"],
     "truth": ["background", "cell", "background", "cell"],
     "pixels": np.array([1, 0, 2, 4]),
@@ -51,7 +55,7 @@ COUNTS: dict[str, Any] = {
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
     path = tmp_path / "p.parquet"
-    write_table(path, lineage(Kind.PREDICTIONS, MAKING, 1), COUNTS, 4)
+    write_table(path, create_lineage(Kind.PREDICTIONS, MAKING, 1), COUNTS, 4)
     return path
 
 
@@ -68,13 +72,13 @@ def table(tmp_path: Path) -> Path:
     cut=st.integers(0, 8),
 )
 @settings(max_examples=25, deadline=None)
-def test_a_table_is_read_as_it_was_written(
+def test_table_round_trip(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[Any, ...]], cut: int
 ) -> None:
-    """In one block or in two; null stays null and NaN stays NaN."""
+    """In one or two blocks; null stays null and NaN stays NaN."""
     names = ("epoch", "split", "loss", "lr")
     path = tmp_path_factory.mktemp("t") / "h.parquet"
-    header = lineage(Kind.HISTORY, MAKING, 1)
+    header = create_lineage(Kind.HISTORY, MAKING, 1)
     with TableWriter(path, header) as writer:
         for part in (rows[:cut], rows[cut:]):
             columns = {name: [row[place] for row in part] for place, name in enumerate(names)}
@@ -88,14 +92,14 @@ def test_a_table_is_read_as_it_was_written(
         assert list(map(repr, found[name])) == [repr(row[place]) for row in rows]
 
 
-def test_totals_are_sums_in_the_order_of_appearance(tmp_path: Path) -> None:
+def test_totals_are_in_order_of_first_appearance(tmp_path: Path) -> None:
     columns = {
         "sample": ["b", "b", "a", "a", "b"],
         "truth": ["cell", "background", "background", "cell", "cell"],
         "factor": [None, None, 0.5, 0.5, None],
         "pixels": [1, 2, 2**60, 4, 5],
     }
-    write_table(tmp_path / "t", lineage(Kind.PREDICTIONS, MAKING, 1), columns, 5)
+    write_table(tmp_path / "t", create_lineage(Kind.PREDICTIONS, MAKING, 1), columns, 5)
     table = open_table(tmp_path / "t", Kind.PREDICTIONS)
     assert table.totals(["truth", "factor"], "pixels") == {
         "truth": ["cell", "background", "background", "cell"],
@@ -104,10 +108,10 @@ def test_totals_are_sums_in_the_order_of_appearance(tmp_path: Path) -> None:
     }
 
 
-def test_rows_are_found_by_what_stands_in_them_null_too(tmp_path: Path) -> None:
+def test_rows_are_selected_by_values_including_null(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     columns = {"sample": list("abcd"), "factor": [None, 0.5, 0.5, None], "pixels": [1, 2, 3, 4]}
-    write_table(path, lineage(Kind.PREDICTIONS, MAKING, 1), columns, 4)
+    write_table(path, create_lineage(Kind.PREDICTIONS, MAKING, 1), columns, 4)
     found = open_table(path, Kind.PREDICTIONS)
     assert found.where({}).columns(["pixels"]) == {"pixels": [1, 2, 3, 4]}
     assert found.where({"factor": 0.5}).columns(["pixels"]) == {"pixels": [2, 3]}
@@ -115,7 +119,7 @@ def test_rows_are_found_by_what_stands_in_them_null_too(tmp_path: Path) -> None:
     assert len(found.where({"sample": "x"})) == 0
 
 
-def test_the_kind_is_asked_for(table: Path) -> None:
+def test_table_of_another_kind_is_refused(table: Path) -> None:
     assert table_kind(table) is Kind.PREDICTIONS
     with refused(FormatError, table, "is of kind 'predictions', expected 'shift'"):
         open_table(table, Kind.SHIFT)
@@ -135,7 +139,7 @@ def header_of(path: Path) -> dict[str, Any]:
     return dict(json.loads(pq.read_schema(path).metadata[b"skiptool"]))
 
 
-def test_more_columns_are_allowed_and_fewer_are_not(table: Path) -> None:
+def test_additional_columns_are_accepted_and_missing_ones_refused(table: Path) -> None:
     data = pq.read_table(table)
     rewrite(table, data.append_column("organ", pa.array(["skin"] * 4)))
     assert open_table(table, Kind.PREDICTIONS).columns(["organ"]) == {"organ": ["skin"] * 4}
@@ -144,14 +148,16 @@ def test_more_columns_are_allowed_and_fewer_are_not(table: Path) -> None:
         open_table(table, Kind.PREDICTIONS)
 
 
-def test_other_types_are_taken_where_nothing_is_lost(table: Path) -> None:
+def test_other_types_are_accepted_if_lossless(table: Path) -> None:
     data = pq.read_table(table)
     wide = data.set_column(data.column_names.index("pixels"), "pixels", data["pixels"].cast("int8"))
     wide = wide.set_column(0, "model", data["model"].dictionary_encode())
     rewrite(table, wide.set_column(1, "model_id", data["model_id"].cast("large_string")))
     found = open_table(table, Kind.PREDICTIONS)
     assert [found.data.schema.field(name).type for name in ("pixels", "model", "model_id")] == [
-        *(pa.int64(), pa.string(), pa.string())
+        pa.int64(),
+        pa.string(),
+        pa.string(),
     ]
     for column in (["many"] * 4, [0.5, 1.0, 2.0, 3.0], [[1]] * 4):
         torn = data.set_column(data.column_names.index("pixels"), "pixels", pa.array(column))
@@ -161,7 +167,7 @@ def test_other_types_are_taken_where_nothing_is_lost(table: Path) -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE_JSON.values(), ids=HOSTILE_JSON)
-def test_a_hostile_header_is_one_line(table: Path, text: bytes) -> None:
+def test_hostile_header_is_reported_in_one_line(table: Path, text: bytes) -> None:
     rewrite(table, header=text or b" ")
     for read in (table_kind, lambda path: open_table(path, Kind.PREDICTIONS)):
         with refused(FormatError, table, "not made by skiptool"):
@@ -187,15 +193,15 @@ def test_headers_of_another_kind_or_version_are_refused(
         open_table(table, Kind.PREDICTIONS)
 
 
-def test_what_is_no_table_of_ours_is_refused(tmp_path: Path) -> None:
+def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("model,pixels\na,1\n")
     (tmp_path / "empty").write_bytes(b"")
     pq.write_table(pa.table({"a": [1]}), tmp_path / "other")
     for name, word in (
         ("nowhere", "no such table"),
         ("", "no such table"),
-        ("text", "no Parquet file"),
-        ("empty", "no Parquet file"),
+        ("text", "not a Parquet file"),
+        ("empty", "not a Parquet file"),
         ("other", "not made by skiptool"),
     ):
         for read in (table_kind, lambda path: open_table(path, Kind.SHIFT)):
@@ -203,7 +209,7 @@ def test_what_is_no_table_of_ours_is_refused(tmp_path: Path) -> None:
                 read(tmp_path / name)
 
 
-def test_a_table_cut_anywhere_is_refused(table: Path) -> None:
+def test_truncated_table_is_refused(table: Path) -> None:
     whole = table.read_bytes()
     for length in range(0, len(whole), 61):
         table.write_bytes(whole[:length])
@@ -211,8 +217,8 @@ def test_a_table_cut_anywhere_is_refused(table: Path) -> None:
             open_table(table, Kind.PREDICTIONS)
 
 
-def test_a_flipped_bit_of_a_column_changes_no_number(table: Path) -> None:
-    """Zstandard alone decodes many of them to other numbers without a word.
+def test_flipped_bit_never_changes_a_number(table: Path) -> None:
+    """Zstandard itself silently decodes many of them to other numbers.
 
     Statistics in the header of a page are under no checksum, and nobody reads them here.
     """
@@ -230,7 +236,7 @@ def test_a_flipped_bit_of_a_column_changes_no_number(table: Path) -> None:
     assert found > size / 2
 
 
-def test_a_folder_called_like_a_partition_adds_no_column(tmp_path: Path, table: Path) -> None:
+def test_folder_named_like_a_partition_adds_no_column(tmp_path: Path, table: Path) -> None:
     """Some versions of Arrow read ``organ=skin`` in a path as a column."""
     folder = tmp_path / "organ=skin"
     folder.mkdir()
@@ -238,8 +244,8 @@ def test_a_folder_called_like_a_partition_adds_no_column(tmp_path: Path, table: 
     assert open_table(moved, Kind.PREDICTIONS).data.column_names == list(PREDICTIONS)
 
 
-def test_what_a_table_was_made_without_is_kept(tmp_path: Path) -> None:
-    header = lineage(Kind.HISTORY, MAKING, 1)
+def test_failures_round_trip(tmp_path: Path) -> None:
+    header = create_lineage(Kind.HISTORY, MAKING, 1)
     for name, failures in (("none", []), ("some", ["model a: is damaged", "päth: gone"])):
         with TableWriter(tmp_path / name, header, failures):
             pass
@@ -248,19 +254,19 @@ def test_what_a_table_was_made_without_is_kept(tmp_path: Path) -> None:
         assert found.lineage == header
 
 
-def test_rows_are_gathered_and_picked(table: Path) -> None:
+def test_rows_are_collected_and_selected(table: Path) -> None:
     found = open_table(table, Kind.PREDICTIONS)
-    groups = found.gathered(["sample", "fold"], ["pixels"])
+    groups = found.collect(["sample", "fold"], ["pixels"])
     assert (groups["sample"], groups["fold"]) == (["b", "a"], [None, None])
     assert [array.tolist() for array in groups["pixels"]] == [[1.0, 0.0], [2.0, 4.0]]
-    assert found.lacking("fold").data.equals(found.data)
-    assert len(found.lacking("pixels")) == 0
-    assert found.lacking("pixels").lineage == found.lineage
+    assert found.where_null("fold").data.equals(found.data)
+    assert len(found.where_null("pixels")) == 0
+    assert found.where_null("pixels").lineage == found.lineage
 
 
 def repeated(path: Path, rows: int, text: str = "a", block: int = 2**20) -> Path:
-    """Write a history whose rows are all alike, which takes a few bytes."""
-    header = json.dumps(lineage(Kind.HISTORY, MAKING, 1).as_json()).encode()
+    """Write a history with equal rows, which takes only a few bytes."""
+    header = json.dumps(create_lineage(Kind.HISTORY, MAKING, 1).as_json()).encode()
     schema = pa.schema(list(HISTORY.items()), metadata={TABLE_KEY: header})
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for start in range(0, rows, block):
@@ -278,20 +284,20 @@ def repeated(path: Path, rows: int, text: str = "a", block: int = 2**20) -> Path
 
 
 @pytest.mark.long
-def test_a_small_file_of_a_hundred_million_rows_is_not_read(tmp_path: Path) -> None:
+def test_small_file_of_a_hundred_million_rows_is_refused(tmp_path: Path) -> None:
     path = repeated(tmp_path / "h.parquet", 100_000_000)
     assert path.stat().st_size < 3_000_000
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with refused(FormatError, "h.parquet", "100,000,000 rows, at most 50,000,000"):
         open_table(path, Kind.HISTORY)
     with refused(FormatError, "100,000,000 rows"):
-        check_sound(path, Kind.HISTORY)
+        verify(path, Kind.HISTORY)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KB
 
 
 @pytest.mark.long
 @pytest.mark.parametrize(("rows", "letters"), [(20_000, 100_000), (100, 10**7), (10**5, 10_000)])
-def test_long_texts_are_counted_before_they_are_written_out(
+def test_long_texts_are_refused_before_they_are_decoded(
     rows: int, letters: int, tmp_path: Path
 ) -> None:
     path = repeated(tmp_path / "h.parquet", rows, "x" * letters, block=100)
@@ -302,7 +308,7 @@ def test_long_texts_are_counted_before_they_are_written_out(
 
 
 @pytest.mark.long
-def test_large_honest_tables_are_read(tmp_path: Path) -> None:
+def test_large_valid_tables_are_read(tmp_path: Path) -> None:
     path = repeated(tmp_path / "h.parquet", 10_000_000, "validation of some fold")
     found = open_table(path, Kind.HISTORY)
     assert len(found) == 10_000_000
@@ -312,7 +318,7 @@ def test_large_honest_tables_are_read(tmp_path: Path) -> None:
     }
 
 
-def test_few_rows_may_hold_long_texts(tmp_path: Path) -> None:
+def test_few_rows_may_have_long_texts(tmp_path: Path) -> None:
     path = repeated(tmp_path / "h.parquet", 20, "x" * 100_000)
     assert open_table(path, Kind.HISTORY).columns(["split"])["split"] == ["x" * 100_000] * 20
 
@@ -320,8 +326,8 @@ def test_few_rows_may_hold_long_texts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "odd", [pa.binary(10), pa.list_(pa.int64()), pa.struct([("a", pa.int64())]), pa.date32()]
 )
-def test_columns_of_odd_types_are_not_read(odd: pa.DataType, tmp_path: Path) -> None:
-    header = json.dumps(lineage(Kind.HISTORY, MAKING, 1).as_json()).encode()
+def test_columns_of_nested_types_are_not_read(odd: pa.DataType, tmp_path: Path) -> None:
+    header = json.dumps(create_lineage(Kind.HISTORY, MAKING, 1).as_json()).encode()
     schema = pa.schema(list((HISTORY | {"epoch": odd}).items()), metadata={TABLE_KEY: header})
     path = tmp_path / "h.parquet"
     pq.write_table(
@@ -371,79 +377,78 @@ GOLDEN = {
 
 
 @pytest.mark.parametrize("kind", GOLDEN)
-def test_the_columns_are_those_that_are_written_down(kind: Kind) -> None:
+def test_columns_match_the_specification(kind: Kind) -> None:
     assert ", ".join(f"{name} {dtype}" for name, dtype in SCHEMAS[kind].items()) == GOLDEN[kind]
 
 
 def without(path: Path, name: str) -> Path:
-    """Write a shift table and take a column out of it."""
-    write_table(path, lineage(Kind.SHIFT, MAKING, 1), {"layer": "enc1", "unit": "image"}, 2)
+    """Write a shift table without one of its columns."""
+    write_table(path, create_lineage(Kind.SHIFT, MAKING, 1), {"layer": "enc1", "unit": "image"}, 2)
     table = pq.read_table(path)
     pq.write_table(table.drop_columns([name]), path)
     return path
 
 
 @pytest.mark.parametrize("name", sorted(OPTIONAL_IN_SHIFT & set(SHIFT)))
-def test_columns_that_came_later_are_null_where_a_table_has_none(name: str, tmp_path: Path) -> None:
+def test_missing_optional_columns_are_null(name: str, tmp_path: Path) -> None:
     found = open_table(without(tmp_path / "t.parquet", name), Kind.SHIFT)
     assert found.columns([name]) == {name: [None, None]}
     assert found.data.schema.field(name).type == SHIFT[name]
     assert found.columns(["layer"]) == {"layer": ["enc1"] * 2}
 
 
-def test_a_table_from_before_repeats_holds_first_ones(tmp_path: Path) -> None:
-    """Networks that others trained have no fold, ensembles have fold -1."""
+def test_table_from_before_repeats_is_read_as_the_first(tmp_path: Path) -> None:
+    """Foreign networks have no fold, ensembles have fold -1."""
     path = tmp_path / "t.parquet"
     columns = {"fold": [0, 3, None, -1], "pixels": [1, 2, 3, 4]}
-    write_table(path, lineage(Kind.PREDICTIONS, MAKING, 1), columns, 4)
+    write_table(path, create_lineage(Kind.PREDICTIONS, MAKING, 1), columns, 4)
     pq.write_table(pq.read_table(path).drop_columns(["repeat"]), path)
     found = open_table(path, Kind.PREDICTIONS)
     assert found.columns(["repeat", "pixels"]) == {
-        **{"repeat": [0, 0, None, None], "pixels": [1, 2, 3, 4]},
+        "repeat": [0, 0, None, None],
+        "pixels": [1, 2, 3, 4],
     }
     assert found.data.schema.field("repeat").type == pa.int64()
 
 
 @pytest.mark.parametrize("name", ["se_trainings", "trainings"])
-def test_a_report_from_before_version_2_is_read(name: str, tmp_path: Path) -> None:
+def test_report_from_before_version_2_is_read(name: str, tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
-    write_table(path, lineage(Kind.REPORT, MAKING, 1), {"value": [0.5, 0.25]}, 2)
+    write_table(path, create_lineage(Kind.REPORT, MAKING, 1), {"value": [0.5, 0.25]}, 2)
     pq.write_table(pq.read_table(path).drop_columns([name]), path)
     found = open_table(path, Kind.REPORT).columns([name, "value"])
     assert found == {name: [None, None], "value": [0.5, 0.25]}
 
 
-def test_repeats_are_read_as_they_were_written(tmp_path: Path) -> None:
+def test_repeats_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     columns = {"fold": [0, 0, 1, -1], "repeat": [1, None, 2, None]}
-    write_table(path, lineage(Kind.SHIFT, MAKING, 1), columns, 4)
+    write_table(path, create_lineage(Kind.SHIFT, MAKING, 1), columns, 4)
     assert open_table(path, Kind.SHIFT).columns(["repeat"]) == {"repeat": [1, 0, 2, None]}
 
 
-def test_other_columns_must_be_there(tmp_path: Path) -> None:
+def test_missing_required_columns_are_refused(tmp_path: Path) -> None:
     with refused(FormatError, "shift table lacks value; make it again"):
         open_table(without(tmp_path / "t.parquet", "value"), Kind.SHIFT)
 
 
-def test_predictions_must_say_their_split(tmp_path: Path) -> None:
+def test_predictions_require_a_split(tmp_path: Path) -> None:
     path = tmp_path / "p.parquet"
-    write_table(path, lineage(Kind.PREDICTIONS, MAKING, 1), {"split": "test"}, 2)
+    write_table(path, create_lineage(Kind.PREDICTIONS, MAKING, 1), {"split": "test"}, 2)
     pq.write_table(pq.read_table(path).drop_columns(["split"]), path)
     with refused(FormatError, "predictions table lacks split; make it again"):
         open_table(path, Kind.PREDICTIONS)
 
 
-def test_optional_columns_are_columns() -> None:
+def test_optional_columns_are_in_the_schemas() -> None:
     known = {name for schema in SCHEMAS.values() for name in schema}
     assert known > OPTIONAL_IN_SHIFT > OPTIONAL
     assert all(isinstance(dtype, pa.DataType) for dtype in SHIFT.values())
 
 
 @pytest.mark.parametrize("kind", SCHEMAS)
-def test_the_columns_are_those_that_are_written_down_of_table_writer(
-    kind: Kind, tmp_path: Path
-) -> None:
-    write_table(tmp_path / "t.parquet", lineage(kind, MAKING, 1), {}, 3)
+def test_written_columns_match_the_schema(kind: Kind, tmp_path: Path) -> None:
+    write_table(tmp_path / "t.parquet", create_lineage(kind, MAKING, 1), {}, 3)
     file = pq.ParquetFile(tmp_path / "t.parquet")
     assert {field.name: field.type for field in file.schema_arrow} == SCHEMAS[kind]
     assert as_table(kind, {}, 3).schema.names == file.schema_arrow.names
@@ -467,15 +472,17 @@ def test_the_columns_are_those_that_are_written_down_of_table_writer(
     ],
     ids=repr,
 )
-def test_one_value_stands_for_all_rows(tmp_path: Path, value: object, expected: object) -> None:
-    write_table(tmp_path / "t", lineage(Kind.HISTORY, MAKING, 1), {"loss": value}, 3)
+def test_single_value_is_repeated_for_all_rows(
+    tmp_path: Path, value: object, expected: object
+) -> None:
+    write_table(tmp_path / "t", create_lineage(Kind.HISTORY, MAKING, 1), {"loss": value}, 3)
     (found,) = open_table(tmp_path / "t", Kind.HISTORY).columns(["loss"]).values()
     assert found == (expected if isinstance(expected, list) else [expected] * 3)
 
 
-def test_one_text_and_one_truth_value_stand_for_all_rows(tmp_path: Path) -> None:
+def test_single_text_and_bool_are_repeated_for_all_rows(tmp_path: Path) -> None:
     columns = {"paired": np.True_, "layer": np.str_("enc1"), "domain": "a", "n_other": np.uint8(3)}
-    write_table(tmp_path / "t", lineage(Kind.SHIFT, MAKING, 1), columns, 2)
+    write_table(tmp_path / "t", create_lineage(Kind.SHIFT, MAKING, 1), columns, 2)
     found = open_table(tmp_path / "t", Kind.SHIFT).columns(list(columns))
     assert found == {
         "paired": [True] * 2,
@@ -498,20 +505,20 @@ def test_one_text_and_one_truth_value_stand_for_all_rows(tmp_path: Path) -> None
         ({"split": [1, 2, 3]}, ["column split", "string"]),
     ],
 )
-def test_columns_that_do_not_fit_are_refused(
+def test_invalid_columns_are_refused(
     tmp_path: Path, columns: dict[str, object], words: list[str]
 ) -> None:
     with refused(ArgumentError, *words):
-        write_table(tmp_path / "t", lineage(Kind.HISTORY, MAKING, 1), columns, 3)
+        write_table(tmp_path / "t", create_lineage(Kind.HISTORY, MAKING, 1), columns, 3)
 
 
 def fail(path: Path) -> None:
-    with TableWriter(path, lineage(Kind.HISTORY, MAKING, 1)) as writer:
+    with TableWriter(path, create_lineage(Kind.HISTORY, MAKING, 1)) as writer:
         writer.append({"loss": math.nan}, 2)
         raise ZeroDivisionError
 
 
-def test_a_writer_that_fails_closes_its_file(tmp_path: Path) -> None:
+def test_failing_writer_closes_its_file(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     with pytest.raises(ZeroDivisionError):
         fail(path)
@@ -520,9 +527,9 @@ def test_a_writer_that_fails_closes_its_file(tmp_path: Path) -> None:
 
 
 def test_small_blocks_are_written_together(tmp_path: Path) -> None:
-    """A block of its own for each layer made reading a large table ten times slower."""
+    """One block per layer would make reading a large table ten times slower."""
     path = tmp_path / "t.parquet"
-    with TableWriter(path, lineage(Kind.HISTORY, MAKING, 1)) as writer:
+    with TableWriter(path, create_lineage(Kind.HISTORY, MAKING, 1)) as writer:
         for epoch in range(40):
             writer.append({"epoch": epoch}, 4_000)
     rows = [4_000 * each for each in (17, 17, 6)]  # 16 of them are not yet 65,536
@@ -545,7 +552,7 @@ TYPES = {"layer": pa.string(), "bins": pa.int64(), "channel": pa.int64(), "value
 
 
 def metric_table(data: pa.Table) -> MetricTable:
-    return MetricTable(Path("t"), lineage(Kind.REPORT, MAKING, None), data)
+    return MetricTable(Path("t"), create_lineage(Kind.REPORT, MAKING, None), data)
 
 
 def as_data(rows: list[tuple[Any, ...]]) -> pa.Table:
@@ -555,14 +562,14 @@ def as_data(rows: list[tuple[Any, ...]]) -> pa.Table:
 
 @given(rows=ROWS, cut=st.integers(0, 20))
 @settings(max_examples=60, deadline=None)
-def test_groups_are_those_of_a_loop_over_rows(rows: list[tuple[Any, ...]], cut: int) -> None:
-    """In the order of first appearance, rows in their order, however the table is in pieces."""
+def test_groups_equal_those_of_a_loop_over_rows(rows: list[tuple[Any, ...]], cut: int) -> None:
+    """In order of first appearance, rows in their order, with any number of blocks."""
     data = pa.concat_tables([as_data(rows[:cut]), as_data(rows[cut:])])
     expected: dict[tuple[Any, ...], list[tuple[float, ...]]] = {}
     for layer, bins, *numbers in rows:
         numbers = [math.nan if number is None else number for number in numbers]
         expected.setdefault((layer, bins), []).append(tuple(numbers))
-    found = metric_table(data).gathered(["layer", "bins"], ["channel", "value"])
+    found = metric_table(data).collect(["layer", "bins"], ["channel", "value"])
     assert list(zip(found["layer"], found["bins"], strict=True)) == list(expected)
     for channel, value, group in zip(
         found["channel"], found["value"], expected.values(), strict=True
@@ -573,8 +580,8 @@ def test_groups_are_those_of_a_loop_over_rows(rows: list[tuple[Any, ...]], cut: 
 
 @given(rows=ROWS)
 @settings(max_examples=60, deadline=None)
-def test_totals_are_those_of_a_loop_over_rows(rows: list[tuple[Any, ...]]) -> None:
-    """The first class of a table is the background, so that their order matters."""
+def test_totals_equal_those_of_a_loop_over_rows(rows: list[tuple[Any, ...]]) -> None:
+    """The first class of a table is the background, so the order matters."""
     expected: dict[tuple[Any, ...], int | None] = {}
     for layer, bins, channel, _ in rows:
         before = expected.setdefault((layer, bins), None)
@@ -587,19 +594,19 @@ def test_totals_are_those_of_a_loop_over_rows(rows: list[tuple[Any, ...]]) -> No
 
 @given(rows=ROWS)
 @settings(max_examples=30, deadline=None)
-def test_rows_that_lack_a_value_are_those_with_null(rows: list[tuple[Any, ...]]) -> None:
-    found = metric_table(as_data(rows)).lacking("channel").data.to_pylist()
+def test_where_null_selects_rows_with_null(rows: list[tuple[Any, ...]]) -> None:
+    found = metric_table(as_data(rows)).where_null("channel").data.to_pylist()
     assert found == [row for row in as_data(rows).to_pylist() if row["channel"] is None]
 
 
-def test_no_rows_are_no_groups() -> None:
-    found = metric_table(as_data([])).gathered(["layer"], ["value"])
+def test_empty_table_has_no_groups() -> None:
+    found = metric_table(as_data([])).collect(["layer"], ["value"])
     assert found == {"layer": [], "value": []}
 
 
 @pytest.mark.parametrize("size", [1, 3])
-def test_a_group_of_nulls_is_nan(size: int) -> None:
-    found = metric_table(as_data([("enc1", 1, None, None)] * size)).gathered(
+def test_group_of_nulls_is_nan(size: int) -> None:
+    found = metric_table(as_data([("enc1", 1, None, None)] * size)).collect(
         ["layer"], ["channel", "value"]
     )
     for name in ("channel", "value"):
@@ -615,7 +622,7 @@ MODEL = StoredModel(
 )
 
 
-def test_counts_are_laid_out_truth_by_prediction_sample_by_sample(
+def test_prediction_columns_are_ordered_by_sample_truth_and_prediction(
     dataset: Path, tmp_path: Path
 ) -> None:
     """Worked by hand: cell (sample, truth, predicted) holds 100 sample + 10 truth + predicted."""
@@ -629,7 +636,7 @@ def test_counts_are_laid_out_truth_by_prediction_sample_by_sample(
     assert set(columns) == set(PREDICTIONS)
     assert columns["clean_skips"] is None
     write_table(
-        tmp_path / "p", lineage(Kind.PREDICTIONS, Invocation("p"), 1), columns, matrices.size
+        tmp_path / "p", create_lineage(Kind.PREDICTIONS, Invocation("p"), 1), columns, matrices.size
     )
     table = open_table(tmp_path / "p", Kind.PREDICTIONS)
     assert len(table) == 27
@@ -643,16 +650,25 @@ def test_counts_are_laid_out_truth_by_prediction_sample_by_sample(
     assert list(zip(*found.values(), strict=True)) == expected
     same = {name: set(values) for name, values in table.columns(list(PREDICTIONS)[:15]).items()}
     assert same == {
-        **{"model": {"resnet18-L0/fold2"}, "model_id": {"ab"}, "arch": {"unet"}},
-        **{"encoder": {"resnet18"}, "pruning": {"baseline"}, "fold": {2}, "repeat": {1}},
+        "model": {"resnet18-L0/fold2"},
+        "model_id": {"ab"},
+        "arch": {"unet"},
+        "encoder": {"resnet18"},
+        "pruning": {"baseline"},
+        "fold": {2},
+        "repeat": {1},
         "parameter_count": {9},
-        **{"dataset": {"d.zarr"}, "dataset_id": {store.lineage.id}, "domain": {"a"}},
-        **{"split": {"test", "train"}, "shift": {"brightness"}, "factor": {0.5}},
+        "dataset": {"d.zarr"},
+        "dataset_id": {store.lineage.id},
+        "domain": {"a"},
+        "split": {"test", "train"},
+        "shift": {"brightness"},
+        "factor": {0.5},
         "clean_skips": {None},
     }
 
 
-def test_an_unshifted_image_has_no_factor(dataset: Path) -> None:
+def test_factor_of_unshifted_images_is_null(dataset: Path) -> None:
     store = open_dataset(dataset)
     columns = prediction_columns(
         MODEL.facts(),

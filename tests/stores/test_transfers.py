@@ -21,13 +21,13 @@ from skiptool.errors import ArgumentError, ExistsError, FormatError, SourceError
 from skiptool.names import Kind
 from skiptool.records import SILENT, Outcome, Progress
 from skiptool.stores import transfers
-from skiptool.stores.addresses import join_url, parent_of
+from skiptool.stores.addresses import join_url, parent_url
 from skiptool.stores.artifacts import (
-    check_sound,
     check_unchanged,
-    feature_folder,
+    find_feature_stores,
     model_folders,
     model_places,
+    verify,
 )
 from skiptool.stores.copies import restore_urls, temporary_copies
 from skiptool.stores.dataset import open_dataset
@@ -35,14 +35,14 @@ from skiptool.stores.features import open_features
 from skiptool.stores.lineage import Invocation
 from skiptool.stores.models import open_model
 from skiptool.stores.remote import RemoteFolder
-from skiptool.stores.staging import Form, check_free, protect_inputs, staged
+from skiptool.stores.staging import OutputType, atomic_output, check_writable, protect_inputs
 from skiptool.stores.transfers import (
-    entries_at,
+    accept_urls,
+    entries_below,
     fetch_artifact,
+    fetch_domain,
     fetch_models,
     is_folder_at,
-    local_domain,
-    places_may_be_urls,
     upload,
 )
 from small_artifacts import write_small_model
@@ -56,7 +56,7 @@ pytest.importorskip("aiohttp", reason="http:// needs aiohttp (extra remote)")
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a model, ``m/fold0``, without its 100 tensors' worth of training."""
+    """Folder with a model ``m/fold0``, without training."""
     folder = tmp_path_factory.mktemp("models")
     write_small_model(folder / "m/fold0")
     return folder
@@ -88,7 +88,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in files)
 
 
-def test_a_model_from_a_web_server(web: SimpleNamespace, made: Path) -> None:
+def test_model_from_a_web_server(web: SimpleNamespace, made: Path) -> None:
     url = f"{web.host.replace('//', '//me:secret@')}/m/fold0?sig=secret"
     with temporary_copies():
         (folder,) = model_folders([url])
@@ -105,7 +105,7 @@ def test_a_model_from_a_web_server(web: SimpleNamespace, made: Path) -> None:
     assert restore_urls(str(folder)) == str(folder)
 
 
-def test_a_web_server_lists_no_models(web: SimpleNamespace) -> None:
+def test_models_are_not_listed_on_a_web_server(web: SimpleNamespace) -> None:
     where = f"{web.host}/m: no model folder, it has no config.json"
     with refused(FormatError, where, "a web server lists no folders", "URL of each model folder"):
         fetch_models(f"{web.host}/m")
@@ -114,8 +114,8 @@ def test_a_web_server_lists_no_models(web: SimpleNamespace) -> None:
         fetch_models(f"{web.host}/m/fold0")
 
 
-def test_a_web_server_that_refuses_what_is_not_there(web: SimpleNamespace) -> None:
-    """Buckets behind https do where listing is not allowed."""
+def test_web_server_that_denies_access_to_missing_files(web: SimpleNamespace) -> None:
+    """As https buckets do if listing is not allowed."""
     web.answers[r"zarr\.json|zgroup|zarray|last\.ckpt"] = fail(403)
     with temporary_copies():
         assert open_model(fetch_models(f"{web.host}/m/fold0")[0]).fold == 0
@@ -125,14 +125,14 @@ def test_a_web_server_that_refuses_what_is_not_there(web: SimpleNamespace) -> No
 
 
 @pytest.mark.long
-def test_a_copy_that_nothing_holds_is_there_until_the_end(memory: AbstractFileSystem) -> None:
+def test_copy_outside_of_a_block_stays_until_the_process_ends(memory: AbstractFileSystem) -> None:
     (folder,) = fetch_models("memory://all/runs/a/fold0")
     gc.collect()
     assert open_model(folder).fold == 0
     shutil.rmtree(folder.parent)
 
 
-def test_models_below_a_folder(memory: AbstractFileSystem, made: Path) -> None:
+def test_models_below_a_folder_are_found(memory: AbstractFileSystem, made: Path) -> None:
     with temporary_copies():
         found = model_folders(["memory://all/runs", made])
         where = [restore_urls(str(folder)) for folder in found[:-1]]
@@ -152,31 +152,33 @@ def test_models_below_a_folder(memory: AbstractFileSystem, made: Path) -> None:
             fetch_models(url)
 
 
-def test_stores_below_a_folder(memory: AbstractFileSystem) -> None:
-    """Models are none, other kinds are counted, as on this machine."""
+def test_stores_below_a_folder_are_found(memory: AbstractFileSystem) -> None:
+    """Models are not stores, and other kinds are counted, as in local folders."""
     memory.pipe("/all/.x.zarr.partial/zarr.json", b"{}")
     memory.pipe("/all/runs/v.npy", b"")
     expected = ["memory://all/deep/g.zarr", "memory://all/f.zarr"]
-    assert feature_folder("memory://all") == (
+    assert find_feature_stores("memory://all") == (
         expected,
         ("1 unfinished", "1 of kind dataset", "1 .npy files"),
     )
-    kinds = dict(entries_at("memory://all"))
+    kinds = dict(entries_below("memory://all"))
     assert kinds["memory://all/runs/a/fold0"] == "config.json"
     assert kinds["memory://all/t.parquet"] is None
     assert kinds["memory://all/.x.zarr.partial"] == ""
     assert [is_folder_at(f"memory://all{name}") for name in ("", "/f.zarr", "/t.parquet")] == [
-        *(True, False, False)
+        True,
+        False,
+        False,
     ]
     with refused(FormatError, "http://127.0.0.1:9/x: nothing", "a web server lists no folders"):
-        feature_folder("http://127.0.0.1:9/x")
+        find_feature_stores("http://127.0.0.1:9/x")
 
 
-def test_a_copy_holds_one_domain(web: SimpleNamespace, dataset: Path) -> None:
+def test_copy_contains_a_single_domain(web: SimpleNamespace, dataset: Path) -> None:
     lines: list[str] = []
     store, local = open_dataset(f"{web.host}/d.zarr"), open_dataset(dataset)
     with temporary_copies():
-        copied = local_domain(store, "a", told(lines))
+        copied = fetch_domain(store, "a", told(lines))
         assert copied.copy is not None
         assert {name.partition("/")[0] for name in names(copied.copy)} == {"a", "zarr.json"}
         del web.requests[:]
@@ -195,44 +197,44 @@ def test_a_copy_holds_one_domain(web: SimpleNamespace, dataset: Path) -> None:
         with refused(FormatError, f"{web.host}/d.zarr: domain a, sample 0", "damaged"):
             copied.samples("a", [0]).read(0)
     assert not copied.copy.exists()
-    assert local_domain(local, "a", told(lines)) is local
+    assert fetch_domain(local, "a", told(lines)) is local
 
 
 def told(lines: list[str]) -> SimpleNamespace:
-    """Return a Progress that keeps its lines."""
+    """Return a Progress that collects its lines."""
     from skiptool.records import SILENT
 
     return SimpleNamespace(say=lines.append, task=SILENT.task)
 
 
-def test_a_copy_lacks_what_is_lost(web: SimpleNamespace, dataset: Path) -> None:
+def test_copy_lacks_lost_chunks(web: SimpleNamespace, dataset: Path) -> None:
     store = open_dataset(f"{web.host}/d.zarr")
     shutil.rmtree(dataset / "a/images/c/1")
     with temporary_copies():
-        copied = local_domain(store, "a", told([]))
+        copied = fetch_domain(store, "a", told([]))
         with refused(FormatError, f"{web.host}/d.zarr: domain a", "chunk c/1/0/0/0 is missing"):
             copied.samples("a", [0]).read(0)
     web.answers["/masks/c/1"] = fail(503)
     with temporary_copies(), refused(SourceError, f"{web.host}/d.zarr/a/masks", "answers 503"):
-        local_domain(store, "a", told([]))
+        fetch_domain(store, "a", told([]))
 
 
-def test_a_copy_leaves_space(web: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    room = transfers._SPARED + 2000
+def test_copy_leaves_disk_space(web: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = transfers._RESERVED_BYTES + 2000
     monkeypatch.setattr(transfers.shutil, "disk_usage", lambda _: SimpleNamespace(free=room))
     store = open_dataset(f"{web.host}/d.zarr")
     with (
         temporary_copies(),
         refused(SourceError, "bytes are copied to", f"{room:,} are free", "TMPDIR"),
     ):
-        local_domain(store, "a", told([]))
+        fetch_domain(store, "a", told([]))
 
 
-def test_whole_stores_without_a_list(web: SimpleNamespace, dataset: Path) -> None:
+def test_whole_store_is_fetched_without_listing(web: SimpleNamespace, dataset: Path) -> None:
     with temporary_copies():
         copy = fetch_artifact(f"{web.host}/d.zarr")
         assert names(copy) == names(dataset)
-        assert check_sound(copy, Kind.DATASET)
+        assert verify(copy, Kind.DATASET)
         model = fetch_artifact(f"{web.host}/m/fold0")
         assert names(model) == names(dataset.parent / "m/fold0")
         assert not fetch_artifact(f"{web.host}/gone").exists()
@@ -241,14 +243,16 @@ def test_whole_stores_without_a_list(web: SimpleNamespace, dataset: Path) -> Non
             fetch_artifact(f"{web.host}/d.zarr")
 
 
-def test_whole_stores_from_a_list(memory: AbstractFileSystem, dataset: Path) -> None:
+def test_whole_store_is_fetched_by_listing(memory: AbstractFileSystem, dataset: Path) -> None:
     memory.pipe("/all/d.zarr/strange", b"")
     with temporary_copies():
         assert names(fetch_artifact("memory://all/d.zarr")) == sorted([*names(dataset), "strange"])
 
 
-def test_names_lead_nowhere_else(web: SimpleNamespace, dataset: Path, tmp_path: Path) -> None:
-    """Whoever makes an artifact must not write beside the copy of it."""
+def test_names_outside_the_folder_are_refused(
+    web: SimpleNamespace, dataset: Path, tmp_path: Path
+) -> None:
+    """The author of an artifact must not be able to write outside of its copy."""
     seal = json.loads((dataset / "zarr.json").read_text())
     seal["attributes"]["seal"]["../../stolen"] = "0" * 8
     (dataset / "zarr.json").write_text(json.dumps(seal))
@@ -265,7 +269,7 @@ def test_names_lead_nowhere_else(web: SimpleNamespace, dataset: Path, tmp_path: 
             RemoteFolder(web.host).fetch(name, tmp_path / "x")
 
 
-def test_a_store_of_too_many_chunks(web: SimpleNamespace, dataset: Path) -> None:
+def test_store_with_too_many_chunks_is_refused(web: SimpleNamespace, dataset: Path) -> None:
     file = dataset / "a/images/zarr.json"
     found = json.loads(file.read_text())
     found["shape"][0] = 10**12
@@ -277,9 +281,9 @@ def test_a_store_of_too_many_chunks(web: SimpleNamespace, dataset: Path) -> None
         fetch_artifact(f"{web.host}/d.zarr")
 
 
-def test_addresses() -> None:
+def test_urls_of_parents_and_siblings() -> None:
     assert join_url("s3://b", "c/d") == "s3://b/c/d"
-    assert parent_of("https://host/a/b/?sig=x/y") == "https://host/a"
+    assert parent_url("https://host/a/b/?sig=x/y") == "https://host/a"
 
 
 # -------------------------------------------------------------------------------------------------
@@ -297,7 +301,7 @@ def memory_of_uploads() -> Iterator[AbstractFileSystem]:
 
 @pytest.fixture(autouse=True)
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Folder of temporary files, which is empty at first."""
+    """Return an empty folder for temporary files."""
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(folder))
@@ -314,27 +318,27 @@ def step(
     dry_run: bool = False,
     progress: Progress = SILENT,
 ) -> Outcome:
-    """Write a file with a second one beside it, and a file into a folder."""
+    """Write a file, a second one next to it, and a file into a folder."""
     made = [Path(each) for each in (out, figures and Path(figures) / "1.pdf") if each]
     for path in made:
-        check_free(path, overwrite=overwrite, resume=False)
+        check_writable(path, overwrite=overwrite, resume=False)
     if dry_run:
         return Outcome()
     for path in made:
         progress.say(f"{path}: begins")
-        with staged(path, overwrite=overwrite) as partial:
+        with atomic_output(path, overwrite=overwrite) as partial:
             write(partial)
     if out:
         Path(out).with_name("beside.txt").write_text(Invocation("x", (), {}, {"out": out}).command)
     return Outcome(tuple(made[:1]), tuple(made[1:]), failures=(f"{out}: something",))
 
 
-writing = places_may_be_urls(out=Form.TABLE, figures=Form.FILLED)(step)
-storing = places_may_be_urls(out=Form.STORE)(step)
+writing = accept_urls(out=OutputType.TABLE, figures=OutputType.FILES)(step)
+storing = accept_urls(out=OutputType.STORE)(step)
 
 
 def copy_of(store: Path) -> Callable[[Path], None]:
-    """Return what writes a store."""
+    """Return a function that writes a store."""
 
     def write(path: Path) -> None:
         shutil.copytree(store, path)
@@ -342,7 +346,7 @@ def copy_of(store: Path) -> Callable[[Path], None]:
     return write
 
 
-def test_a_file_and_what_is_beside_it(
+def test_file_and_folder_are_uploaded(
     memory_of_uploads: AbstractFileSystem, temporary: Path
 ) -> None:
     lines: list[str] = []
@@ -361,7 +365,7 @@ def test_a_file_and_what_is_beside_it(
     assert inspect.signature(writing) == inspect.signature(step)
 
 
-def test_local_paths_stay_as_they_are(tmp_path: Path, temporary: Path) -> None:
+def test_local_paths_are_unchanged(tmp_path: Path, temporary: Path) -> None:
     for out in (tmp_path / "t", str(tmp_path / "u"), f"file://{tmp_path}/v"):
         path = tmp_path / Path(str(out)).name
         assert writing(out).outputs == (path,)
@@ -369,7 +373,7 @@ def test_local_paths_stay_as_they_are(tmp_path: Path, temporary: Path) -> None:
     assert not [*temporary.iterdir()]
 
 
-def test_the_root_of_a_store_is_uploaded_last(
+def test_root_of_a_store_is_uploaded_last(
     memory_of_uploads: AbstractFileSystem, features: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[str, bool]] = []
@@ -391,7 +395,7 @@ def test_the_root_of_a_store_is_uploaded_last(
     assert open_features("memory://f.zarr").id == open_features(features).id
 
 
-def test_what_is_there_is_replaced_only_if_asked_for(
+def test_existing_output_is_replaced_only_with_overwrite(
     memory_of_uploads: AbstractFileSystem, features: Path
 ) -> None:
     storing("memory://f.zarr", write=copy_of(features))
@@ -423,7 +427,7 @@ def test_what_is_there_is_replaced_only_if_asked_for(
 def broken(
     memory: AbstractFileSystem, monkeypatch: pytest.MonkeyPatch, pattern: str, error: BaseException
 ) -> None:
-    """Let uploads of some files fail."""
+    """Make uploads of some files fail."""
     put = type(memory).put_file
 
     def failing(self: AbstractFileSystem, path: str, url: str, **how: object) -> None:
@@ -434,7 +438,7 @@ def broken(
     monkeypatch.setattr(type(memory), "put_file", failing)
 
 
-def test_an_upload_that_fails_half_way_loses_nothing(
+def test_failed_upload_loses_nothing(
     memory_of_uploads: AbstractFileSystem,
     features: Path,
     temporary: Path,
@@ -455,7 +459,9 @@ def test_an_upload_that_fails_half_way_loses_nothing(
     assert message.endswith(f"the result is complete and kept in {kept}/f.zarr; copy it from there")
     assert "secret" not in message
     assert open_features(kept / "f.zarr").id == open_features(features).id
-    with refused(FormatError, "memory://f.zarr: no Zarr group", "under way or was broken off"):
+    with refused(
+        FormatError, "memory://f.zarr: not a Zarr group", "in progress or was interrupted"
+    ):
         open_features("memory://f.zarr")
     with refused(ExistsError, "memory://f.zarr: exists already"):
         storing("memory://f.zarr", write=copy_of(features))
@@ -464,7 +470,7 @@ def test_an_upload_that_fails_half_way_loses_nothing(
     assert "/f.zarr/.uploading" not in memory_of_uploads.store
 
 
-def test_all_that_is_not_uploaded_is_kept(
+def test_outputs_that_were_not_uploaded_are_kept(
     memory_of_uploads: AbstractFileSystem, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken(memory_of_uploads, monkeypatch, "t.parquet$", OSError("host down"))
@@ -475,7 +481,7 @@ def test_all_that_is_not_uploaded_is_kept(
     assert folders[0].read_text() == (folders[1] / "1.pdf").read_text() == "whole"
 
 
-def test_an_interrupted_upload_is_told(
+def test_interrupted_upload_is_reported(
     memory_of_uploads: AbstractFileSystem, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines: list[str] = []
@@ -490,7 +496,7 @@ def test_an_interrupted_upload_is_told(
     ]
 
 
-def test_what_may_not_be_written_is_told_before_any_work(
+def test_targets_without_permission_are_refused_before_any_work(
     memory_of_uploads: AbstractFileSystem, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never(_: Path) -> None:
@@ -513,15 +519,15 @@ def test_what_may_not_be_written_is_told_before_any_work(
             "https://host/t.parquet: web servers are",
         ),
         ("simplecache::s3://b/t.parquet", {}, "chains of protocols are for reading only"),
-        ("memory://b/t.parquet", {"resume": True}, "--resume goes on with what is on this machine"),
+        ("memory://b/t.parquet", {"resume": True}, "--resume continues an output on this machine"),
         ("memory://b/t.pdf", {}, "the suffix .pdf promises another format"),
-        ("nonsense://b/t.parquet", {}, "nonsense://b/t.parquet: no address"),
+        ("nonsense://b/t.parquet", {}, "nonsense://b/t.parquet: not a readable address"),
         ("memory://", {}, "memory://: has no name at its end"),
         ("s3://bucket/", {}, "s3://bucket/: has no name at its end"),
         ("gs://b/t.parquet", {}, "pip install 'skiptool[remote]'"),
     ],
 )
-def test_urls_that_nothing_is_written_to(
+def test_read_only_urls_are_refused(
     out: str,
     how: dict[str, bool],
     words: str,
@@ -537,7 +543,7 @@ def test_urls_that_nothing_is_written_to(
     assert not [*temporary.iterdir()]
 
 
-def test_no_input_is_written_over(memory_of_uploads: AbstractFileSystem) -> None:
+def test_inputs_are_not_overwritten(memory_of_uploads: AbstractFileSystem) -> None:
     inputs = ("memory://a/d.zarr?x", "memory://runs", Path("local"))
     for url, words in (
         ("memory://a/d.zarr/", "is an input of this command"),
@@ -558,7 +564,7 @@ def test_no_input_is_written_over(memory_of_uploads: AbstractFileSystem) -> None
         writing("memory://b/t", "memory://b/t/")
 
 
-def test_a_full_disk_is_told(memory_of_uploads: AbstractFileSystem, temporary: Path) -> None:
+def test_full_disk_is_reported(memory_of_uploads: AbstractFileSystem, temporary: Path) -> None:
     def fill(path: Path) -> None:
         raise OSError(28, os.strerror(28), str(path))
 
@@ -578,7 +584,7 @@ def test_errors_name_the_url(memory_of_uploads: AbstractFileSystem, temporary: P
     assert restore_urls("/tmp/x") == "/tmp/x"
 
 
-def test_folders_in_folders(
+def test_nested_folders_are_uploaded(
     memory_of_uploads: AbstractFileSystem, features: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "all"

@@ -68,7 +68,7 @@ def root(tmp_path: Path) -> zarr.Group:
     per_shard=st.none() | st.integers(1, 3),
 )
 @SMALL
-def test_an_array_is_read_as_it_was_written(
+def test_array_round_trip(
     root: zarr.Group, values: np.ndarray, chunk: int, per_shard: int | None
 ) -> None:
     shard = None if per_shard is None else chunk * per_shard
@@ -92,9 +92,7 @@ def test_every_chunk_is_lz4_and_ends_in_a_checksum(root: zarr.Group, dtype: str)
 
 @given(columns=COLUMNS)
 @SMALL
-def test_columns_are_read_as_they_were_written(
-    root: zarr.Group, columns: dict[str, list[Any]]
-) -> None:
+def test_columns_round_trip(root: zarr.Group, columns: dict[str, list[Any]]) -> None:
     write_columns(root, columns)
     found = read_columns(root, "here")
     assert sorted(found) == sorted(columns)
@@ -116,8 +114,8 @@ def test_text_is_of_variable_length_and_numbers_have_64_bits(
     assert all(meta[name]["codecs"][-1] == {"name": "crc32c"} for name in meta)
 
 
-def test_names_of_columns_stand_in_the_group(root: zarr.Group) -> None:
-    """For hosts that list no folders; on a local disk it is the folders that count."""
+def test_group_has_the_names_of_columns(root: zarr.Group) -> None:
+    """For hosts that do not list folders; on a local disk, the folders are used."""
     write_columns(root, {"b": [1], "id": ["x"], "a": [2.0]})
     assert root["samples"].attrs["columns"] == ["b", "id", "a"]
     create_array(root["samples"], "later", (1,), "int64", chunk=1)[:] = 7
@@ -128,7 +126,7 @@ def test_names_of_columns_stand_in_the_group(root: zarr.Group) -> None:
         read_columns(root, "here")
 
 
-def test_columns_are_written_anew(root: zarr.Group) -> None:
+def test_columns_are_replaced(root: zarr.Group) -> None:
     write_columns(root, {"old": [1, 2], "id": ["a", "b"]})
     write_columns(root, {"id": ["c"]})
     assert {name: list(values) for name, values in read_columns(root, "here").items()} == {
@@ -138,10 +136,10 @@ def test_columns_are_written_anew(root: zarr.Group) -> None:
 
 @pytest.mark.parametrize("shard", [None, 4])
 @pytest.mark.parametrize("lost", range(3))
-def test_a_chunk_that_is_not_there_is_no_zeros(
+def test_missing_chunk_is_not_read_as_zeros(
     root: zarr.Group, tmp_path: Path, shard: int | None, lost: int
 ) -> None:
-    """Zarr alone reads zeros in all of these cases."""
+    """Zarr itself reads zeros in all of these cases."""
     made = create_array(root, "a", (10, 2), "uint8", chunk=shard or 4, shard=shard)
     made[:] = 7
     file = tmp_path / f"s.zarr/a/c/{lost}/0"
@@ -162,7 +160,7 @@ def test_a_chunk_that_is_not_there_is_no_zeros(
 
 
 @pytest.mark.parametrize("attributes", [{}, {"every_chunk": False}, {"every_chunk": 1}])
-def test_other_writers_may_leave_out_chunks_of_zeros_and_cut_them_as_they_like(
+def test_other_writers_may_omit_chunks_of_zeros_and_use_any_chunks(
     root: zarr.Group, attributes: dict[str, object]
 ) -> None:
     made = root.create_array(
@@ -173,7 +171,7 @@ def test_other_writers_may_leave_out_chunks_of_zeros_and_cut_them_as_they_like(
     assert found.tolist() == [[0, 0, 0]] * 2 + [[5, 5, 5]] * 2
 
 
-def test_zeros_are_chunks_too(root: zarr.Group) -> None:
+def test_chunks_of_zeros_are_written(root: zarr.Group) -> None:
     create_array(root, "a", (5, 2), "float32", chunk=2)[:] = 0
     create_array(root, "b", (5, 2), "uint8", chunk=1, shard=2)[:] = 0
     write_columns(root, {"fold": [0, 0], "cells": [0.0, 0.0], "organ": ["", ""]})
@@ -183,7 +181,7 @@ def test_zeros_are_chunks_too(root: zarr.Group) -> None:
 
 
 @pytest.mark.parametrize("shard", [None, 4])
-def test_any_flipped_bit_of_a_chunk_is_found(
+def test_any_flipped_bit_of_a_chunk_is_detected(
     root: zarr.Group, tmp_path: Path, shard: int | None
 ) -> None:
     made = create_array(root, "a", (4, 3), "uint8", chunk=2, shard=shard)
@@ -197,7 +195,9 @@ def test_any_flipped_bit_of_a_chunk_is_found(
 
 
 @pytest.mark.parametrize("name", ["id", "n"])
-def test_any_flipped_bit_of_a_column_is_found(root: zarr.Group, tmp_path: Path, name: str) -> None:
+def test_any_flipped_bit_of_a_column_is_detected(
+    root: zarr.Group, tmp_path: Path, name: str
+) -> None:
     write_columns(root, {"id": ["a", "b"], "n": [1, 2]})
     file = tmp_path / f"s.zarr/samples/{name}/c/0"
     for position in range(len(file.read_bytes())):
@@ -207,8 +207,8 @@ def test_any_flipped_bit_of_a_column_is_found(root: zarr.Group, tmp_path: Path, 
         flip(file, position)
 
 
-def test_members_are_whole_or_named(root: zarr.Group, tmp_path: Path) -> None:
-    """A member whose metadata is lost is not taken for one that never was, as Zarr does."""
+def test_damaged_members_are_named(root: zarr.Group, tmp_path: Path) -> None:
+    """A member with lost metadata is reported, while Zarr treats it as absent."""
     write_columns(root, {"id": ["a"], "n": [1]})
     samples = tmp_path / "s.zarr/samples"
     (samples / ".DS_Store").write_text("of a file browser")
@@ -222,7 +222,7 @@ def test_members_are_whole_or_named(root: zarr.Group, tmp_path: Path) -> None:
         read_columns(root, "here")
 
 
-def test_members_of_another_form_are_refused(root: zarr.Group) -> None:
+def test_members_of_another_type_are_refused(root: zarr.Group) -> None:
     create_array(root, "a", (2, 2), "uint8", chunk=1)[:] = 1
     root.create_group("g")
     with refused(FormatError, "here: 'a' is an array, expected a group"):
@@ -236,7 +236,9 @@ def test_members_of_another_form_are_refused(root: zarr.Group) -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE_JSON.values(), ids=HOSTILE_JSON)
-def test_damaged_metadata_is_one_line(root: zarr.Group, tmp_path: Path, text: bytes) -> None:
+def test_damaged_metadata_is_reported_in_one_line(
+    root: zarr.Group, tmp_path: Path, text: bytes
+) -> None:
     create_array(root, "a", (2, 2), "uint8", chunk=1)[:] = 1
     (tmp_path / "s.zarr/a/zarr.json").write_bytes(text)
     with refused(FormatError, "here", "'a'"):
@@ -263,7 +265,9 @@ def test_hostile_metadata_is_refused_or_harmless(
 
 
 @pytest.mark.parametrize("shape", [[2, 1], [0, 2], [1, 0], [10**18, 2], [1, 2, 1], [1.5, 2]])
-def test_chunks_are_whole_rows(root: zarr.Group, tmp_path: Path, shape: list[float]) -> None:
+def test_chunks_that_are_not_whole_rows_are_refused(
+    root: zarr.Group, tmp_path: Path, shape: list[float]
+) -> None:
     create_array(root, "a", (2, 2), "uint8", chunk=1)[:] = 1
     file = tmp_path / "s.zarr/a/zarr.json"
     grid = {"name": "regular", "configuration": {"chunk_shape": shape}}
@@ -272,7 +276,7 @@ def test_chunks_are_whole_rows(root: zarr.Group, tmp_path: Path, shape: list[flo
         read_rows(open_array(root, "a", "here", 2), slice(None), "here")
 
 
-def test_a_store_is_a_folder_with_a_group(tmp_path: Path, root: zarr.Group) -> None:
+def test_other_paths_are_refused(tmp_path: Path, root: zarr.Group) -> None:
     create_array(root, "a", (2, 2), "uint8", chunk=1)[:] = 1
     (tmp_path / "file").write_text("x")
     (tmp_path / "folder").mkdir()
@@ -287,14 +291,16 @@ def test_a_store_is_a_folder_with_a_group(tmp_path: Path, root: zarr.Group) -> N
 
 
 @pytest.mark.parametrize("attributes", ["x", 3, [1]])
-def test_attributes_are_an_object(tmp_path: Path, root: zarr.Group, attributes: object) -> None:
+def test_attributes_that_are_not_an_object_are_refused(
+    tmp_path: Path, root: zarr.Group, attributes: object
+) -> None:
     file = tmp_path / "s.zarr/zarr.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "attributes": attributes}))
     with refused(FormatError, tmp_path / "s.zarr"):
         open_root(tmp_path / "s.zarr", "dataset")
 
 
-def test_sweeping_takes_what_zarr_was_writing_and_nothing_else(tmp_path: Path) -> None:
+def test_only_partial_files_of_zarr_are_removed(tmp_path: Path) -> None:
     store = tmp_path / "s.zarr"
     keep = [store / "a.partial/zarr.json", store / "c/0", store / f"{'g' * 32}.partial"]
     torn = [store / f"c/0.{'0a' * 16}.partial", store / f"zarr.{'f' * 32}.partial"]
@@ -305,19 +311,19 @@ def test_sweeping_takes_what_zarr_was_writing_and_nothing_else(tmp_path: Path) -
     assert sorted(path for path in store.rglob("*") if path.is_file()) == sorted(keep)
 
 
-def test_a_pipe_is_not_waited_for(root: zarr.Group, tmp_path: Path) -> None:
+def test_pipe_is_refused_without_waiting(root: zarr.Group, tmp_path: Path) -> None:
     root.create_group("a")
     for name in ("a/zarr.json", "zarr.json"):
         (tmp_path / "s.zarr" / name).unlink()
         os.mkfifo(tmp_path / "s.zarr" / name)
-    with refused(FormatError, "here", "is no file"):
+    with refused(FormatError, "here", "is not a regular file"):
         open_group(root, "a", "here")
-    with refused(FormatError, "s.zarr", "is no file"):
+    with refused(FormatError, "s.zarr", "is not a regular file"):
         open_root(tmp_path / "s.zarr", "dataset")
 
 
-def test_groups_of_all_stores_have_axes_of_one_length_each(tmp_path: Path) -> None:
-    """As xarray needs them: every axis has a name, and one name one length in a group."""
+def test_axes_of_the_same_name_have_the_same_length(tmp_path: Path) -> None:
+    """As required by xarray: every axis has a name, and axes of the same name the same length."""
     write_dataset(tmp_path / "d.zarr", [*(sample(n) for n in range(3)), sample(0, "b", (5, 3, 1))])
     write_features(tmp_path / "f.zarr", 3)
     for store in ("d.zarr", "f.zarr"):
@@ -340,7 +346,7 @@ def root_of_chunks(tmp_path: Path) -> zarr.Group:
     return group
 
 
-def test_every_chunk_is_looked_for(root_of_chunks: zarr.Group, tmp_path: Path) -> None:
+def test_missing_file_of_a_chunk_is_detected(root_of_chunks: zarr.Group, tmp_path: Path) -> None:
     check_chunks(root_of_chunks["in/a"], "here")
     for number in range(3):
         file = tmp_path / f"s.zarr/in/a/c/{number}/0"
@@ -351,7 +357,7 @@ def test_every_chunk_is_looked_for(root_of_chunks: zarr.Group, tmp_path: Path) -
         file.write_bytes(whole)
 
 
-def test_arrays_of_others_may_lack_chunks(root_of_chunks: zarr.Group) -> None:
+def test_foreign_arrays_may_lack_chunks(root_of_chunks: zarr.Group) -> None:
     made = root_of_chunks.create_array("b", shape=(4, 4), chunks=(2, 2), dtype="uint8")
     check_chunks(made, "here")
     made.attrs["every_chunk"] = True
@@ -359,9 +365,7 @@ def test_arrays_of_others_may_lack_chunks(root_of_chunks: zarr.Group) -> None:
         check_chunks(root_of_chunks["b"], "here")
 
 
-def test_a_remote_store_is_told_which_arrays_are_whole(
-    root_of_chunks: zarr.Group, tmp_path: Path
-) -> None:
+def test_remote_store_knows_complete_arrays(root_of_chunks: zarr.Group, tmp_path: Path) -> None:
     root_of_chunks.create_array("b", shape=(4, 4), chunks=(2, 2), dtype="uint8")
     pytest.importorskip("fsspec", reason="remote stores need fsspec (extra remote)")
     store = RemoteStore.from_url(f"file://{tmp_path}/s.zarr", read_only=True)
@@ -371,21 +375,23 @@ def test_a_remote_store_is_told_which_arrays_are_whole(
     assert remote["in/a"][2:4].tolist() == [[0, 0], [0, 0]]  # what Zarr takes it for
     for name in ("in/a", "b"):
         check_chunks(remote[name], "here")
-    assert store.whole == {"in/a"}
+    assert store.complete == {"in/a"}
     assert remote["in/a"][:2].all()
     with refused(FormatError, "chunk c/1/0 is missing"):
         _ = remote["in/a"][2:4]
     assert not remote["b"][:].any()
 
 
-def test_folders_are_local(root_of_chunks: zarr.Group, tmp_path: Path) -> None:
+def test_folder_of_a_remote_array_is_refused(root_of_chunks: zarr.Group, tmp_path: Path) -> None:
     assert folder_of(root_of_chunks) == tmp_path / "s.zarr"
     assert folder_of(root_of_chunks["in/a"]) == tmp_path / "s.zarr/in/a"
     with refused(FormatError, "not on a local disk"):
         folder_of(zarr.open_group(MemoryStore(), mode="w"))
 
 
-def test_what_is_lost_is_not_what_is_damaged(root_of_chunks: zarr.Group, tmp_path: Path) -> None:
+def test_missing_members_are_distinguished_from_damaged_ones(
+    root_of_chunks: zarr.Group, tmp_path: Path
+) -> None:
     assert is_missing(root_of_chunks, "in/b", KeyError("in/b"))
     (tmp_path / "s.zarr/in/a/zarr.json").write_text("{}")
     assert not is_missing(root_of_chunks, "in/a", KeyError("node_type"))
@@ -396,7 +402,7 @@ def test_what_is_lost_is_not_what_is_damaged(root_of_chunks: zarr.Group, tmp_pat
     assert not is_missing(elsewhere, "a", ValueError("no JSON"))
 
 
-def test_lines_come_back(tmp_path: Path) -> None:
+def test_failures_are_recorded_and_read(tmp_path: Path) -> None:
     path = tmp_path / "s.zarr"
     zarr.open_group(path, mode="w", zarr_format=3).attrs["kind"] = "dataset"
     record_failures(path, [])
@@ -407,17 +413,17 @@ def test_lines_come_back(tmp_path: Path) -> None:
     assert zarr.open_group(path, mode="r").attrs["kind"] == "dataset"
 
 
-def test_other_things_under_its_name_are_none(tmp_path: Path) -> None:
+def test_invalid_failures_are_ignored(tmp_path: Path) -> None:
     zarr.open_group(tmp_path / "s.zarr", mode="w", zarr_format=3).attrs["failures"] = 3
     assert recorded_failures(tmp_path / "s.zarr") == []
 
 
-def test_no_store(tmp_path: Path) -> None:
+def test_failures_of_a_missing_store_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="no such dataset store"):
         recorded_failures(tmp_path / "gone.zarr")
 
 
-def test_an_error_does_not_hide_what_failed_before() -> None:
+def test_error_reports_earlier_failures() -> None:
     heard = Heard()
     failed = ["a.png: broken", "b.png: cut"]
     words = "too few; besides, 2 inputs failed, the first: a.png: broken"

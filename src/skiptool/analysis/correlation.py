@@ -2,8 +2,8 @@
 
 A point is one trained network under one shift. Distances and scores are joined by the id of the
 network, the names of dataset and domain, the split and the shift: a distance is compared only with
-the loss on the same samples. The dataset is that of the reference; images of another one are
-further domains. The distance is the corrected one, since the plain value also grows as images
+the loss on the same samples. The dataset is that of the reference; images of another dataset count
+as further domains. The distance is the corrected one, because the plain value also grows as images
 become fewer.
 """
 
@@ -38,7 +38,7 @@ _POOLED: Final = "all"
 """Split of feature stores that hold several (``features --split all``)."""
 
 _ELSEWHERE: Final = ""
-"""Replaces the dataset in the key of a domain that is compared with one of another dataset."""
+"""Dataset in the key of a domain that is compared with one of another dataset."""
 
 _METRICS: Final = {metric.value: number for number, metric in enumerate(Metric)}
 _KINDS: Final = {kind.value: number for number, kind in enumerate(ShiftKind)}
@@ -75,15 +75,15 @@ class ImagePair(NamedTuple):
         """Split of the reference, or of the other images if only they have one."""
         return self.reference_split or self.split
 
-    def on(self, split: str) -> ImagePair:
-        """Return it with this split where the table names none."""
+    def with_split(self, split: str) -> ImagePair:
+        """Return the pair with this split where the table names none."""
         return self._replace(
             reference_split=self.reference_split or split, split=self.split or split
         )
 
     @property
     def kind(self) -> str:
-        """What the images differ in: ``domain``, or the kind of the shift."""
+        """The difference between the images: ``domain``, or the kind of the shift."""
         return self.shift if self.domain == self.reference_domain else "domain"
 
     @property
@@ -95,7 +95,7 @@ class ImagePair(NamedTuple):
 
 
 class SettingKey(NamedTuple):
-    """What points that are analysed together have in common.
+    """Properties shared by points that are analysed together.
 
     ``range_rule`` is empty if the metric has no bins, a name if unknown.
     """
@@ -139,7 +139,7 @@ class Distance(NamedTuple):
 
     @property
     def bounded(self) -> bool:
-        """Whether it has an interval."""
+        """True if the distance has an interval."""
         return all(map(math.isfinite, (self.value, self.low, self.high)))
 
 
@@ -169,12 +169,10 @@ class LossAndDistance:
 
     Attributes
     ----------
-    setting : SettingKey
-    split : str
     classes : tuple of str
         Foreground classes that IoU is the mean over.
     layers : tuple of str, length L
-        In the order of data flow, others behind.
+        In the order of data flow, unknown layers last.
     points : tuple of Point, length P
     loss : float64 (P,)
         IoU on the reference minus IoU under the change, in [-1, 1].
@@ -183,13 +181,13 @@ class LossAndDistance:
     distances : float64 (L, P)
         Corrected; NaN if a layer has none.
     left_out : int
-        Comparisons of which one of the two IoUs is unknown.
+        Comparisons in which one of the two IoUs is unknown.
     low, high : float64 (L, P)
         Ends of the 95 % interval of each distance; NaN if there is none.
     images : int64 (P,)
         Images under the change, 0 if unknown.
     assumed : frozenset of Point
-        Those from tables that do not name one split: their images are assumed to be those of
+        Points from tables that do not name one split: their images are assumed to be those of
         ``split``.
     """
 
@@ -208,7 +206,7 @@ class LossAndDistance:
     assumed: frozenset[Point]
 
     def shifts(self) -> Int64:
-        """Return the number of the shift, or pair of domains, of each point (P,): 0 to C - 1."""
+        """Return the index of the shift, or pair of domains, of each point (P,): 0 to C - 1."""
         clusters = [point.change.cluster for point in self.points]
         numbers = {cluster: number for number, cluster in enumerate(dict.fromkeys(clusters))}
         return np.array([numbers[cluster] for cluster in clusters], dtype=np.int64)
@@ -228,33 +226,33 @@ def join_distances(
 
     Returns
     -------
-    list of Joined
-        One for each setting and split with a point: datasets by name, metrics in the order of their
-        names in `skiptool.names.Metric`. Images compared with others of the same domain and shift
-        are left out.
+    list of LossAndDistance
+        One for each setting and split with a point: datasets by name, metrics in the order of
+        `skiptool.names.Metric`. Images compared with others of the same domain and shift are left
+        out.
 
     Notes
     -----
     The split is that of the reference. The loss is the IoU on the reference's split minus that on
-    the split of the other images: for instance from validation images of one domain to test images
+    the split of the other images, for instance from validation images of one domain to test images
     of another. If a table does not name one split, its distances are joined with the losses of
     each split, unless another table measured the same on that split.
     """
     by_split = _scores_by_split(scores)
-    settings = measured(layers)
+    settings = gather_distances(layers)
     return [
         joined
         for key in sorted(settings, key=_setting_order)
         for split in sorted(by_split)
-        if (joined := _joined(key, settings[key], split, by_split)).points
+        if (joined := _join(key, settings[key], split, by_split)).points
     ]
 
 
-def measured(layers: Mapping[str, Sequence[Any]]) -> dict[SettingKey, _Distances]:
+def gather_distances(layers: Mapping[str, Sequence[Any]]) -> dict[SettingKey, _Distances]:
     """Gather distances by setting, point and layer, whether IoU is known or not.
 
     ``layers`` is as for :func:`join_distances`. Inputs of decoder blocks are parts of a layer and
-    left out.
+    are left out.
     """
     settings: dict[SettingKey, _Distances] = {}
     for values in zip(*(layers[name] for name in COLUMNS), strict=True):
@@ -291,19 +289,19 @@ def measured(layers: Mapping[str, Sequence[Any]]) -> dict[SettingKey, _Distances
 def _scores_by_split(scores: Iterable[Score]) -> dict[str, _Scores]:
     """Index the scores of each split, the last of duplicates; None if a dataset's name is reused.
 
-    Each has a second key for comparisons across datasets.
+    Each score has a second key for comparisons across datasets.
     """
     by_split: dict[str, _Scores] = {}
     for score in scores:
-        known = by_split.setdefault(score.split, {})
+        indexed = by_split.setdefault(score.split, {})
         for dataset, domain in (
             (score.dataset, score.domain),
             (_ELSEWHERE, _foreign_domain(score.dataset, score.domain)),
         ):
             key = (dataset, score.model_id, domain, score.shift.kind.value, score.shift.factor)
-            other = known.get(key, score)
+            other = indexed.get(key, score)
             same = other is not None and score.dataset_id == other.dataset_id
-            known[key] = score if same else None
+            indexed[key] = score if same else None
     return by_split
 
 
@@ -319,36 +317,36 @@ def _setting_order(key: SettingKey) -> tuple[object, ...]:
 
 
 def _point_order(point: Point) -> tuple[object, ...]:
-    """Shifts in the order of their kinds and factors, then pairs of domains."""
+    """Sort shifts by kind and factor, before pairs of domains."""
     change = point.change
-    factors = (-1.0 if each is None else each for each in (change.factor, change.reference_factor))
+    factors = (-1.0 if f is None else f for f in (change.factor, change.reference_factor))
     rank = _KINDS.get(change.kind, len(_KINDS))
     return rank, *factors, *map(str, change), point.pruning, point.model_id
 
 
-def _joined(
-    key: SettingKey, measured: _Distances, split: str, scores: Mapping[str, _Scores]
+def _join(
+    key: SettingKey, distances: _Distances, split: str, scores: Mapping[str, _Scores]
 ) -> LossAndDistance:
     by_point: dict[Point, dict[str, Distance]] = {}
     assumed: set[Point] = set()
     # Points with named splits first, so that they take precedence.
-    for point in sorted(measured, key=lambda point: None in point.change[-2:]):
+    for point in sorted(distances, key=lambda point: None in point.change[-2:]):
         if point.change.home not in (None, split):
             continue
-        here = point._replace(change=point.change.on(split))
-        if here not in by_point:
-            by_point[here] = measured[point]
-            assumed |= {here} if None in point.change[-2:] else set()
+        on_split = point._replace(change=point.change.with_split(split))
+        if on_split not in by_point:
+            by_point[on_split] = distances[point]
+            if None in point.change[-2:]:
+                assumed.add(on_split)
     ious = {point: _ious(key.dataset, point, scores) for point in by_point}
     losses = {point: before - after for point, (before, after) in ious.items()}
-    known = (point for point, loss in losses.items() if math.isfinite(loss))
-    points = sorted(known, key=_point_order)
+    points = sorted((p for p, loss in losses.items() if math.isfinite(loss)), key=_point_order)
     layers = in_data_flow(layer for point in points for layer in by_point[point])
-    none = Distance(math.nan)
-    rows = [[by_point[point].get(layer, none)[:3] for point in points] for layer in layers]
+    missing = Distance(math.nan)
+    rows = [[by_point[point].get(layer, missing)[:3] for point in points] for layer in layers]
     numbers = np.array(rows, dtype=np.float64).reshape(len(layers), len(points), 3)
     own = (score for side, score in scores[split].items() if score and side[0] == key.dataset)
-    images = [min(each.images for each in by_point[point].values()) for point in points]
+    images = [min(d.images for d in by_point[point].values()) for point in points]
     return LossAndDistance(
         setting=key,
         split=split,
@@ -374,9 +372,9 @@ def _ious(dataset: str, point: Point, scores: Mapping[str, _Scores]) -> tuple[fl
         (change.reference_split, change.before),
         (change.split, change.after),
     ):
-        known = scores.get(split or "", {})
-        here, elsewhere = (dataset, point.model_id, *side), (_ELSEWHERE, point.model_id, *side)
-        score = known.get(here, known.get(elsewhere))
+        by_key = scores.get(split or "", {})
+        foreign = by_key.get((_ELSEWHERE, point.model_id, *side))
+        score = by_key.get((dataset, point.model_id, *side), foreign)
         ious.append(math.nan if score is None else score.miou)
     return ious[0], ious[1]
 
@@ -387,7 +385,7 @@ def _ious(dataset: str, point: Point, scores: Mapping[str, _Scores]) -> tuple[fl
 class Mean(NamedTuple):
     """Networks of one pruning under one change: mean, standard deviation (n - 1) and number.
 
-    ``distances`` and ``sd_distances`` have one value per layer, NaN if there is none; ``low`` and
+    ``distances`` and ``sd_distances`` have one value per layer, NaN if unknown; ``low`` and
     ``high`` are the ends of their 95 % intervals, averaged over the networks.
     """
 
@@ -408,17 +406,17 @@ class Association:
 
     Attributes
     ----------
-    joined : Joined
-        The points, of L layers.
+    joined : LossAndDistance
+        The points, with L layers.
     correlation, low, high : float64 (L,)
         Spearman's, with the ends of its interval by resampling the shifts; NaN if a layer's
         distance does not vary. There is no interval with fewer shifts than
-        :data:`FEWEST_FOR_INTERVAL`, nor if the order is perfect: then that of every resample is,
-        and resampling cannot show the uncertainty.
+        :data:`FEWEST_FOR_INTERVAL`, nor if the order is perfect, because that of every resample is
+        perfect too and does not show the uncertainty.
     level : float
-        Of the interval.
+        Level of the interval.
     points, shifts : tuple of int, length L
-        Numbers that each correlation is based on.
+        Numbers of points and shifts that each correlation is based on.
     """
 
     joined: LossAndDistance
@@ -469,8 +467,8 @@ def associations(
     Returns
     -------
     list of Association
-        In the order of ``join_distances``: those with at least :data:`FEWEST` different shifts and
-        a corrected distance.
+        In the order of ``join_distances``, if there are at least :data:`FEWEST` different shifts
+        and a corrected distance.
 
     Notes
     -----
@@ -478,7 +476,7 @@ def associations(
     distance at a layer tells which network loses most under which shift. All networks see the same
     shifts, so shifts (kind and factor) are resampled for the interval, with all their points.
     """
-    found = []
+    results = []
     for joined in join_distances(scores, layers):
         shifts, known = joined.shifts(), np.isfinite(joined.distances)
         if shifts.max() + 1 < FEWEST or not known.any():
@@ -486,7 +484,7 @@ def associations(
         counts = tuple(len(set(shifts[row].tolist())) for row in known)
         low, high = rank_interval(joined.loss, joined.distances, shifts, level=level, seed=seed)
         has_interval = (np.array(counts) >= FEWEST_FOR_INTERVAL) & (high - low > _ROUNDING)
-        found.append(
+        results.append(
             Association(
                 joined,
                 rank_correlation(joined.loss, joined.distances),
@@ -497,4 +495,4 @@ def associations(
                 shifts=counts,
             )
         )
-    return found
+    return results

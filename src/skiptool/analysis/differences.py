@@ -1,17 +1,17 @@
 """Differences of mean IoU between networks that were trained several times, with their intervals.
 
 Pixel counts of a prediction table are summed by subject, as arrays: a table may have millions of
-rows, so columns are coded as numbers and rows placed all at once. Each pruned network is then
+rows, so columns are coded as integers and all rows placed at once. Each pruned network is then
 compared with the unpruned one on the same subjects.
 
-Trainings (folds and their repeats) and subjects are both random: interval and test say what to
-expect of other trainings, and on other subjects (:mod:`skiptool.stats.two_way`). With one training
-of either network they cannot; the interval is then one over subjects, for these two networks, and
-there is no test.
+Trainings (folds and their repeats) and subjects are both random: interval and test hold for other
+trainings and other subjects (:mod:`skiptool.stats.two_way`). With a single training of either
+network they cannot; the interval is then one over subjects, for these two networks, and there is no
+test.
 
-Counts are summed over subjects before the IoU is computed, as are those without each subject, which
-the interval is made of. Pixels are whole numbers below 2^53, whose sums are exact in any order, so
-that the same counts give the same bits on any machine and next to any other networks.
+Counts are summed over subjects before the IoU is computed, also for the leave-one-out values behind
+the interval. Pixels are whole numbers below 2^53, whose sums are exact in any order, so the same
+counts give the same bits on any machine, regardless of other networks in the table.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 Training: TypeAlias = tuple[int | None, int]
 """Fold and repeat of a training; see ``subject_counts`` for tables without repeats."""
 
-_TOGETHER: Final = 200  # pairs whose pixels are held at a time
+_BATCH: Final = 200  # pairs whose pixels are in memory at a time
 _GROUP: Final = ("dataset_id", "domain", "split")
 _CONDITION: Final = ("shift", "factor", "clean_skips")
 _MODEL: Final = ("arch", "encoder", "pruning", "fold", "repeat", "model_id", *_CONDITION)
@@ -61,7 +61,7 @@ class Overlap:
     Attributes
     ----------
     trainings : tuple of (fold, repeat)
-        T different ones, rising; the fold is None if a model has none.
+        T distinct trainings, ascending; the fold is None if a model has none.
     pixels : float64, shape (2, K, T, S)
         Pixels in the intersection of truth and prediction, and in the union, for K foreground
         classes.
@@ -80,7 +80,6 @@ class SubjectCounts:
 
     Attributes
     ----------
-    dataset, dataset_id, domain, split : str
     classes : tuple of str
         K foreground classes.
     subjects : tuple of str
@@ -110,7 +109,7 @@ def subject_counts(
         group of them. The classes of a dataset appear in the order of their labels, background
         first. Of rows that agree in all but ``pixels`` (a model in two tables) the last counts.
     substituted : bool
-        Include rows with ``clean_skips``, as networks of their own.
+        Include rows with ``clean_skips``, as separate networks.
 
     Returns
     -------
@@ -130,16 +129,16 @@ def subject_counts(
 
 
 class _Index(dict[Any, int]):
-    """Number of each value; a new value takes the next number."""
+    """Code of each value; a new value takes the next code."""
 
     def __missing__(self, value: object) -> int:
-        number = self[value] = len(self)
-        return number
+        code = self[value] = len(self)
+        return code
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Coded:
-    """A column as indices of its different values."""
+    """A column as integer codes of its distinct values."""
 
     codes: Int64
     values: Sequence[Any]
@@ -151,14 +150,14 @@ class _Coded:
         return cls(codes[chosen], list(index))
 
     def recoded(self, other: _Coded) -> _Coded:
-        """Use the codes of another column, and further ones for values that it lacks."""
+        """Return the column in the codes of another one, with new codes for missing values."""
         index = _Index({value: number for number, value in enumerate(other.values)})
         numbers = np.array([index[value] for value in self.values], dtype=np.int64)
         return _Coded(numbers[self.codes] if len(numbers) else self.codes, list(index))
 
 
 def _combined(columns: Sequence[_Coded]) -> Int64:
-    """Return a number for each different row of several columns, by first appearance."""
+    """Return a number for each distinct row of several columns, by first appearance."""
     numbers, size = np.zeros_like(columns[0].codes), 1
     for column in columns:
         codes = numbers * len(column.values) + column.codes
@@ -187,14 +186,14 @@ def _rows_by_group(groups: Int64) -> Iterator[Int64]:
 
 def _counts_of_group(columns: Mapping[str, _Coded], pixels: Float64, rows: Int64) -> SubjectCounts:
     """Place the rows of one group in arrays by model, subject and class."""
-    here = {name: _Coded(column.codes[rows], column.values) for name, column in columns.items()}
-    models = _combined([here[name] for name in _MODEL])
+    group = {name: _Coded(column.codes[rows], column.values) for name, column in columns.items()}
+    models = _combined([group[name] for name in _MODEL])
     first, models = _dense(models, len(models))
-    facts = {name: [here[name].values[k] for k in here[name].codes[first]] for name in _MODEL}
-    names, subjects = _sorted_names(here["subject"])
-    both = np.concatenate([here["truth"].codes, here["predicted"].codes])
-    labels, numbers = _dense(both, len(here["predicted"].values))
-    classes = [here["predicted"].values[k] for k in both[labels]]
+    facts = {name: [group[name].values[k] for k in group[name].codes[first]] for name in _MODEL}
+    names, subjects = _sorted_names(group["subject"])
+    labels = np.concatenate([group["truth"].codes, group["predicted"].codes])
+    first_label, numbers = _dense(labels, len(group["predicted"].values))
+    classes = [group["predicted"].values[k] for k in labels[first_label]]
     counts = np.zeros((len(first), len(names), len(classes), len(classes)))
     truth, predicted = numbers[: len(rows)], numbers[len(rows) :]
     counts[models, subjects, truth, predicted] = pixels[rows]
@@ -206,13 +205,13 @@ def _counts_of_group(columns: Mapping[str, _Coded], pixels: Float64, rows: Int64
     overlap = np.moveaxis(np.stack([intersection, union])[..., 1:], -1, 1)
     networks = _networks(facts, np.ascontiguousarray(overlap), present)
     dataset, dataset_id, domain, split = (
-        str(here[name].values[here[name].codes[0]]) for name in ("dataset", *_GROUP)
+        str(group[name].values[group[name].codes[0]]) for name in ("dataset", *_GROUP)
     )
     return SubjectCounts(dataset, dataset_id, domain, split, tuple(classes[1:]), names, networks)
 
 
 def _sorted_names(column: _Coded) -> tuple[tuple[str, ...], Int64]:
-    """Return the sorted names of a column, and which of them is in each row."""
+    """Return the sorted names of a column, and the index of each row's name."""
     first, numbers = _dense(column.codes, len(column.values))
     names = [str(column.values[k] or "") for k in column.codes[first]]
     order = sorted(range(len(names)), key=names.__getitem__)
@@ -224,9 +223,9 @@ def _sorted_names(column: _Coded) -> tuple[tuple[str, ...], Int64]:
 def _networks(
     facts: Mapping[str, Sequence[Any]], overlap: Float64, present: Bool
 ) -> dict[NetworkCondition, Overlap]:
-    """Gather the models of each network by fold and repeat.
+    """Group the models of each network by fold and repeat.
 
-    Further models of the same training are given the next free repeats.
+    Further models of the same training take the next free repeats.
     """
     members: dict[NetworkCondition, list[tuple[Training, str, int]]] = {}
     rows = zip(*(facts[name] for name in _MODEL), strict=True)
@@ -239,7 +238,7 @@ def _networks(
     for network, models in members.items():
         numbers: dict[Training, int] = {}
         duplicates = []
-        models.sort(key=lambda each: (_training_order(each[0]), each[1]))
+        models.sort(key=lambda model: (_training_order(model[0]), model[1]))
         for training, _, number in models:
             if training in numbers:
                 duplicates.append((training, number))
@@ -270,17 +269,19 @@ class Differences:
     ----------
     by_training : float64, shape (P, T)
         NaN if no class is present.
-    found : tuple of OverTrainings, length P
+    summaries : tuple of OverTrainings, length P
     """
 
     by_training: Float64
-    found: tuple[OverTrainings, ...]
+    summaries: tuple[OverTrainings, ...]
 
 
 def differences(
     first: Float64, second: Float64, present: Bool, *, level: float = 0.95
 ) -> Differences:
     """Compare P pairs of networks that were measured in the same trainings and subjects.
+
+    The result is the mean over trainings of the difference of mean IoU, first minus second.
 
     Parameters
     ----------
@@ -290,14 +291,9 @@ def differences(
     present : bool, shape (T, S)
         Subjects that each training was measured on; each subject in at least one.
     level : float
-        Of the interval.
-
-    Returns
-    -------
-    Differences
-        Of the mean over trainings of the difference of mean IoU, first minus second.
+        Level of the interval.
     """
-    changes = without_each(first) - without_each(second)  # (T, P, 1 + S)
+    changes = leave_one_out_iou(first) - leave_one_out_iou(second)  # (T, P, 1 + S)
     results = [
         over_trainings(pair[:, 0], pair[:, 1:], present, level)
         for pair in np.moveaxis(changes, 1, 0)
@@ -306,26 +302,27 @@ def differences(
 
 
 def iou_by_training(pixels: Float64) -> Float64:
-    """Mean IoU (T,) of a network in each training, from pixels (2, K, T, S); NaN without a class.
+    """Return the mean IoU (T,) of each training; NaN if no class is present.
 
-    Pixels are those in intersection and union, summed here over subjects.
+    ``pixels`` (2, K, T, S) are those in intersection and union; they are summed over subjects.
     """
     return _mean_iou(pixels.sum(axis=-1))
 
 
-def without_each(pixels: Float64) -> Float64:
-    """Mean IoU of networks, then without each subject, (..., 1 + S) from pixels (2, K, ..., S).
+def leave_one_out_iou(pixels: Float64) -> Float64:
+    """Return the mean IoU of networks, then without each subject, (..., 1 + S).
 
-    From counts summed over all subjects, then over all but each; NaN if no class is present.
+    ``pixels`` (2, K, ..., S) are summed over all subjects, then over all but one; NaN if no class
+    is present.
     """
     total = pixels.sum(axis=-1, keepdims=True)
     return _mean_iou(np.concatenate([total, total - pixels], axis=-1))
 
 
 def _mean_iou(pixels: Float64) -> Float64:
-    """Mean over classes of the IoU of pixels (2, K, ...), classes without pixels left out.
+    """Return the mean IoU of pixels (2, K, ...) over classes, without those that have no pixels.
 
-    Added in the order of classes, so that its bits never change.
+    Classes are added in order, so that the bits of the result never change.
     """
     intersection, union = pixels
     missing = np.full(union.shape, np.nan)
@@ -343,19 +340,16 @@ def _mean_iou(pixels: Float64) -> Float64:
 
 @dataclass(frozen=True, slots=True)
 class PairedDifference:
-    """Difference of mean IoU between a network and a partner, see :func:`compared_with`.
+    """Difference of mean IoU between a network and a partner, see :func:`compare_networks`.
 
     By default the partner is the baseline of the same family.
 
     Attributes
     ----------
-    dataset, dataset_id, domain, split : str
     classes : tuple of str
         Foreground classes that the IoU is the mean of.
-    arch, encoder, pruning : str
     ensemble : bool
         Both are ensembles over their trainings.
-    shift : Shift
     value : float
         Mean over trainings of the difference of mean IoU (section V); NaN if no class is present.
     by_training : tuple of float
@@ -365,22 +359,22 @@ class PairedDifference:
     sd_trainings : float
         Standard deviation (n - 1) between trainings; NaN with one.
     se_trainings : float
-        Standard error that follows from it; if each fold was measured on subjects of its own, that
-        of the folds' means, which includes the variation between subjects. NaN with one.
+        Standard error due to trainings; if each fold was measured on different subjects, that of
+        the folds' means, which includes the variation between subjects. NaN with one training.
     se_subjects : float
         Standard error over subjects (jackknife), for these trainings; NaN with one subject.
     ci_low, ci_high : float
         Interval over trainings and subjects; with one training over subjects alone, for these two
         networks. NaN with one subject.
     p_value : float
-        Of no difference in the mean of other trainings, on other subjects, two-sided; NaN with one
+        Two-sided, for no difference in the mean over other trainings and subjects; NaN with one
         training or one subject.
     subjects : int
         S, those that both have.
     unpaired : int
-        Trainings of either network that the other one lacks, which are left out.
+        Trainings of one network that the other one lacks, which are left out.
     nested : bool
-        Folds were measured on subjects of their own, and are the units of interval and test.
+        Folds were measured on different subjects, and are the units of interval and test.
     """
 
     dataset: str
@@ -435,16 +429,11 @@ def paired_differences(
         One for each dataset, domain, split, shift, family and pruning that has a baseline, in the
         order of first appearance. Trainings are paired by fold and repeat; in each of them the
         subjects count that both networks have.
-
-    Raises
-    ------
-    ArgumentError
-        If the level is not between 0 and 1.
     """
     return [
         difference
         for counts in subject_counts(totals)
-        for difference in compared_with(counts, baselines(counts), level).values()
+        for difference in compare_networks(counts, baselines(counts), level).values()
     ]
 
 
@@ -458,7 +447,7 @@ def baselines(counts: SubjectCounts) -> dict[NetworkCondition, NetworkCondition]
     }
 
 
-def compared_with(
+def compare_networks(
     counts: SubjectCounts, partners: Mapping[NetworkCondition, NetworkCondition], level: float
 ) -> dict[NetworkCondition, PairedDifference]:
     """Compare networks with their partners, in the trainings and subjects that both have.
@@ -468,19 +457,19 @@ def compared_with(
     """
     batches: dict[tuple[object, ...], list[_Pair]] = {}
     for network, partner in partners.items():
-        pair = _paired(network, counts.networks[network], counts.networks[partner])
+        pair = _pair(network, counts.networks[network], counts.networks[partner])
         if pair.present.any():
             batches.setdefault((pair.trainings, pair.present.tobytes()), []).append(pair)
     results: dict[NetworkCondition, PairedDifference] = {}
     for batch in batches.values():
-        for start in range(0, len(batch), _TOGETHER):
-            results |= _compared(counts, batch[start : start + _TOGETHER], level)
+        for start in range(0, len(batch), _BATCH):
+            results |= _compare(counts, batch[start : start + _BATCH], level)
     return {network: results[network] for network in counts.networks if network in results}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pair:
-    """A network, its pixels and its partner's, (2, K, T, S), ``present`` (T, S) in both."""
+    """A network with its pixels and its partner's, (2, K, T, S), ``present`` (T, S) in both."""
 
     network: NetworkCondition
     trainings: tuple[Training, ...]
@@ -490,7 +479,7 @@ class _Pair:
     unpaired: int
 
 
-def _paired(network: NetworkCondition, own: Overlap, other: Overlap) -> _Pair:
+def _pair(network: NetworkCondition, own: Overlap, other: Overlap) -> _Pair:
     shared = {}
     for training in own.trainings:
         if training in other.trainings:
@@ -511,16 +500,17 @@ def _paired(network: NetworkCondition, own: Overlap, other: Overlap) -> _Pair:
     )
 
 
-def _compared(
+def _compare(
     counts: SubjectCounts, pairs: Sequence[_Pair], level: float
 ) -> dict[NetworkCondition, PairedDifference]:
     """Compare pairs that have the same trainings and subjects."""
     used = pairs[0].present.any(axis=0)
     own = np.stack([pair.own[..., used] for pair in pairs], axis=3)
     other = np.stack([pair.other[..., used] for pair in pairs], axis=3)
-    found = differences(own, other, pairs[0].present[:, used], level=level)
+    compared = differences(own, other, pairs[0].present[:, used], level=level)
     results = {}
-    for pair, by_training, summary in zip(pairs, found.by_training, found.found, strict=True):
+    rows = zip(pairs, compared.by_training, compared.summaries, strict=True)
+    for pair, by_training, summary in rows:
         network = pair.network
         results[network] = PairedDifference(
             dataset=counts.dataset,

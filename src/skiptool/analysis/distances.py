@@ -1,7 +1,7 @@
 """Distances along networks from the rows of shift tables, averaged over trainings.
 
-:func:`read_distances` gathers distances of channels layer by layer; :func:`read_layer_metrics` puts
-measures of whole layers next to the distance of their channels.
+:func:`read_distances` gathers distances of channels by layer, :func:`read_layer_metrics` measures
+of whole layers together with the distance of their channels.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _NETWORK: Final = ("arch", "encoder", "pruning", "fold")
 _COMMON: Final = CHANNEL_KEYS + _NETWORK + _REFERENCE + _OTHER + _SPLITS + _STATISTICS + _SIZES
 
 BEYOND_COLUMNS: Final = (*_COMMON, "p_adjusted")
-"""Columns that :func:`read_layer_metrics` needs of the rows of layers, whose channel is null."""
+"""Columns that :func:`read_layer_metrics` needs in the rows of layers, whose channel is null."""
 
 LAYER_COLUMNS: Final = (
     *_COMMON,
@@ -62,7 +62,7 @@ LAYER_COLUMNS: Final = (
     "unresolved_channels",
     "warnings",
 )
-"""Columns that :func:`read_distances` needs of the rows of layers, whose channel is null."""
+"""Columns that :func:`read_distances` needs in the rows of layers, whose channel is null."""
 
 _Row: TypeAlias = Mapping[str, Any]
 _Table: TypeAlias = Mapping[str, Sequence[Any]]
@@ -80,7 +80,7 @@ class TrainingAverage:
     low, high : float
         Means of the ends of their intervals; NaN unless each training with a value has one.
     trainings : int
-        How many have a value.
+        Number of trainings with a value.
     """
 
     value: float
@@ -96,7 +96,7 @@ class TrainingAverage:
 
 
 def average_trainings(means: Float64, lows: Float64, highs: Float64) -> TrainingAverage:
-    """Average over trainings, from the value of each and the ends of its interval, NaN if unknown.
+    """Average the values of trainings and the ends of their intervals, NaN if unknown.
 
     Examples
     --------
@@ -113,23 +113,23 @@ def average_trainings(means: Float64, lows: Float64, highs: Float64) -> Training
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LayerDistance:
-    """One layer of a network, trainings averaged.
+    """One layer of a network, averaged over trainings.
 
     Attributes
     ----------
     layer : str
         One of the twelve, or a module name.
     channels : float64, shape (D,)
-        Estimated distances of the channels, eq. (9), of all trainings one after another; NaN for
+        Estimated distances of the channels, eq. (9), concatenated over trainings; NaN for
         unresolved channels.
-    distance : Averaged
+    distance : TrainingAverage
         Estimated mean over channels, eq. (10), corrected for the bias of finite samples.
-    share : Averaged or None
+    share : TrainingAverage or None
         The same, divided training by training by that of the layer ``input``, see
         `skiptool.comparison.pairs`; None if no training has it.
     null_high : float
-        Up to where an estimate may lie without a shift (95 % of permutations), mean over
-        trainings; NaN unless each has one.
+        Largest estimate expected without a shift (95 % of permutations), mean over trainings; NaN
+        unless each has one.
     """
 
     layer: str
@@ -145,13 +145,10 @@ class NetworkDistances:
 
     Attributes
     ----------
-    arch, encoder : str or None
-    pruning : str
     trainings : tuple of (int or None, int or None)
-        Fold and repeat of each of its trainings; None for foreign networks.
+        Fold and repeat of each training; None for foreign networks.
     images : int
-        Those of the shifted set.
-    layers : tuple of LayerDistance
+        Number of images in the shifted set.
     """
 
     arch: str | None
@@ -196,15 +193,10 @@ def levels_of(pruning: str) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Compared:
-    """One shift against its reference, measured in one way, for all architectures.
+class ShiftDistances:
+    """One shift against its reference, by one metric and binning, for all architectures.
 
-    Attributes
-    ----------
-    facts : mapping of str to value
-        The first of its rows, which share dataset, domains, shifts, metric and bins.
-    networks : tuple of NetworkDistances
-    cautions : tuple of Caution
+    ``facts`` is the first of its rows, which share dataset, domains, shifts, metric and bins.
     """
 
     facts: Mapping[str, Any]
@@ -217,10 +209,10 @@ class Compared:
         names = (layer.layer for network in self.networks for layer in network.layers)
         return tuple(in_data_flow(names))
 
-    def only(self, kept: Callable[[str], bool]) -> Compared:
-        """Return the same for some layers, without networks that have none of them."""
+    def select_layers(self, chosen: Callable[[str], bool]) -> ShiftDistances:
+        """Return the distances of some layers, without networks that have none of them."""
         parts = (
-            replace(network, layers=tuple(each for each in network.layers if kept(each.layer)))
+            replace(network, layers=tuple(d for d in network.layers if chosen(d.layer)))
             for network in self.networks
         )
         return replace(self, networks=tuple(part for part in parts if part.layers))
@@ -229,8 +221,8 @@ class Compared:
 # Distances of channels, layer by layer
 
 
-def read_distances(layers: _Table, channels: _Table) -> list[Compared]:
-    """Group the rows of shift tables by what is compared, and average over trainings.
+def read_distances(layers: _Table, channels: _Table) -> list[ShiftDistances]:
+    """Group the rows of shift tables by comparison, and average over trainings.
 
     Parameters
     ----------
@@ -242,7 +234,7 @@ def read_distances(layers: _Table, channels: _Table) -> list[Compared]:
 
     Returns
     -------
-    list of Compared
+    list of ShiftDistances
         In the order of first appearance. Duplicate measurements, in two tables or of one store
         under two names, count once. Distances are the estimates, corrected for the bias of finite
         samples; if a table has none (metrics without statistics), the plain values. NaN for
@@ -253,18 +245,18 @@ def read_distances(layers: _Table, channels: _Table) -> list[Compared]:
     groups: dict[tuple[Any, ...], dict[tuple[Any, ...], _Row]] = {}
     for values in zip(*layers.values(), strict=True):
         row = dict(zip(layers, values, strict=True))
-        known = arrays.get(tuple(row[name] for name in CHANNEL_KEYS), empty)
-        row["channels"] = empty if _is_unresolved(row) else known
-        # Of foreign features nothing is known but which two sets were compared.
+        values_of_row = arrays.get(tuple(row[name] for name in CHANNEL_KEYS), empty)
+        row["channels"] = empty if _is_unresolved(row) else values_of_row
+        # Foreign features are identified only by the two sets that were compared.
         stores = () if row["shift"] is not None else (row["reference"], row["other"], *_pair(row))
         key = (*(row[name] for name in _REFERENCE + _OTHER + _BINNED + _SPLITS), *stores)
         groups.setdefault(key, {}).setdefault((*_pair(row), row["layer"]), row)
-    return [_compared(list(group.values())) for group in groups.values()]
+    return [_shift_distances(list(group.values())) for group in groups.values()]
 
 
-def _channel_arrays(gathered: _Table) -> dict[tuple[Any, ...], Float64]:
+def _channel_arrays(channels: _Table) -> dict[tuple[Any, ...], Float64]:
     parts: dict[tuple[Any, ...], list[tuple[Float64, Float64]]] = {}
-    columns = [gathered[name] for name in (*CHANNEL_KEYS, "channel", "value", "corrected")]
+    columns = [channels[name] for name in (*CHANNEL_KEYS, "channel", "value", "corrected")]
     for *key, numbers, values, corrected in zip(*columns, strict=True):
         estimated = not np.isnan(corrected).all()
         parts.setdefault(tuple(key), []).append((numbers, corrected if estimated else values))
@@ -278,16 +270,16 @@ def _channel_arrays(gathered: _Table) -> dict[tuple[Any, ...], Float64]:
 
 
 def _pair(row: _Row) -> tuple[Any, ...]:
-    """Return what distinguishes one model's comparison from another's."""
+    """Return the ids of the two sets, which tell one model's comparison from another's."""
     return row["reference_id"] or row["reference"], row["other_id"] or row["other"]
 
 
 def _is_unresolved(row: _Row) -> bool:
-    """Return whether too few units share values, so that there is no valid estimate."""
+    """Return whether too few units share values for a valid estimate."""
     return row["corrected"] is None and row["unresolved_channels"] is not None
 
 
-def _compared(rows: Sequence[_Row]) -> Compared:
+def _shift_distances(rows: Sequence[_Row]) -> ShiftDistances:
     networks: dict[tuple[str, str], list[_Row]] = {}
     warnings: dict[str, dict[str, None]] = {}
     for row in rows:
@@ -296,12 +288,12 @@ def _compared(rows: Sequence[_Row]) -> Compared:
         for warning in (row["warnings"] or "").split("; "):
             if warning:
                 warnings.setdefault(warning, {})[row["layer"]] = None
-    every = len({row["layer"] for row in rows})
+    layer_count = len({row["layer"] for row in rows})
     cautions = tuple(
-        Caution(warning, () if len(layers) == every else tuple(layers))
+        Caution(warning, () if len(layers) == layer_count else tuple(layers))
         for warning, layers in warnings.items()
     )
-    return Compared(rows[0], tuple(map(_network, networks.values())), cautions)
+    return ShiftDistances(rows[0], tuple(map(_network, networks.values())), cautions)
 
 
 def _network(rows: Sequence[_Row]) -> NetworkDistances:
@@ -342,12 +334,12 @@ def _network(rows: Sequence[_Row]) -> NetworkDistances:
 
 
 def _null_excess(mean: Float64, high: Float64, metric: str) -> Float64:
-    """Return up to where an estimate may lie without a shift, by training (T,).
+    """Return the largest estimate expected without a shift, by training (T,).
 
     The 95 % quantile of the permuted distances minus their mean, on the scale on which bias is
     corrected: that of the squares for distances whose square is a mean over bins.
     """
-    if metric in (Metric.HELLINGER, Metric.JENSEN_SHANNON):
+    if metric in list(Metric) and Metric(metric).squared:
         return np.asarray(np.sqrt(np.maximum(np.square(high) - np.square(mean), 0.0)))
     return np.asarray(high - mean)
 
@@ -362,7 +354,7 @@ class Measure:
     Attributes
     ----------
     value : float
-        For the Hellinger distance the corrected one if known.
+        The corrected one, if known, for the Hellinger distance.
     spread : float
         Standard deviation (n - 1) between trainings.
     interval : (float, float) or None
@@ -379,18 +371,18 @@ class Measure:
 
     @property
     def differs(self) -> bool:
-        """Whether the sets differ in every training."""
+        """True if the sets differ significantly in every training."""
         return bool(self.p_values) and max(self.p_values) < SIGNIFICANT
 
     @property
     def agrees(self) -> bool:
-        """Whether the sets are not seen to differ in any training, or no distance is left."""
+        """True if the sets differ significantly in no training, or the distance is 0 or less."""
         clear = bool(self.p_values) and min(self.p_values) >= SIGNIFICANT
         return clear or self.value <= 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Changed:
+class ShiftMeasures:
     """One shift or domain against the reference: facts of its first row, measures by layer."""
 
     facts: _Row
@@ -404,7 +396,7 @@ class Network:
     arch: str | None
     encoder: str | None
     pruning: str | None
-    rows: tuple[Changed, ...]
+    rows: tuple[ShiftMeasures, ...]
 
     @property
     def name(self) -> str:
@@ -436,8 +428,8 @@ def read_layer_metrics(table: _Table) -> list[Network]:
     ----------
     table : mapping of column name to values
         The columns :data:`BEYOND_COLUMNS`, a row for each layer. Duplicate measurements count
-        once; of several numbers of bins the Hellinger distance with the first is taken. Inputs of
-        the blocks of the decoder (:data:`skiptool.names.DECODER_INPUTS`) are left out.
+        once; of several numbers of bins, the Hellinger distance with the first is used. Inputs of
+        decoder blocks (:data:`skiptool.names.DECODER_INPUTS`) are left out.
     """
     groups: dict[tuple[Any, ...], dict[tuple[Any, ...], list[_Row]]] = {}
     for values in zip(*(table[name] for name in BEYOND_COLUMNS), strict=True):
@@ -456,13 +448,13 @@ def read_layer_metrics(table: _Table) -> list[Network]:
         groups.setdefault(network, {}).setdefault(change, []).append(row)
     networks = []
     for (arch, encoder, pruning, *_), changes in groups.items():
-        rows = tuple(map(_changed, changes.values()))
+        rows = tuple(map(_shift_measures, changes.values()))
         if any(set(row.measures) & set(LAYERWISE) for row in rows):
             networks.append(Network(arch, encoder, pruning, rows))
     return networks
 
 
-def _changed(rows: Sequence[_Row]) -> Changed:
+def _shift_measures(rows: Sequence[_Row]) -> ShiftMeasures:
     groups: dict[Metric, dict[str, dict[tuple[Any, ...], _Row]]] = {}
     bins = {row["metric"]: (row["bins"], row["range_rule"]) for row in reversed(rows)}
     for row in rows:
@@ -473,7 +465,7 @@ def _changed(rows: Sequence[_Row]) -> Changed:
         metric: {layer: _measure([*by_pair.values()]) for layer, by_pair in layers.items()}
         for metric, layers in groups.items()
     }
-    return Changed(rows[0], measures)
+    return ShiftMeasures(rows[0], measures)
 
 
 def _measure(rows: Sequence[_Row]) -> Measure:
@@ -485,8 +477,8 @@ def _measure(rows: Sequence[_Row]) -> Measure:
     value, spread = mean_and_spread(known) if known else (math.nan, math.nan)
     ends = [(row["ci_low"], row["ci_high"]) for row in rows]
     interval = None
-    if all(None not in each for each in ends):
-        low, high = (sum(each) / len(each) for each in zip(*ends, strict=True))
+    if all(None not in pair for pair in ends):
+        low, high = (sum(side) / len(side) for side in zip(*ends, strict=True))
         interval = (low, high)
     p_values = tuple(row["p_adjusted"] for row in rows if row["p_adjusted"] is not None)
     complete = p_values if len(p_values) == len(rows) else ()

@@ -1,9 +1,9 @@
-"""The loss of IoU forecast from the distance at a layer, for images without labels.
+"""Forecast of the loss of IoU from the distance at a layer, for images without labels.
 
-A line that starts at the origin (images that are not shifted lose nothing) and never falls is
-fitted to the controlled shifts of one domain. The layer is chosen, and the error estimated, by
-cross-validation over kinds of shift: the kind left out chooses no layer and fits no line. The error
-on a further kind is bounded by those of the kinds left out, whose number sets the level; the
+A non-decreasing line from the origin (images that are not shifted lose nothing) is fitted to the
+controlled shifts of one domain. The layer is chosen, and the error estimated, by cross-validation
+over kinds of shift: the kind left out takes no part in choosing the layer or fitting the line. The
+error on a further kind is bounded by those of the kinds left out, whose number sets the level; the
 uncertainty of the distance, which grows as images become fewer, is added to it.
 """
 
@@ -22,8 +22,8 @@ from skiptool.analysis.correlation import (
     LossAndDistance,
     Point,
     SettingKey,
+    gather_distances,
     join_distances,
-    measured,
 )
 from skiptool.metrics import Score
 from skiptool.names import VALIDATION, ShiftKind, Split
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from skiptool.records import Float64, Int64
 
 SEEN: Final = 0.05
-"""p-value up to which a shift counts as seen."""
+"""Largest p-value at which a shift counts as seen."""
 
 _ROUNDING: Final = 1e-12
 
 _SPLITS: Final = (VALIDATION, Split.TEST.value)
-"""Splits that lines are fitted to, the first that is there."""
+"""Splits that lines are fitted to; the first one available is used."""
 
 _KINDS: Final = {kind.value: number for number, kind in enumerate(ShiftKind)}
 
@@ -50,7 +50,7 @@ class HeldOutError(NamedTuple):
     """Errors on one kind of shift that was left out.
 
     ``error`` is the mean absolute error of the line, ``worst`` its greatest absolute error, and
-    ``error_of_mean`` the mean absolute error of the mean loss of the other kinds.
+    ``error_of_mean`` the mean absolute error if the mean loss of the other kinds is the forecast.
     """
 
     kind: str
@@ -70,17 +70,17 @@ class CrossValidation(NamedTuple):
 
     @property
     def better(self) -> bool:
-        """Whether the line forecasts kinds left out better than the mean, beyond rounding."""
-        gained = [kind.error_of_mean - kind.error for kind in self.held]
-        return float(np.mean(gained)) > _ROUNDING
+        """True if the line forecasts kinds left out better than the mean, beyond rounding."""
+        gains = [kind.error_of_mean - kind.error for kind in self.held]
+        return float(np.mean(gains)) > _ROUNDING
 
 
 def fit_from_origin(distances: Float64, loss: Float64) -> Monotone:
-    """Fit the line that starts at (0, 0), never falls and is closest to the losses.
+    """Fit the non-decreasing line from (0, 0) that is closest to the losses.
 
-    Least squares among lines that do not fall and are 0 at 0: isotonic regression, clipped at 0
-    from below (Barlow et al. 1972, bounded isotonic regression). Distances (P,) are finite; points
-    at 0 or below, where a corrected distance can be, add nothing and are left out.
+    Least squares: isotonic regression, clipped at 0 from below (Barlow et al. 1972, bounded
+    isotonic regression). Distances (P,) are finite; points with a corrected distance of 0 or less
+    carry no information and are left out.
 
     Examples
     --------
@@ -104,7 +104,7 @@ def error_bound(worst: Sequence[float], level: float) -> tuple[float, float]:
     worst : sequence of M float
         Greatest absolute error on each kind while it was left out.
     level : float
-        Level requested, in (0, 1).
+        Requested level, in (0, 1).
 
     Returns
     -------
@@ -136,7 +136,7 @@ def error_bound(worst: Sequence[float], level: float) -> tuple[float, float]:
 def cross_validate(
     distances: Float64, loss: Float64, kinds: Sequence[str], shifts: Sequence[int]
 ) -> CrossValidation:
-    """Leave out one kind of shift at a time; choose the layer among the other kinds alone.
+    """Leave out one kind of shift at a time; choose the layer by the other kinds alone.
 
     Parameters
     ----------
@@ -144,9 +144,9 @@ def cross_validate(
         Finite.
     loss : float64 (P,)
     kinds : sequence of P str
-        At least two different ones.
+        At least two distinct kinds.
     shifts : sequence of P int
-        Number of each point's shift, left out to choose a layer if only one kind remains.
+        Index of each point's shift; shifts are left out to choose a layer if only one kind remains.
 
     Returns
     -------
@@ -158,11 +158,11 @@ def cross_validate(
     held = []
     for kind in dict.fromkeys(kinds):
         out = of_kind == kind
-        others, known = distances[:, ~out], loss[~out]
-        layer = choose_layer(others, known, of_kind[~out].tolist(), of_shift[~out].tolist())
-        line = fit_from_origin(others[layer], known)
+        fitted, losses = distances[:, ~out], loss[~out]
+        layer = choose_layer(fitted, losses, of_kind[~out].tolist(), of_shift[~out].tolist())
+        line = fit_from_origin(fitted[layer], losses)
         residuals[out] = np.abs(line(distances[layer, out]) - loss[out])
-        of_mean[out] = np.abs(known.mean() - loss[out])
+        of_mean[out] = np.abs(losses.mean() - loss[out])
         held.append(
             HeldOutError(
                 kind,
@@ -179,10 +179,11 @@ def cross_validate(
 def choose_layer(
     distances: Float64, loss: Float64, kinds: Sequence[str], shifts: Sequence[int]
 ) -> int:
-    """Return the layer of the least error, leaving out a kind (of one kind a shift) at a time.
+    """Return the layer of the least error, leaving out one kind of shift at a time.
 
-    Parameters are as for :func:`cross_validate`, with at least one kind. Of ties the first in data
-    flow is returned; 0 if there is only one shift.
+    With a single kind, shifts are left out instead. Parameters are as for :func:`cross_validate`,
+    with at least one kind. Of ties, the first in data flow is returned; 0 if there is only one
+    shift.
     """
     labels = np.array(kinds if len(set(kinds)) > 1 else shifts)
     folds = list(dict.fromkeys(labels.tolist()))
@@ -201,29 +202,24 @@ def choose_layer(
 
 
 class Expected(NamedTuple):
-    """Expected loss under one change: a mean over ``networks`` (trainings).
+    """Expected loss under one change, a mean over ``networks`` (trainings).
 
     Attributes
     ----------
-    change : Change
     distance, distance_low, distance_high : float
         Corrected distance with its 95 % interval, means over the networks.
     p_value : float
-        Of no shift, over the networks (:func:`combined_p`); NaN if none was computed.
+        For no shift, over the networks (:func:`combined_p`); NaN if none was computed.
     seen : bool
         Whether a shift is seen: p-value at most 0.05, or without one an interval above 0.
     forecast, low, high : float
-        NaN if nothing is forecast: all three if the fit is no better than the mean, the forecast
-        if no shift is seen.
-    networks : int
+        All NaN if the fit is no better than the mean; ``forecast`` is NaN if no shift is seen.
     images_reference, images, units : int
         Images compared, and the statistical units among the latter.
     unit : str
-        What a unit is: image, subject ...
+        Kind of the units: image, subject ...
     loss : float
         True loss of ``labelled`` networks on ``split``; NaN without labels.
-    labelled : int
-    split : str
     """
 
     change: ImagePair
@@ -247,27 +243,23 @@ class Expected(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fitted:
-    """Networks of one pruning: their loss under shifts of one domain as a line over a distance.
+    """Loss of the networks of one pruning under shifts of one domain, as a line over a distance.
 
     Attributes
     ----------
-    setting : SettingKey
     pruning, domain, split : str
-        What the line is fitted to.
+        Networks and images that the line is fitted to.
     classes, layers : tuple of str
         Foreground classes that IoU is the mean over; layers that could be chosen.
     points : tuple of Point, length P
     distances, low, high, loss : float64 (P,)
-        At the chosen layer; the ends of the distance's interval are NaN if it has none.
+        At the chosen layer; the ends of the distance's interval are NaN if unknown.
     layer : int
         Index of the chosen layer in ``layers``.
-    line : Monotone
-    cross_validation : CrossValidation
-    asked, level : float
+    requested_level, level : float
         Level of the intervals as requested, and as it holds for a further kind of shift.
     bound : float
         Bound of the error on a further kind, at that level.
-    expected : tuple of Expected
     left_out : int
         Comparisons without a corrected distance and its interval at the chosen layer.
     passed_over : tuple of str
@@ -292,7 +284,7 @@ class Fitted:
     layer: int
     line: Monotone
     cross_validation: CrossValidation
-    asked: float
+    requested_level: float
     level: float
     bound: float
     expected: tuple[Expected, ...]
@@ -308,12 +300,12 @@ class Fitted:
 
     @property
     def error_of_mean(self) -> float:
-        """The same if the mean loss of the other kinds is the forecast."""
+        """Mean absolute error if the mean loss of the other kinds is the forecast."""
         return float(np.mean([kind.error_of_mean for kind in self.cross_validation.held]))
 
     @property
     def better(self) -> bool:
-        """Whether the line forecasts kinds left out better than the mean, beyond rounding."""
+        """True if the line forecasts kinds left out better than the mean."""
         return self.cross_validation.better
 
     @property
@@ -324,10 +316,10 @@ class Fitted:
 
 
 def combined_p(p_values: Sequence[float]) -> float:
-    """Combine p-values of several networks on the same images, whatever their dependence.
+    """Combine p-values of several networks on the same images, under any dependence.
 
-    With k = ceil(n / 2), the k-th smallest of n times n / k, at most 1; of one network its own. NaN
-    if there is none; NaN among them counts as not computed.
+    The k-th smallest of n p-values times n / k, k = ceil(n / 2), at most 1; that of a single
+    network stays. NaN values are ignored; NaN if there are no others.
 
     References
     ----------
@@ -356,42 +348,42 @@ def fit_losses(
     scores, layers
         As for :func:`skiptool.analysis.correlation.join_distances`.
     level : float
-        Requested for the intervals; M kinds of shift allow at most M / (M + 1).
+        Requested level of the intervals; M kinds of shift allow at most M / (M + 1).
 
     Returns
     -------
     list of Fitted
         In the order of ``join_distances``, one for each pruning and domain with at least two kinds
         of shift whose losses are known. If there are distances and scores of the networks'
-        validation samples, lines are fitted to these alone, else to test samples. Forecast are
-        comparisons with the original images of this domain that lead to another domain, or to
+        validation samples, lines are fitted to these alone, else to test samples. Forecasts are
+        made for comparisons of the original images of this domain with another domain, or with
         images without a known loss.
 
     Notes
     -----
     Networks of all folds and repeats are pooled. The layer of the line itself is chosen from all
-    kinds; the error reported is of lines whose layer was chosen without the kind that was left out
+    kinds; the error reported is that of lines whose layer was chosen without the kind left out
     (:func:`cross_validate`). An interval extends from the line at the lower end of the distance's
-    interval to the line at its upper end, widened by the bound of the error on either side, but no
-    farther than a loss can be: from the networks' IoU on the original images minus 1 to that IoU.
+    interval to the line at its upper end, widened by the bound of the error on either side, within
+    the range of possible losses: from the networks' IoU on the original images minus 1 to that IoU.
     """
     settings: dict[SettingKey, dict[str, LossAndDistance]] = {}
     for joined in join_distances(scores, layers):
         settings.setdefault(joined.setting, {})[joined.split] = joined
-    every = measured(layers) if settings else {}
+    distances = gather_distances(layers) if settings else {}
     fits = []
     for key, by_split in settings.items():
         for split in _SPLITS:
             sweeps = _sweeps(by_split[split]) if split in by_split else {}
             if sweeps:
                 parts = [by_split[split], *(by_split[s] for s in by_split if s != split)]
-                fits += [_fitted(parts, *sweep, every[key], level) for sweep in sweeps.items()]
+                fits += [_fit(parts, *sweep, distances[key], level) for sweep in sweeps.items()]
                 break
     return [fit for fit in fits if fit is not None]
 
 
 def _sweeps(joined: LossAndDistance) -> dict[tuple[str, str], list[int]]:
-    """Find the points of controlled shifts, by pruning and domain, with at least two kinds."""
+    """Group points of controlled shifts by pruning and domain, if there are at least two kinds."""
     original = ShiftKind.ORIGINAL.value
     sweeps: dict[tuple[str, str], list[int]] = {}
     for number, point in enumerate(joined.points):
@@ -406,14 +398,14 @@ def _sweeps(joined: LossAndDistance) -> dict[tuple[str, str], list[int]]:
     }
 
 
-def _fitted(
+def _fit(
     parts: Sequence[LossAndDistance],
     key: tuple[str, str],
     numbers: list[int],
-    every: Mapping[Point, Mapping[str, Distance]],
+    measured: Mapping[Point, Mapping[str, Distance]],
     level: float,
 ) -> Fitted | None:
-    """Fit a line to points of the first part; None if no layer was measured at all of them."""
+    """Fit a line to some points of the first part; None if no layer has distances at all points."""
     joined, (pruning, domain) = parts[0], key
     complete = np.isfinite(joined.distances[:, numbers]).all(axis=1)
     rows = np.flatnonzero(complete)
@@ -422,7 +414,7 @@ def _fitted(
     points = tuple(joined.points[number] for number in numbers)
     layers = tuple(joined.layers[row] for row in rows)
     distances, low, high = (
-        each[rows][:, numbers] for each in (joined.distances, joined.low, joined.high)
+        array[rows][:, numbers] for array in (joined.distances, joined.low, joined.high)
     )
     loss = joined.loss[numbers]
     kinds, shifts = [point.change.kind for point in points], joined.shifts()[numbers].tolist()
@@ -430,7 +422,7 @@ def _fitted(
     layer = choose_layer(distances, loss, kinds, shifts)
     line = fit_from_origin(distances[layer], loss)
     bound, holds = error_bound([kind.worst for kind in cross_validation.held], level)
-    targets = _targets(every, points, pruning, domain, joined.split)
+    targets = _targets(measured, points, pruning, domain, joined.split)
     bounded = {
         point: by_layer[layers[layer]]
         for point, by_layer in targets.items()
@@ -451,7 +443,7 @@ def _fitted(
         layer=layer,
         line=line,
         cross_validation=cross_validation,
-        asked=level,
+        requested_level=level,
         level=holds,
         bound=bound,
         expected=_forecast(bounded, line, bound if cross_validation.better else math.nan, parts),
@@ -463,25 +455,25 @@ def _fitted(
 
 
 def _targets(
-    every: Mapping[Point, Mapping[str, Distance]],
+    measured: Mapping[Point, Mapping[str, Distance]],
     fitted: Sequence[Point],
     pruning: str,
     domain: str,
     split: str,
 ) -> dict[Point, Mapping[str, Distance]]:
-    """Find what the line was not fitted to: comparisons that start from the fitted domain.
+    """Return comparisons with the fitted domain that the line was not fitted to.
 
     Those with the images of the fit take precedence over those with another split of its domain.
     """
     original = (domain, ShiftKind.ORIGINAL.value)
     seen = {(point.model_id, point.change.after) for point in fitted}
     targets: dict[tuple[object, ...], Point] = {}
-    for point in sorted(every, key=lambda each: each.change.home not in (None, split)):
+    for point in sorted(measured, key=lambda point: point.change.home not in (None, split)):
         change = point.change
-        starts_here = point.pruning == pruning and change[:2] == original
-        if starts_here and (point.model_id, change.after) not in seen:
+        same_reference = point.pruning == pruning and change[:2] == original
+        if same_reference and (point.model_id, change.after) not in seen:
             targets.setdefault((point.model_id, change.after, change.split), point)
-    return {point: every[point] for point in targets.values()}
+    return {point: measured[point] for point in targets.values()}
 
 
 def _forecast(
@@ -506,29 +498,29 @@ def _forecast(
         points = groups[change]
         distances = [targets[point] for point in points]
         split, true = _true_losses(points, losses)
-        numbers = np.array([each[:3] for each in distances])
-        at, low, high = line(numbers).mean(axis=0).tolist()
-        p_value = combined_p([each.p_value for each in distances])
+        numbers = np.array([distance[:3] for distance in distances])
+        mean, low, high = line(numbers).mean(axis=0).tolist()
+        p_value = combined_p([distance.p_value for distance in distances])
         seen = p_value <= SEEN or (math.isnan(p_value) and bool(numbers[:, 1].mean() > 0))
         most = np.mean([ious.get((point.model_id, change.before), 1.0) for point in points])
         least = np.mean([ious.get((point.model_id, change.before), 0.0) for point in points]) - 1
-        at, low, high = np.clip((at, low - bound, high + bound), least, most).tolist()
-        distance, distance_low, distance_high = numbers.mean(axis=0).tolist()
+        mean, low, high = np.clip((mean, low - bound, high + bound), least, most).tolist()
+        mean_distance, distance_low, distance_high = numbers.mean(axis=0).tolist()
         forecasts.append(
             Expected(
                 change=change,
-                distance=distance,
+                distance=mean_distance,
                 distance_low=distance_low,
                 distance_high=distance_high,
                 p_value=p_value,
                 seen=seen,
-                forecast=at if seen and not math.isnan(bound) else math.nan,
+                forecast=mean if seen and not math.isnan(bound) else math.nan,
                 low=low if seen else min(low, 0.0),
                 high=high,
                 networks=len(points),
-                images_reference=min(each.images_reference for each in distances),
-                images=min(each.images for each in distances),
-                units=min(each.units for each in distances),
+                images_reference=min(distance.images_reference for distance in distances),
+                images=min(distance.images for distance in distances),
+                units=min(distance.units for distance in distances),
                 unit=distances[0].unit,
                 loss=float(np.mean(true)) if true else math.nan,
                 labelled=len(true),
@@ -542,11 +534,11 @@ def _true_losses(
     points: Sequence[Point], losses: Sequence[tuple[str, Mapping[Point, float]]]
 ) -> tuple[str, list[float]]:
     """Return the losses of these networks on the first split with any."""
-    for split, known in losses:
-        here = [point._replace(change=point.change.on(split)) for point in points]
-        true = [known[point] for point in here if point in known]
+    for split, by_point in losses:
+        on_split = [point._replace(change=point.change.with_split(split)) for point in points]
+        true = [by_point[point] for point in on_split if point in by_point]
         if true:
-            return here[0].change.split or split, true
+            return on_split[0].change.split or split, true
     return "", []
 
 

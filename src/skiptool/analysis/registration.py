@@ -1,4 +1,4 @@
-"""How well scans of one glass slide were aligned, from the rows of registration tables."""
+"""Residual misalignment of scans of one glass slide, from the rows of registration tables."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from skiptool.records import Float64, Int64
 
 ELSEWHERE: Final = "lost on another scan"
-"""Reason for leaving out a patch that is sound on this scan but not on another one."""
+"""Reason for leaving out a patch that is usable on this scan but not on another one."""
 
 UNITS: Final[Mapping[str, str]] = {"px": "residual", "µm": "residual_um"}
 """Column of each unit."""
@@ -35,7 +35,7 @@ class Residuals:
         Quantiles at 0.1, 0.25, 0.5, 0.75 and 0.9 over these patches, interpolated linearly; NaN
         without any.
     by_slide : float64, shape (S,)
-        Medians of slides with such a patch, rising.
+        Medians of slides with such a patch, ascending.
     """
 
     measured: int
@@ -53,13 +53,12 @@ class Pair:
 
     Attributes
     ----------
-    reference_domain, domain : str
     slides : int
         Reference slides that have a scan of this domain.
     unaligned : int
-        Those whose scan could not be aligned.
+        Slides whose scan could not be aligned.
     patches, kept : int
-        On the aligned slides.
+        Patches on the aligned slides, and those that were kept.
     share : float
         Kept share of the patches; NaN without patches.
     residuals : mapping of unit to Residuals
@@ -82,52 +81,45 @@ class Pair:
 def pairs(columns: Mapping[str, Sequence[Any]]) -> list[Pair]:
     """Group the rows of registration tables by reference and domain.
 
-    Parameters
-    ----------
-    columns : mapping of column name to values
-        Of the table ``registration``: ``subject``, ``slide``, ``reference_domain``, ``domain``,
-        ``sample``, ``residual``, ``residual_um``, ``kept``, ``reason``.
-
-    Returns
-    -------
-    list of Pair
-        In the order of first appearance, those of one reference together.
+    Pairs are in the order of first appearance, those of one reference together. ``columns`` of the
+    table are ``subject``, ``slide``, ``reference_domain``, ``domain``, ``sample``, ``residual``,
+    ``residual_um``, ``kept`` and ``reason``.
     """
-    named = zip(columns["reference_domain"], columns["domain"], strict=True)
-    keys, pair = _coded([(str(a or ""), str(b or "")) for a, b in named])
-    _, slide = _coded(list(zip(columns["subject"], columns["slide"], strict=True)))
-    reasons, reason = _coded([why or ELSEWHERE for why in columns["reason"]])
+    domains = zip(columns["reference_domain"], columns["domain"], strict=True)
+    keys, pair = _encode([(str(a or ""), str(b or "")) for a, b in domains])
+    _, slide = _encode(list(zip(columns["subject"], columns["slide"], strict=True)))
+    reasons, reason = _encode([text or ELSEWHERE for text in columns["reason"]])
     patch = np.array([sample is not None for sample in columns["sample"]], dtype=np.bool_)
     kept = np.array([bool(value) for value in columns["kept"]], dtype=np.bool_) & patch
     values = {
         unit: np.array(columns[name], dtype=np.float64)  # None is NaN
         for unit, name in UNITS.items()
     }
-    found = []
+    results = []
     references = list(dict.fromkeys(reference for reference, _ in keys))
     for code in sorted(range(len(keys)), key=lambda code: references.index(keys[code][0])):
         rows = np.flatnonzero(pair == code)
-        sound = rows[patch[rows]]
-        count, left = int(sound.size), int(kept[sound].sum())
-        why = Counter(reason[sound[~kept[sound]]].tolist())
-        found.append(
+        patches = rows[patch[rows]]
+        count, kept_count = int(patches.size), int(kept[patches].sum())
+        lost = Counter(reason[patches[~kept[patches]]].tolist())
+        results.append(
             Pair(
                 reference_domain=keys[code][0],
                 domain=keys[code][1],
                 slides=int(np.unique(slide[rows]).size),
                 unaligned=int(np.unique(slide[rows[~patch[rows]]]).size),
                 patches=count,
-                kept=left,
-                share=left / count if count else math.nan,
-                residuals={u: _residuals(v[sound], slide[sound]) for u, v in values.items()},
-                lost={reasons[place]: number for place, number in why.most_common()},
+                kept=kept_count,
+                share=kept_count / count if count else math.nan,
+                residuals={u: _residuals(v[patches], slide[patches]) for u, v in values.items()},
+                lost={reasons[index]: number for index, number in lost.most_common()},
             )
         )
-    return found
+    return results
 
 
-def residual_limits(found: Sequence[Pair]) -> dict[str, float]:
-    """Return the largest residual allowed, in pixels, by each reason that names one.
+def residual_limits(scan_pairs: Sequence[Pair]) -> dict[str, float]:
+    """Return the largest allowed residual, in pixels, for each reason that names one.
 
     Examples
     --------
@@ -136,21 +128,21 @@ def residual_limits(found: Sequence[Pair]) -> dict[str, float]:
     >>> residual_limits(pairs({**columns, "reason": ["residual above 2 px"]}))
     {'residual above 2 px': 2.0}
     """
-    matches = (_LIMIT.fullmatch(reason) for pair in found for reason in pair.lost)
+    matches = (_LIMIT.fullmatch(reason) for pair in scan_pairs for reason in pair.lost)
     return {match[0]: float(match[1]) for match in matches if match}
 
 
-def _coded(values: Sequence[Any]) -> tuple[list[Any], Int64]:
-    """Return the different values in order of first appearance, and the index of each value."""
-    places = {value: place for place, value in enumerate(dict.fromkeys(values))}
-    return list(places), np.fromiter(map(places.__getitem__, values), np.int64, len(values))
+def _encode(values: Sequence[Any]) -> tuple[list[Any], Int64]:
+    """Return the distinct values in order of first appearance, and the index of each value."""
+    index = {value: number for number, value in enumerate(dict.fromkeys(values))}
+    return list(index), np.fromiter(map(index.__getitem__, values), np.int64, len(values))
 
 
 def _residuals(values: Float64, slide: Int64) -> Residuals:
-    there = np.isfinite(values)
-    values, slide = values[there], slide[there]
+    measured = np.isfinite(values)
+    values, slide = values[measured], slide[measured]
     if not values.size:
-        return Residuals(0, *(math.nan,) * 5, by_slide=values)
+        return Residuals(0, math.nan, math.nan, math.nan, math.nan, math.nan, by_slide=values)
     low, quarter, median, upper, p90 = np.quantile(values, (0.1, 0.25, 0.5, 0.75, 0.9)).tolist()
     order = np.argsort(slide, kind="stable")
     ends = np.flatnonzero(np.diff(slide[order])) + 1

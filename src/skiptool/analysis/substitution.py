@@ -1,20 +1,20 @@
-"""How much IoU a network regains under a shift when its decoder is fed some clean feature maps.
+"""Mean IoU that a network regains under a shift if some inputs of its decoder are clean.
 
-Skip substitution: the encoder sees a sample twice, shifted and unshifted, and the decoder is fed
-some of its inputs (the feature maps of some skip connections, or of the bottleneck) from the
-unshifted image and all others from the shifted one. It is an intervention on the network, not a
-correlation between its layers and its results, known as activation patching in work on language
-models. Its two directions answer two questions:
+Skip substitution: the encoder sees a sample twice, shifted and unshifted, and the decoder gets some
+of its inputs (the feature maps of some skip connections, or of the bottleneck) from the unshifted
+image and all others from the shifted one. It is an intervention on the network, not a correlation
+between its layers and its results, known as activation patching in work on language models. Its two
+directions answer two questions:
 
-- one part clean, all others shifted: what the network regains over its plain prediction under the
-  shift shows whether this part is sufficient to restore the IoU;
-- one part shifted, all others clean: what the network loses compared with its prediction of the
-  clean images shows how much of the shift this part carries alone.
+- one part clean, all others shifted: the IoU regained over the plain prediction under the shift
+  shows whether this part is sufficient to restore the IoU;
+- one part shifted, all others clean: the IoU lost compared with the prediction of the clean images
+  shows how much of the shift this part carries alone.
 
 A part may be sufficient without carrying the shift alone, and vice versa. A limit of both: the
-decoder is fed a mixture that it never saw in training, so a part may regain less, or more, than if
-the decoder had been trained on such mixtures. Nor does substitution in a trained network show how a
-network behaves that is trained without the connection.
+decoder gets a mixture that it never saw in training, so a part may regain less, or more, than if
+the decoder had been trained on such mixtures. Nor does substitution in a trained network show the
+behaviour of a network trained without the connection.
 
 The shift may also be the domain: the clean image is then that of the same sample in another domain,
 such as a registered scan.
@@ -37,7 +37,7 @@ from skiptool.analysis.differences import (
     NetworkCondition,
     PairedDifference,
     SubjectCounts,
-    compared_with,
+    compare_networks,
     iou_by_training,
     subject_counts,
 )
@@ -67,25 +67,25 @@ class Substitution:
     Attributes
     ----------
     clean_skips : str
-        Those inputs as the table names them: ``1``, ``1+2+3+4``, ``bottleneck``.
+        The clean inputs as the table names them: ``1``, ``1+2+3+4``, ``bottleneck``.
     regained : PairedDifference
         Mean IoU with them minus that of the plain prediction under the same shift; also names the
         network, data and shift.
     clean, plain : TrainingMean
-        Mean IoU with them, and of the plain prediction under the same shift.
+        Mean IoU with clean inputs, and of the plain prediction under the same shift.
     original : TrainingMean or None
-        Of the plain prediction of the clean images, without a shift, if that was measured.
+        Mean IoU of the plain prediction of the clean images, without a shift, if measured.
     clean_domain : str or None
         Domain of the clean images, if it differs from that of the shifted ones.
     lost : PairedDifference or None
-        Mean IoU with them minus that of the plain prediction of the clean images; None if that
-        was not measured in the same domain.
+        Mean IoU with clean inputs minus that of the plain prediction of the clean images; None if
+        that was not measured in the same domain.
     behind : PairedDifference or None
-        For a single clean input: mean IoU with it minus that with the best single one under the
-        same shift. None for that one itself, and for several inputs.
+        For a single clean input: mean IoU with it minus that with the best single input under the
+        same shift. None for the best one itself, and for several inputs.
     lowest : (Shift, float)
-        Shift under which the plain prediction of this network is worst, of all shifts that were
-        measured in this domain, with or without substitution; and its mean IoU there.
+        Shift with the worst plain prediction of this network, of all shifts measured in this
+        domain, with or without substitution; and its mean IoU.
     """
 
     clean_skips: str
@@ -100,7 +100,7 @@ class Substitution:
 
     @property
     def is_shifted(self) -> bool:
-        """Whether the images differ from the clean ones, so that something can be regained."""
+        """True if the images differ from the clean ones, so that IoU can be regained."""
         return self.regained.shift != ORIGINAL or self.clean_domain is not None
 
     @property
@@ -116,8 +116,8 @@ class Substitution:
         """
         pruning = self.regained.pruning
         inputs = (*map(str, levels_of(pruning)), BOTTLENECK)
-        known = len(inputs) > 1 or pruning == _NO_SKIPS
-        if not known or not set(self.parts) <= set(inputs):
+        unknown = len(inputs) == 1 and pruning != _NO_SKIPS
+        if unknown or not set(self.parts) <= set(inputs):
             return None
         return tuple(part for part in inputs if part not in self.parts)
 
@@ -136,8 +136,11 @@ class Substitution:
     @property
     def order(self) -> tuple[object, ...]:
         """Sort key: single inputs from the top of the network down, all skips, then others."""
-        rank = 0 if len(self.parts) == 1 else 1 if self.label == "all skips" else 2
-        return rank, 0 if rank < 2 else len(self.parts), self.clean_skips
+        if len(self.parts) == 1:
+            return 0, 0, self.clean_skips
+        if self.label == "all skips":
+            return 1, 0, self.clean_skips
+        return 2, len(self.parts), self.clean_skips
 
 
 def _name(part: str) -> str:
@@ -161,25 +164,20 @@ def substitution_effects(
         Domain of the clean images of all rows with ``clean_skips``; by default they are the
         unshifted images of the same domain.
     level : float
-        Of the intervals.
+        Level of the intervals.
 
     Returns
     -------
     list of Substitution
         One for each dataset, domain, split, network, shift and choice of clean inputs that has a
         plain prediction, in the order of first appearance.
-
-    Raises
-    ------
-    ArgumentError
-        If the level is not between 0 and 1.
     """
     if all(skips is None for skips in totals["clean_skips"]):
         return []
     effects = []
-    every = subject_counts(totals, substituted=True)
-    by_images = {(each.dataset_id, each.domain, each.split): each for each in reversed(every)}
-    for counts in every:
+    groups = subject_counts(totals, substituted=True)
+    by_images = {(group.dataset_id, group.domain, group.split): group for group in reversed(groups)}
+    for counts in groups:
         other = clean_domain if clean_domain != counts.domain else None
         clean = by_images.get((counts.dataset_id, other or counts.domain, counts.split))
         effects += _effects(counts, clean, other, level)
@@ -201,9 +199,9 @@ def _effects(
     lost = {}
     if clean is counts:
         partners = {network: partner for network, partner in unshifted.items() if partner in means}
-        lost = compared_with(counts, partners, level)
-    behind = compared_with(counts, _best_alone(plain, means), level)
-    lowest = _lowest(means)
+        lost = compare_networks(counts, partners, level)
+    behind = compare_networks(counts, _best_single_inputs(plain, means), level)
+    lowest = _worst_shifts(means)
     return [
         Substitution(
             clean_skips=str(network.clean_skips),
@@ -216,19 +214,19 @@ def _effects(
             behind=behind.get(network),
             lowest=lowest[unshifted[network]],
         )
-        for network, regained in compared_with(counts, plain, level).items()
+        for network, regained in compare_networks(counts, plain, level).items()
     ]
 
 
-def _best_alone(
+def _best_single_inputs(
     plain: Mapping[NetworkCondition, NetworkCondition],
     means: Mapping[NetworkCondition, TrainingMean],
 ) -> dict[NetworkCondition, NetworkCondition]:
-    """Map each single clean input to the best one under the same shift, except that itself."""
+    """Map each single clean input, except the best, to the best one under the same shift."""
     groups: dict[NetworkCondition, list[NetworkCondition]] = {}
     for network, partner in plain.items():
-        known = not np.isnan(means[network].value)
-        if known and "+" not in str(network.clean_skips):
+        single = "+" not in str(network.clean_skips)
+        if single and not np.isnan(means[network].value):
             groups.setdefault(partner, []).append(network)
     pairs: dict[NetworkCondition, NetworkCondition] = {}
     for group in groups.values():
@@ -237,10 +235,10 @@ def _best_alone(
     return pairs
 
 
-def _lowest(
+def _worst_shifts(
     means: Mapping[NetworkCondition, TrainingMean],
 ) -> dict[NetworkCondition, tuple[Shift, float]]:
-    """Return the worst shift of each network and its mean IoU, by the network without a shift."""
+    """Return the worst shift of each network and its mean IoU; keys are unshifted networks."""
     lowest: dict[NetworkCondition, tuple[Shift, float]] = {}
     for network, mean in means.items():
         if network.clean_skips is None:

@@ -22,7 +22,7 @@ SPLITS: Final = ("train", "validation")
 class Curve:
     """One split of a run, by epoch: int64 and float64 of shape (E,), NaN if there is no value.
 
-    ``epochs`` rise from 0; ``lr`` is the learning rate, ``seconds`` the wall time.
+    ``epochs`` ascend from 0; ``lr`` is the learning rate, ``seconds`` the wall time.
     """
 
     epochs: Int64
@@ -48,7 +48,7 @@ class Run:
     fold, repeat : int or None
     train, validation : Curve
     epochs : int
-        Number of epochs that were trained.
+        Number of epochs trained.
     best_epoch : int or None
         Epoch of the highest validation mIoU, the earliest of ties, whose weights are kept. None
         if no validation mIoU is known.
@@ -57,11 +57,11 @@ class Run:
     losses : mapping of split to float
         Loss of the last epoch of each split, NaN if there is none.
     last : mapping of split to int
-        That epoch.
+        Last epoch of each split.
     seconds : float
         Mean wall time of an epoch, training and validation together; NaN if unknown.
     samples : (int, int) or None
-        How many it was trained and validated on, if known.
+        Numbers of training and validation samples, if known.
     """
 
     model: str
@@ -93,10 +93,9 @@ class Experiment:
     Attributes
     ----------
     dataset, domain : str or None
-        What they were trained on.
+        Training data.
     settings : mapping
         Parameters of the protocol in which experiments on these data differ.
-    runs : tuple of Run
     """
 
     dataset: str | None
@@ -106,7 +105,7 @@ class Experiment:
 
 
 def read_run(facts: Mapping[str, Any], columns: Mapping[str, Sequence[Any]]) -> Run | None:
-    """Make curves of the rows of a history.
+    """Turn the rows of a history into curves; None if there is no epoch.
 
     Parameters
     ----------
@@ -116,11 +115,6 @@ def read_run(facts: Mapping[str, Any], columns: Mapping[str, Sequence[Any]]) -> 
     columns : mapping of column name to values
         ``epoch``, ``split``, ``loss``, ``mIoU``, ``lr``, ``seconds``. Of duplicate rows of an epoch
         and split the last counts.
-
-    Returns
-    -------
-    Run or None
-        None without an epoch.
     """
     train, validation = (_curve(columns, split) for split in SPLITS)
     epochs = np.union1d(train.epochs, validation.epochs)
@@ -161,12 +155,13 @@ def _curve(columns: Mapping[str, Sequence[Any]], split: str) -> Curve:
     return Curve(epochs[order], loss, miou, lr, seconds)
 
 
-def _best(validation: Curve, known: object) -> int | None:
+def _best(validation: Curve, recorded: object) -> int | None:
+    """Return the index of the best epoch: the recorded one if it has a finite mIoU."""
     finite = np.isfinite(validation.miou)
     if not finite.any():
         return None
-    if isinstance(known, int) and known in validation.epochs[finite]:
-        return int(np.searchsorted(validation.epochs, known))
+    if isinstance(recorded, int) and recorded in validation.epochs[finite]:
+        return int(np.searchsorted(validation.epochs, recorded))
     return int(np.nanargmax(np.where(finite, validation.miou, -np.inf)))
 
 
@@ -178,7 +173,7 @@ def common_mean(curves: Sequence[tuple[Int64, Float64]]) -> tuple[Int64, Float64
     Parameters
     ----------
     curves : sequence of (int64 (E,), float64 (E,))
-        Different epochs, rising, and a value of each; a mean is NaN if any of its values is.
+        Distinct epochs, ascending, with their values; a mean is NaN if any of its values is.
 
     Examples
     --------
@@ -200,7 +195,7 @@ def common_mean(curves: Sequence[tuple[Int64, Float64]]) -> tuple[Int64, Float64
 def experiments(
     histories: Sequence[tuple[Mapping[str, Any], Mapping[str, Sequence[Any]]]],
 ) -> list[Experiment]:
-    """Group runs that differ in network, fold and repeat only.
+    """Group runs that differ only in network, fold and repeat.
 
     Parameters
     ----------
@@ -226,7 +221,7 @@ def experiments(
         key = (data, facts.get("domain"), _text(_protocol(facts)))
         groups.setdefault(key, []).append(run)
         firsts.setdefault(key, facts)
-    found = []
+    results = []
     for key, runs in groups.items():
         protocols = [_protocol(facts) for other, facts in firsts.items() if other[:2] == key[:2]]
         settings = {
@@ -235,8 +230,8 @@ def experiments(
             if len({_text(protocol.get(name)) for protocol in protocols}) > 1
         }
         data, domain = (firsts[key].get(name) for name in ("dataset", "domain"))
-        found.append(Experiment(data, domain, settings, tuple(runs)))
-    return found
+        results.append(Experiment(data, domain, settings, tuple(runs)))
+    return results
 
 
 def _protocol(facts: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -8,8 +8,14 @@ import typer
 
 from skiptool.cli import options, paths
 from skiptool.cli.console import command
-from skiptool.names import Metric
+from skiptool.names import LAYERWISE, Metric
 from skiptool.records import Outcome, Progress
+
+_BY_CHANNEL = [
+    f"{metric} [default]" if metric is Metric.HELLINGER else metric.value
+    for metric in Metric
+    if metric not in LAYERWISE
+]
 
 
 @command
@@ -38,9 +44,8 @@ def hellinger(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="hellinger [default], bhattacharyya, jensen-shannon, total-variation, kl, "
-            "kolmogorov-smirnov, wasserstein, wasserstein-exact or representation-shift; of whole "
-            "layers: covariance, classifier or paired-difference. Repeatable.",
+            help=f"{options.alternatives(_BY_CHANNEL)}; of whole layers: "
+            f"{options.alternatives(LAYERWISE)}. Repeatable.",
             autocompletion=options.complete_with(*Metric),
         ),
     ] = None,

@@ -16,8 +16,9 @@ from skiptool.names import (
     Arch,
     ExportFormat,
     Precision,
+    ShiftKind,
     split_names,
-    unquoted_name,
+    unquote_name,
 )
 from skiptool.records import ORIGINAL, PAPER_SWEEP, Shift
 
@@ -33,12 +34,34 @@ def complete_with(*names: str) -> Callable[[str], list[str]]:
     return complete
 
 
+def alternatives(names: Sequence[str]) -> str:
+    """List names for a help text.
+
+    Examples
+    --------
+    >>> alternatives(["a", "b", "c"])
+    'a, b or c'
+    """
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+_SHIFT_KINDS = tuple(kind for kind in ShiftKind if kind is not ShiftKind.ORIGINAL)
+"""Kinds of shift that take a factor."""
+
+
+def _shift_completions() -> list[str]:
+    """Return the shifts of the paper, and ``KIND=`` of all other kinds."""
+    paper = {shift.kind for shift in PAPER_SWEEP}
+    others = [f"{kind}=" for kind in ShiftKind if kind not in paper]
+    return [*map(str, (ORIGINAL, *PAPER_SWEEP)), *others]
+
+
 ArchOption = Annotated[
     str,
     typer.Option(
         "--arch",
         metavar="NAME",
-        help="unet, unetplusplus, linknet or manet.",
+        help=f"{alternatives(list(Arch))}.",
         autocompletion=complete_with(*Arch),
     ),
 ]
@@ -102,8 +125,8 @@ Shifts = Annotated[
     typer.Option(
         "--shift",
         metavar="KIND=FACTOR",
-        help="Shift of the images: brightness, contrast, saturation; or original. Repeatable.",
-        autocompletion=complete_with(*map(str, (ORIGINAL, *PAPER_SWEEP))),
+        help=f"Shift of the images: {', '.join(_SHIFT_KINDS)}; or original. Repeatable.",
+        autocompletion=complete_with(*_shift_completions()),
     ),
 ]
 Sweep = Annotated[
@@ -133,7 +156,7 @@ def parse_list(words: Sequence[str] | None) -> tuple[str, ...]:
     >>> parse_list(["enc1,enc2", 'head,"a, b"'])
     ('enc1', 'enc2', 'head', 'a, b')
     """
-    parts = [unquoted_name(part) for word in words or () for part in split_names(word, ",")]
+    parts = [unquote_name(part) for word in words or () for part in split_names(word, ",")]
     return tuple(part for part in parts if part)
 
 
@@ -275,7 +298,7 @@ def parse_weights(words: Sequence[str] | None, option: str) -> tuple[tuple[str, 
             name, weight = "", 0.0
         if not name:
             raise ArgumentError(f"{option} {word!r}: expected CLASS=WEIGHT, such as cell=2.5")
-        weights.append((unquoted_name(name), weight))
+        weights.append((unquote_name(name), weight))
     return tuple(weights)
 
 
@@ -336,11 +359,11 @@ def parse_labels(words: Sequence[str] | None, option: str) -> dict[int | tuple[i
             raise ArgumentError(f"{option} {word!r}: {_LABEL_USAGE}")
         for text, name in _LABEL.findall(word):
             key = _value_or_colour(text)
-            if key is None or not unquoted_name(name):
+            if key is None or not unquote_name(name):
                 raise ArgumentError(f"{option} {word!r}: {_LABEL_USAGE}")
             if key in labels:
                 raise ArgumentError(f"{option} {word!r}: the value {text} is given a class twice")
-            labels[key] = unquoted_name(name)
+            labels[key] = unquote_name(name)
     return labels
 
 

@@ -31,7 +31,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from skiptool.errors import LeftoverError, SkiptoolError
-from skiptool.records import Outcome, Shade, Table, Task
+from skiptool.records import Outcome, Shade, Table, Task, luminance
 
 ConsoleT = TypeVar("ConsoleT", bound=Console)
 Cells: TypeAlias = Sequence[str | int | float | None]
@@ -368,7 +368,7 @@ def cell_style(value: float, shade: Shade) -> Style:
         return Style.null()
     share = min(max((value - shade.low) / (shade.high - shade.low), 0.0), 1.0)
     background = _interpolate(_DIVERGING if shade.diverging else _SEQUENTIAL, share)
-    text = "#000000" if luminance(background) > _EQUAL_CONTRAST else "#ffffff"
+    text = "#000000" if luminance(*background.normalized) > _EQUAL_CONTRAST else "#ffffff"
     return Style(color=text, bgcolor=Color.from_triplet(background))
 
 
@@ -380,15 +380,6 @@ def _interpolate(anchors: Sequence[ColorTriplet], share: float) -> ColorTriplet:
         for low, high in zip(anchors[index], anchors[index + 1], strict=True)
     )
     return ColorTriplet(red, green, blue)
-
-
-def luminance(colour: ColorTriplet) -> float:
-    """Relative luminance of an sRGB colour, in [0, 1] (WCAG 2.2)."""
-    red, green, blue = (
-        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
-        for part in colour.normalized
-    )
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 # Errors

@@ -10,8 +10,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from skiptool.errors import ArgumentError
-from skiptool.stores.addresses import check_slashes, located, without_host
-from skiptool.stores.staging import Form, add_protected, check_form, check_not_input, check_target
+from skiptool.stores.addresses import check_slashes, path_or_url, redacted_name
+from skiptool.stores.staging import (
+    OutputType,
+    add_protected_inputs,
+    check_not_input,
+    check_output_type,
+    check_target,
+)
 
 # Inputs
 
@@ -31,7 +37,7 @@ def input_paths(words: Sequence[str]) -> list[Path | str]:
     for word in words:
         names += _stdin_lines() if word == "-" else [word]
     paths = [parse_path(name) for name in names]
-    add_protected(paths)
+    add_protected_inputs(paths)
     return paths
 
 
@@ -51,7 +57,7 @@ def parse_path(word: str) -> Path | str:
     if not word:
         raise ArgumentError("an empty path is given; is a variable of the shell not set?")
     check_slashes(word)
-    return located(word)
+    return path_or_url(word)
 
 
 def _stdin_lines() -> list[str]:
@@ -92,19 +98,23 @@ def stdin_text(content: str) -> str:
 # Parameters of each command that are paths
 
 
-_EXTRACT: Final = {"out": Form.STORE, "qc": Form.FOLDER, "export": Form.FOLDER}
+_EXTRACT: Final = {"out": OutputType.STORE, "qc": OutputType.FOLDER, "export": OutputType.FOLDER}
 
-WRITTEN: Final[Mapping[str, Mapping[str, Form]]] = {
-    "synth": {"out": Form.STORE, "export": Form.FOLDER, "save_templates": Form.FOLDER},
+WRITTEN: Final[Mapping[str, Mapping[str, OutputType]]] = {
+    "synth": {
+        "out": OutputType.STORE,
+        "export": OutputType.FOLDER,
+        "save_templates": OutputType.FOLDER,
+    },
     "extract wsi": _EXTRACT,
     "extract images": _EXTRACT,
     "extract mri": _EXTRACT,
-    "train": {"out": Form.FOLDER},
-    "predict": {"out": Form.TABLE, "masks": Form.STORE, "overlays": Form.FOLDER},
-    "features": {"out": Form.STORES},
-    "hellinger": {"out": Form.TABLE},
-    "report": {"out": Form.PAGE, "figures": Form.FILLED},
-    "study": {"out": Form.FOLDER},
+    "train": {"out": OutputType.FOLDER},
+    "predict": {"out": OutputType.TABLE, "masks": OutputType.STORE, "overlays": OutputType.FOLDER},
+    "features": {"out": OutputType.STORES},
+    "hellinger": {"out": OutputType.TABLE},
+    "report": {"out": OutputType.PAGE, "figures": OutputType.FILES},
+    "study": {"out": OutputType.FOLDER},
 }
 """Outputs of each command, and their forms."""
 
@@ -168,7 +178,7 @@ def typed_inputs(command: str, arguments: Mapping[str, Any]) -> list[str]:
 def writes_to_url(command: str, arguments: Mapping[str, Any]) -> bool:
     """Return True if an output is a URL; such a command cannot be resumed."""
     words = [word for name in WRITTEN.get(command, {}) for word in _words(arguments.get(name))]
-    return any(isinstance(located(word), str) for word in words)
+    return any(isinstance(path_or_url(word), str) for word in words)
 
 
 def check_outputs(command: str, arguments: Mapping[str, Any]) -> None:
@@ -204,12 +214,12 @@ def check_outputs(command: str, arguments: Mapping[str, Any]) -> None:
             if name not in _URL_OUTPUTS.get(command, ()):
                 refuse_url(word, f"{option} is written to a local disk only; give a local path")
             check_slashes(word)
-            path = located(word)
+            path = path_or_url(word)
             if isinstance(path, str):
                 check_target(path, form, option, resume=bool(arguments.get("resume")))
             else:
                 check_not_input(path)
-                check_form(path, form, option)
+                check_output_type(path, form, option)
             key = path.rstrip("/") if isinstance(path, str) else Path(os.path.realpath(path))
             if key in options:
                 raise ArgumentError(
@@ -229,7 +239,7 @@ def refuse_url(word: str, remedy: str) -> None:
     match = _URL.match(word)
     if match is not None and not os.path.lexists(word):
         scheme, address = match.groups()
-        raise ArgumentError(f"{scheme}://.../{without_host(f'://{address}')}: {remedy}")
+        raise ArgumentError(f"{scheme}://.../{redacted_name(f'://{address}')}: {remedy}")
 
 
 def _words(value: object) -> Iterator[str]:

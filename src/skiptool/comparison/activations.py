@@ -1,8 +1,8 @@
 """Activations to compare, the settings of a comparison, and passes over blocks of images.
 
-A set of activations is read in blocks of whole images, each of which is reduced (counted, or to
-extreme values) as soon as it is read. Every pass raises FormatError, which names image and channel,
-if an activation is not finite. Plain arrays serve as activations too.
+A set of activations is read in blocks of whole images. Each block is reduced to counts or extremes
+as soon as it is read. Every pass raises FormatError, naming image and channel, if an activation is
+not finite. Plain arrays serve as activations too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
-from skiptool.distances.bins import MAX_BINS, Binning, Counted, check_features
+from skiptool.distances.bins import MAX_BINS, Binning, CountLayout, check_features
 from skiptool.distances.counting import UnbinnedActivation, activation_extremes, count_activations
 from skiptool.distances.float16 import KEYS, key_counts
 from skiptool.errors import ArgumentError, FormatError
@@ -44,9 +44,8 @@ class Activations(Protocol):
 
     ``read`` is called from several threads at once.
 
-    Some sets hold counts instead of activations (see ``Counted`` in `skiptool.distances.bins`), of
-    single images or of blocks of images; a row of counts then takes the place of an image
-    everywhere.
+    Some sets hold counts instead of activations (see :class:`CountLayout`), of single images or of
+    blocks of images; a row of counts then takes the place of an image everywhere.
     """
 
     @property
@@ -77,8 +76,8 @@ class Activations(Protocol):
     def dtype(self, layer: str) -> np.dtype[Any]:
         """Return the type of the stored values."""
 
-    def counted(self, layer: str) -> Counted | None:
-        """Return how values were counted; None if the activations themselves are stored."""
+    def count_layout(self, layer: str) -> CountLayout | None:
+        """Return the layout of stored counts; None if the activations themselves are stored."""
 
     def chunk(self, layer: str) -> int:
         """Return the best number of images to read at once."""
@@ -90,10 +89,10 @@ class Activations(Protocol):
         """Return minima and maxima, each (N, D), if they are stored."""
 
 
-def vectors_of(activations: Activations, layer: str) -> int:
+def vectors_per_image(activations: Activations, layer: str) -> int:
     """Return K, the number of vectors per image."""
-    counted = activations.counted(layer)
-    return activations.shape(layer)[2] if counted is None else counted.vectors
+    layout = activations.count_layout(layer)
+    return activations.shape(layer)[2] if layout is None else layout.vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,18 +101,15 @@ class Settings:
 
     Attributes
     ----------
-    metrics : tuple of Metric
     bins : tuple of int
         Numbers of bins B; several make a sweep, counted once.
-    range_rule : RangeRule
     permutations : int
         R relabellings; 0 for no null distribution.
     group : str or None
-        Column whose values are the statistical units, or ``image``. By default subjects where both
-        sets know them and they repeat, else images.
+        Column whose values are the statistical units, or ``image``. By default subjects if both
+        sets have them and they repeat, else images.
     paired : bool or None
         Relabel within pairs of units of the same name; None to detect pairing.
-    seed : int
     memory : int
         Megabytes to stay below.
     workers : int
@@ -131,43 +127,43 @@ class Settings:
     workers: int = 1
 
     def __post_init__(self) -> None:
-        for wrong, message in self._checks():
-            if wrong:
-                raise ArgumentError(message)
-
-    def _checks(self) -> Iterator[tuple[bool, str]]:
         for option, values in (("--metric", self.metrics), ("--bins", self.bins)):
-            repeated = len(set(values)) < len(values)
-            yield repeated or not values, f"{option}: expected at least one, and none twice"
-        for bins in self.bins:
-            valid = isinstance(bins, int) and 1 <= bins <= MAX_BINS
-            yield not valid, f"--bins {bins}: expected 1 to {MAX_BINS}"
-        yield (
-            len(self.bins) > 1 and self.range_rule not in SWEPT,
-            f"--sweep-bins with --range or --bins {self.range_rule.value}: a sweep merges bins of "
-            "equal width; drop one of them",
-        )
-        yield (
-            self.literal and self.metrics != (Metric.HELLINGER,),
-            "--literal-eq5 applies to the Hellinger distance only; drop --metric",
-        )
-        for option, least in {"permutations": 0, "seed": 0, "workers": 1}.items():
+            if not values or len(set(values)) < len(values):
+                raise ArgumentError(f"{option}: expected at least one, and none twice")
+        self._check_bins()
+        for option, least in (("permutations", 0), ("seed", 0), ("workers", 1)):
             value = getattr(self, option)
-            yield value < least, f"--{option} {value}: expected {least} or more"
-        yield (
-            self.memory <= LIBRARIES,
-            f"--memory {self.memory}: expected more than {LIBRARIES} megabytes, which the "
-            "libraries alone take",
-        )
+            if value < least:
+                raise ArgumentError(f"--{option} {value}: expected {least} or more")
+        if self.memory <= LIBRARIES:
+            raise ArgumentError(
+                f"--memory {self.memory}: expected more than {LIBRARIES} megabytes, which the "
+                "libraries alone take"
+            )
+
+    def _check_bins(self) -> None:
+        for bins in self.bins:
+            if not isinstance(bins, int) or not 1 <= bins <= MAX_BINS:
+                raise ArgumentError(f"--bins {bins}: expected 1 to {MAX_BINS}")
+        if len(self.bins) > 1 and self.range_rule not in SWEPT:
+            raise ArgumentError(
+                f"--sweep-bins with --range or --bins {self.range_rule.value}: a sweep merges bins "
+                "of equal width; drop one of them"
+            )
+        if self.literal and self.metrics != (Metric.HELLINGER,):
+            raise ArgumentError(
+                "--literal-eq5 applies to the Hellinger distance only; drop --metric"
+            )
 
     @property
-    def asked(self) -> dict[str, Any]:
-        """What shapes the result, as options of the command."""
-        quantile = self.range_rule is RangeRule.QUANTILE
+    def options(self) -> dict[str, Any]:
+        """Options of the command that shape the result."""
         swept = ",".join(map(str, self.bins)) if len(self.bins) > 1 else None
+        quantile = self.range_rule is RangeRule.QUANTILE
+        bins: int | str | None = None if swept else self.bins[0]
         return {
             "metric": [metric.value for metric in self.metrics],
-            "bins": f"quantile:{self.bins[0]}" if quantile else self.bins[0] if not swept else None,
+            "bins": f"quantile:{self.bins[0]}" if quantile else bins,
             "sweep_bins": swept,
             "range": None if quantile or self.literal else self.range_rule.value,
             "permutations": self.permutations,
@@ -180,7 +176,7 @@ class Settings:
 
     @property
     def literal(self) -> bool:
-        """Whether to count as in eq. (5) as printed."""
+        """True to count as in eq. (5) as printed."""
         return self.range_rule is RangeRule.LITERAL
 
     @property
@@ -222,7 +218,7 @@ class ArrayActivations:
         """Return the type of the values."""
         return self.arrays[layer].dtype
 
-    def counted(self, layer: str) -> None:
+    def count_layout(self, layer: str) -> None:
         """Return None: arrays hold the activations themselves."""
 
     def chunk(self, layer: str) -> int:
@@ -241,7 +237,7 @@ class ArrayActivations:
 def as_activations(
     features: object, where: str, groups: Sequence[object] | None = None
 ) -> ArrayActivations:
-    """Make activations of an array, or of a mapping from layers to arrays.
+    """Turn an array, or a mapping from layers to arrays, into activations.
 
     Parameters
     ----------
@@ -257,9 +253,9 @@ def as_activations(
     ArgumentError
         If there is no array or image, a shape or type is wrong, or the layers differ in N.
     """
-    given = features if isinstance(features, Mapping) else {"features": features}
+    by_layer = features if isinstance(features, Mapping) else {"features": features}
     arrays = {}
-    for name, array in given.items():
+    for name, array in by_layer.items():
         values = np.asarray(array)
         values = values[:, :, np.newaxis] if values.ndim == 2 else values
         try:
@@ -304,7 +300,7 @@ class Mapper(Protocol):
 class BlockCounts:
     """Counts (n, D, C) of some images, and their mean activations (n, D) if requested.
 
-    The first entry of either is of all vectors of each image, a second one of those drawn, if any.
+    The first entry of each is for all vectors of an image, the second for the drawn ones, if any.
     """
 
     start: int
@@ -312,19 +308,19 @@ class BlockCounts:
     means: tuple[Float64, ...] = ()
 
     @staticmethod
-    def joined(blocks: Sequence[BlockCounts]) -> BlockCounts:
+    def concatenate(blocks: Sequence[BlockCounts]) -> BlockCounts:
         """Concatenate neighbouring blocks."""
         counts = zip(*(block.counts for block in blocks), strict=True)
         means = zip(*(block.means for block in blocks), strict=True)
         return BlockCounts(
             blocks[0].start,
-            tuple(np.concatenate(each) for each in counts),
-            tuple(np.concatenate(each) for each in means),
+            tuple(np.concatenate(arrays) for arrays in counts),
+            tuple(np.concatenate(arrays) for arrays in means),
         )
 
 
 def row_blocks(activations: Activations, layer: str) -> list[slice]:
-    """Return the blocks of images that are read at once."""
+    """Return the rows of each block of images that is read at once."""
     step, images = activations.chunk(layer), len(activations)
     return [slice(start, min(start + step, images)) for start in range(0, images, step)]
 
@@ -343,7 +339,7 @@ def count_blocks(
     Stored counts are returned unchanged: ``binning`` must be theirs.
     """
     function = partial(_count_block, activations, layer, binning, means, drawn)
-    return mapper(function, row_blocks(activations, layer), BlockCounts.joined)
+    return mapper(function, row_blocks(activations, layer), BlockCounts.concatenate)
 
 
 def _count_block(
@@ -355,7 +351,7 @@ def _count_block(
     rows: slice,
 ) -> BlockCounts:
     values = activations.read(layer, rows)
-    if activations.counted(layer) is not None:
+    if activations.count_layout(layer) is not None:
         return BlockCounts(rows.start, (values,))
     parts = [values]
     if drawn is not None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from skiptool.comparison.activations import Activations
-from skiptool.distances.bins import Counted
+from skiptool.distances.bins import CountLayout
 from skiptool.errors import SourceError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Scratch:
     """
 
     def __init__(self) -> None:
-        with _explained():
+        with _disk_errors():
             self._file = tempfile.TemporaryFile(prefix="skiptool-", buffering=0)  # noqa: SIM115
 
     def __enter__(self) -> Self:
@@ -47,24 +47,25 @@ class Scratch:
 
     def write(self, offset: int, array: AnyArray) -> None:
         """Write the bytes of a contiguous array."""
-        number, view, done = self._file.fileno(), array.data.cast("B"), 0
-        with _explained():
+        descriptor, view, done = self._file.fileno(), array.data.cast("B"), 0
+        with _disk_errors():
             while done < len(view):
-                done += os.pwrite(number, view[done:], offset + done)
+                done += os.pwrite(descriptor, view[done:], offset + done)
 
     def read(self, offset: int, into: AnyArray) -> None:
         """Fill a contiguous array with what was written there."""
-        number, view, done = self._file.fileno(), into.data.cast("B"), 0
-        with _explained():
+        descriptor, view, done = self._file.fileno(), into.data.cast("B"), 0
+        with _disk_errors():
             while done < len(view):
-                read = os.preadv(number, [view[done:]], offset + done)
+                read = os.preadv(descriptor, [view[done:]], offset + done)
                 if not read:
                     raise OSError(errno.EIO, "the file is shorter than what was written")
                 done += read
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _disk_errors() -> Iterator[None]:
+    """Turn OSError into SourceError with a remedy."""
     try:
         yield
     except OSError as error:
@@ -78,7 +79,7 @@ def _explained() -> Iterator[None]:
 class Counts:
     """Counts (N, D, C) of the images of a layer: filled by images, read by channels.
 
-    A context that deletes its file. Methods raise SourceError as those of :class:`Scratch`.
+    A context that deletes its file. Methods raise SourceError like those of :class:`Scratch`.
 
     Parameters
     ----------
@@ -88,7 +89,7 @@ class Counts:
     width : int
         Channels in one block of :meth:`channels`.
     limit : int
-        Bytes that may be held in memory; beyond it a temporary file is used.
+        Bytes to hold in memory at most; beyond that a temporary file is used.
     """
 
     def __init__(self, shape: tuple[int, int, int], vectors: int, width: int, limit: int) -> None:
@@ -107,7 +108,7 @@ class Counts:
 
     @property
     def in_memory(self) -> bool:
-        """Whether the counts are held in memory."""
+        """True if the counts are held in memory, not in a file."""
         return not isinstance(self._data, Scratch)
 
     def put(self, start: int, counts: AnyArray) -> None:
@@ -177,8 +178,8 @@ class _CachedActivations:
     def dtype(self, layer: str) -> np.dtype[Any]:
         return self.source.dtype(layer)
 
-    def counted(self, layer: str) -> Counted | None:
-        return self.source.counted(layer)
+    def count_layout(self, layer: str) -> CountLayout | None:
+        return self.source.count_layout(layer)
 
     def chunk(self, layer: str) -> int:
         return self.source.chunk(layer)
@@ -211,23 +212,10 @@ class _CachedActivations:
 def cached_blocks(
     sets: Sequence[Activations], pairs: Sequence[tuple[int, int]], layer: str, limit: int
 ) -> Iterator[list[Activations]]:
-    """Yield the sets; those in several pairs cache their blocks, so that each is read once.
+    """Yield the sets; those in several ``pairs`` cache the blocks of a layer, to be read once.
 
-    Parameters
-    ----------
-    sets : sequence of Activations
-    pairs : sequence of (int, int)
-        Indices in ``sets`` that will be compared.
-    layer : str
-        The one layer that is about to be read.
-    limit : int
-        Bytes that may be cached in memory altogether; sets in more pairs go first. The others use
-        temporary files, deleted at the end.
-
-    Raises
-    ------
-    SourceError
-        If the folder of temporary files cannot be written.
+    At most ``limit`` bytes are cached in memory for all sets; sets in more pairs go first. The
+    others use temporary files, deleted at the end.
     """
     uses = Counter(index for pair in pairs for index in pair)
     cached = list(sets)

@@ -23,10 +23,10 @@ from skiptool.comparison.activations import (
     extents,
     key_totals,
     read_values,
-    vectors_of,
+    vectors_per_image,
 )
 from skiptool.comparison.buffers import Counts
-from skiptool.comparison.results import BlockResult, ChannelEstimates, Measured, combine_blocks
+from skiptool.comparison.results import BlockResult, ChannelEstimates, LayerResult, combine_blocks
 from skiptool.comparison.units import (
     IMAGE,
     EqualDraw,
@@ -35,7 +35,15 @@ from skiptool.comparison.units import (
     images_per_row,
     smallest_p_value,
 )
-from skiptool.distances.binned import DISTANCES, Distance, hellinger_literal, pool_bins, pooled_bins
+from skiptool.distances.binned import (
+    DISTANCES,
+    Distance,
+    hellinger_literal,
+    leave_one_out_distances,
+    permuted_distances,
+    pool_bins,
+    pooled_bins,
+)
 from skiptool.distances.bins import (
     Binning,
     Range,
@@ -55,11 +63,10 @@ from skiptool.distances.exact import (
     wasserstein,
 )
 from skiptool.distances.float16 import KEYS, quantiles_from_keys, wasserstein_from_keys
-from skiptool.distances.resampling import leave_one_out_distances, permuted_distances
 from skiptool.names import LAYERWISE, Metric, RangeRule
 from skiptool.parallel import ordered_map
 from skiptool.records import Task
-from skiptool.stats.jackknife import bias_corrected
+from skiptool.stats.jackknife import correct_bias
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Bool, Float64, Int64
@@ -78,19 +85,16 @@ class Design:
 
     Attributes
     ----------
-    reference, other : Units
-    paired : bool
     labellings : int32, shape (1 + R, n)
-        Which of the pooled units play the reference: as labelled, then R relabellings, shared by
-        all layers so that their values can be compared.
+        Pooled units that are labelled as the reference: as given, then in R relabellings, shared
+        by all layers so that their values can be compared.
     unit : str
-        Column that the units are values of, or ``image``.
+        Column whose values are the units, or ``image``.
     draw : EqualDraw or None
-        Equal draw of images if the units of the two sets differ in size. It, and ``labellings``,
-        leave out units of which nothing can be drawn.
+        Equal draw of images if the units of the two sets differ in size. Units from which nothing
+        can be drawn are missing from it and from ``labellings``.
     seed : int
-        Of the equal draw of vectors.
-    warnings : tuple of str
+        Seed of the equal draw of vectors.
     """
 
     reference: Units
@@ -130,12 +134,12 @@ class PairComparison:
     task: Task
 
 
-def measure_layer(pair: PairComparison, layer: str) -> list[Measured]:
+def measure_layer(pair: PairComparison, layer: str) -> list[LayerResult]:
     """Measure all distances of channels, for all numbers of bins, between two sets."""
     settings, least_p = pair.settings, pair.design.least_p
     if all(metric in LAYERWISE for metric in settings.metrics):
         return []
-    bounds = [extents(each, layer, pair.mapper) for each in pair.sets]
+    bounds = [extents(activations, layer, pair.mapper) for activations in pair.sets]
     constant = constant_channels(joint_range(*bounds))
     binning = layer_binning(*pair.sets, layer, bounds, settings)
     width = _block_width(pair, layer, binning)
@@ -147,13 +151,13 @@ def measure_layer(pair: PairComparison, layer: str) -> list[Measured]:
     index, rule = pair.sets[0].layers.index(layer), settings.range_rule
     results = []
     for number, (metric, bins) in enumerate(binned_metrics(settings)):
-        result = Measured(layer, index, metric, bins, rule, constant, drawn=drawn)
+        result = LayerResult(layer, index, metric, bins, rule, constant, drawn=drawn)
         parts, bounded = [block[number] for block in blocks], DISTANCES[metric].bounded
         results.append(combine_blocks(result, parts, bounded=bounded, least_p=least_p))
     for metric in settings.metrics:
         if metric not in DISTANCES and metric not in LAYERWISE:
             part = measure_unbinned(metric, pair.sets, layer, means, pair.design, settings)
-            result = Measured(layer, index, metric, None, None, constant, drawn=drawn)
+            result = LayerResult(layer, index, metric, None, None, constant, drawn=drawn)
             results.append(combine_blocks(result, [part], bounded=False, least_p=least_p))
     return results
 
@@ -175,18 +179,19 @@ def layer_binning(
 ) -> Binning:
     """Return the bins of a layer, given minima and maxima of both sets.
 
-    If a set holds counts, these are their bins: the rules apply to activations.
+    Stored counts determine the bins; the following rules are for activations.
 
     ``minmax`` is eqs. (6) and (7). ``reference`` takes the range of the reference alone, ``p0.1``
-    the pooled values between their 0.1 % and 99.9 % quantiles; both count what lies outside in
-    the end bins. A channel that varies, but not within such a range, gets one bin below it, one
-    of it and one above it. ``quantile`` puts the same share of the pooled values into each bin, as
-    far as ties allow. Quantiles are values of the sets.
+    the range between the 0.1 % and 99.9 % quantiles of the pooled values; both count values outside
+    in the end bins. A channel that varies only outside such a range gets one bin for the value
+    inside, one below and one above. ``quantile`` puts the same share of the pooled values into each
+    bin, as far as ties allow. Quantiles are values of the sets.
     """
     rule, sets = settings.range_rule, (reference, other)
-    for each in sets:
-        if (counts := each.counted(layer)) is not None:
-            return counts.binning
+    for activations in sets:
+        layout = activations.count_layout(layer)
+        if layout is not None:
+            return layout.binning
     if rule is RangeRule.QUANTILE:
         shares = np.arange(1, settings.bins[0]) / settings.bins[0]
         return quantile_bins(_pooled_quantiles(sets, layer, settings, shares))
@@ -197,39 +202,29 @@ def layer_binning(
         joint = joint_range(*(bounds[:1] if rule is RangeRule.REFERENCE else bounds))
     clamp = rule in (RangeRule.PERCENTILES, RangeRule.REFERENCE)
     if clamp:
-        joint = _widened(joint, joint_range(*bounds).span > 0)
+        joint = _widen(joint, joint_range(*bounds).span > 0)
     if len(settings.bins) > 1:
         return sweep_binning(joint, settings.bins, clamp=clamp)
     return equal_width(joint, settings.bins[0], clamp=clamp, literal=settings.literal)
 
 
 def reference_bins(low: AnyArray, high: AnyArray, bins: int) -> Binning:
-    """Return the bins of rule ``reference``, whatever is compared with the reference.
+    """Return the bins of rule ``reference``, before the other set is known.
 
-    Parameters
-    ----------
-    low, high : floats, shape (..., D)
-        Minima and maxima of the reference.
-    bins : int
-        B.
-
-    Raises
-    ------
-    ArgumentError
-        If values are not finite, or the number of bins is out of range.
+    ``low`` and ``high`` (..., D) are minima and maxima of the reference.
 
     Notes
     -----
     The other set may vary in a channel in which the reference is constant, so such channels always
-    get one bin of that value, one below and one above. If it is constant in both sets, all values
-    are in one bin under either rule, and every distance is 0.
+    get one bin for that value, one below and one above. If a channel is constant in both sets, all
+    values are in one bin under either rule, and every distance is 0.
     """
     own = joint_range((low, high))
-    return equal_width(_widened(own, np.ones(own.span.shape, dtype=np.bool_)), bins, clamp=True)
+    return equal_width(_widen(own, np.ones(own.span.shape, dtype=np.bool_)), bins, clamp=True)
 
 
-def _widened(narrow: Range, varies: Bool) -> Range:
-    """Widen ranges of a single value, in channels that vary, by next to nothing on either side."""
+def _widen(narrow: Range, varies: Bool) -> Range:
+    """Widen single-value ranges of channels that vary by a minimal margin on either side."""
     empty = (narrow.span == 0) & varies
     margin = np.where(empty, np.maximum(4 * np.spacing(np.abs(narrow.low)), _LEAST), 0.0)
     return Range(narrow.low - margin, narrow.span + 2 * margin)
@@ -246,13 +241,13 @@ def _pooled_quantiles(
             pooled += key_totals(sets[1], layer, channels)
             quantiles.append(quantiles_from_keys(pooled, shares))
         else:
-            values = np.concatenate([read_values(each, layer, channels) for each in sets])
-            quantiles.append(_quantiles(values, shares))
+            parts = [read_values(activations, layer, channels) for activations in sets]
+            quantiles.append(_quantiles(np.concatenate(parts), shares))
     return np.concatenate(quantiles)
 
 
 def _quantiles(values: AnyArray, shares: Float64) -> Float64:
-    """Return the smallest of the values (n, d) that at least these shares do not exceed, (d, Q)."""
+    """Return the smallest values (d, Q) that at least these shares of (n, d) do not exceed."""
     n = len(values)
     rank = np.ceil(shares * n)
     rank -= (rank - 1) / n >= shares  # shares are compared, since products are rounded
@@ -262,16 +257,16 @@ def _quantiles(values: AnyArray, shares: Float64) -> Float64:
 
 
 def _all_float16(sets: Sequence[Activations], layer: str) -> bool:
-    return all(each.dtype(layer) == np.float16 for each in sets)
+    return all(activations.dtype(layer) == np.float16 for activations in sets)
 
 
 def _channel_blocks(sets: Sequence[Activations], layer: str, settings: Settings) -> Iterator[slice]:
-    """Yield blocks of channels whose values or keys, and copies of them, fit into memory."""
-    shapes = [each.shape(layer) for each in sets]
-    size = max(each.dtype(layer).itemsize for each in sets)
+    """Yield blocks of channels whose values or keys, with temporary copies, fit into memory."""
+    shapes = [activations.shape(layer) for activations in sets]
+    size = max(activations.dtype(layer).itemsize for activations in sets)
     values = sum(images * vectors for images, _, vectors in shapes)
-    bytes_each = 3 * KEYS * 8 if _all_float16(sets, layer) else 5 * size * values
-    width, channels = max(1, settings.budget // bytes_each), shapes[0][1]
+    channel_bytes = 3 * KEYS * 8 if _all_float16(sets, layer) else 5 * size * values
+    width, channels = max(1, settings.budget // channel_bytes), shapes[0][1]
     return (slice(start, min(start + width, channels)) for start in range(0, channels, width))
 
 
@@ -280,9 +275,9 @@ def _channel_blocks(sets: Sequence[Activations], layer: str, settings: Settings)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LayerCounts:
-    """Counts of the images of both sets at one layer, K vectors each.
+    """Counts of the images of both sets at one layer.
 
-    ``tested`` holds the counts of the vectors in the equal draw; None if there is no equal draw.
+    ``vectors`` is K in each set; ``tested`` holds the counts of the equal draw, None without one.
     """
 
     binning: Binning
@@ -299,11 +294,11 @@ def _count_layer(
 ) -> tuple[LayerCounts, list[list[Float64]]]:
     """Count both sets; also return mean activations (N, D) of images if a metric needs them.
 
-    Counts, and means, of each set are those of all vectors, then of vectors drawn if there are more
-    than in the other set.
+    Counts and means of each set are those of all vectors, then of the drawn vectors if the set has
+    more vectors than the other one.
     """
     settings, design = pair.settings, pair.design
-    vectors = (vectors_of(pair.sets[0], layer), vectors_of(pair.sets[1], layer))
+    vectors = (vectors_per_image(pair.sets[0], layer), vectors_per_image(pair.sets[1], layer))
     least, needs_means = min(vectors), Metric.REPRESENTATION_SHIFT in settings.metrics
     counts: list[list[Counts]] = []
     means: list[list[Float64]] = []
@@ -311,8 +306,8 @@ def _count_layer(
         images, channels, _ = activations.shape(layer)
         shape = (images, channels, binning.counters)
         limit = settings.budget * images // sum(map(len, pair.sets))
-        held = images_per_row(activations)
-        most = vectors[side] * (1 if held is None else int(held.max()))
+        row_images = images_per_row(activations)
+        most = vectors[side] * (1 if row_images is None else int(row_images.max()))
         buffers = [stack.enter_context(Counts(shape, most, width, limit))]
         drawn = None
         if vectors[side] > least and design.permutations:
@@ -344,10 +339,10 @@ def _block_width(pair: PairComparison, layer: str, binning: Binning) -> int:
     units = len(pair.design.reference) + len(pair.design.other)
     resampled = units + len(pair.design.labellings)
     slow = any(m in DISTANCES and m is not Metric.HELLINGER for m in pair.settings.metrics)
-    # The Hellinger distance keeps a number per resample, the others its frequencies; some copies.
+    # The Hellinger distance keeps one number per resample, the others all its frequencies.
     results = resampled * 8 * 6 * (max(pair.settings.bins) if slow else 1)
-    bytes_each = sum(map(len, pair.sets)) * binning.counters * 4 + results
-    fits = pair.settings.budget // (2 * pair.settings.workers * bytes_each)
+    channel_bytes = sum(map(len, pair.sets)) * binning.counters * 4 + results
+    fits = pair.settings.budget // (2 * pair.settings.workers * channel_bytes)
     shared = -(-pair.sets[0].shape(layer)[1] // (4 * pair.settings.workers))
     return max(1, min(fits, shared))
 
@@ -372,10 +367,10 @@ def measure_channels(layer: LayerCounts, first: int) -> list[BlockResult]:
     results = {}
     for bins in settings.bins:
         a, b, tested_a, tested_b = (
-            np.ascontiguousarray(merge_counts(each, layer.binning, bins))
-            for each in (*units, *tested)
+            np.ascontiguousarray(merge_counts(counts, layer.binning, bins))
+            for counts in (*units, *tested)
         )
-        total_a, total_b = (merge_counts(each, layer.binning, bins) for each in totals)
+        total_a, total_b = (merge_counts(total, layer.binning, bins) for total in totals)
         p, q, pooled = frequencies(total_a), frequencies(total_b), total_a + total_b
         occupied = np.asarray((pooled > 0).sum(axis=1), dtype=np.float64)
         used = _range_used(pooled) if layer.binning.edges is None else None
@@ -387,7 +382,7 @@ def measure_channels(layer: LayerCounts, first: int) -> list[BlockResult]:
             distance = DISTANCES[metric]
             values = distance.function(p, q)
             own, other, left = by_pooling[distance.pooled]
-            estimates = _estimates(own, other, left, values, distance, paired=design.paired)
+            estimates = _estimate(own, other, left, values, distance, paired=design.paired)
             null = None
             if design.permutations:
                 null = permuted_distances(tested_a, tested_b, design.labellings, distance)
@@ -396,48 +391,51 @@ def measure_channels(layer: LayerCounts, first: int) -> list[BlockResult]:
 
 
 def _unit_counts(units: tuple[Units, Units], counts: Sequence[AnyArray]) -> list[AnyArray]:
-    """Sum the counts of images to counts of units; of unequal sizes, both sets are scaled."""
-    scaled = not all(each.equal for each in units)
-    return [u.gathered(own, scaled=scaled) for u, own in zip(units, counts, strict=True)]
+    """Sum the counts of images to counts of units; if sizes are unequal, both sets are scaled."""
+    scaled = not all(own.equal for own in units)
+    return [u.sum_counts(own, scaled=scaled) for u, own in zip(units, counts, strict=True)]
 
 
 def _range_used(pooled: Int64) -> Float64:
     """Return the share of bins (D,) that the middle 99.8 % of values span."""
-    cumulated = np.cumsum(pooled, axis=1) / pooled.sum(axis=1, keepdims=True)
-    low = (cumulated <= TAIL).sum(axis=1)
-    high = (cumulated < 1 - TAIL).sum(axis=1)
+    cumulative = np.cumsum(pooled, axis=1) / pooled.sum(axis=1, keepdims=True)
+    low = (cumulative <= TAIL).sum(axis=1)
+    high = (cumulative < 1 - TAIL).sum(axis=1)
     return np.asarray((high - low + 1) / pooled.shape[1])
 
 
 def _pooled_counts(
     a: AnyArray, b: AnyArray, *, pool: bool, paired: bool
 ) -> tuple[AnyArray, AnyArray, Int64]:
-    """Pool bins that too few units share, if requested; the last is the number of bins, (d,)."""
+    """Pool bins that too few units share, if requested; also return the number of bins, (d,)."""
     if not pool:
         return a, b, np.full(a.shape[1], a.shape[2])
     bins = pooled_bins(a, b, paired=paired)
     return pool_bins(a, bins), pool_bins(b, bins), bins.max(axis=1) + 1
 
 
-def _estimates(
+def _estimate(
     a: AnyArray, b: AnyArray, bins: Int64, values: Float64, distance: Distance, *, paired: bool
 ) -> ChannelEstimates:
     """Estimate the distance between the populations from pooled counts (U, d, B) of units."""
-    plain = distance.function(*(frequencies(each.sum(axis=0, dtype=np.int64)) for each in (a, b)))
-    scaled, ceiling = (np.square(e) if distance.squared else e for e in (plain, values))
+    p, q = (frequencies(counts.sum(axis=0, dtype=np.int64)) for counts in (a, b))
+    plain, ceiling = distance.function(p, q), values
+    if distance.squared:
+        plain, ceiling = np.square(plain), np.square(ceiling)
     if min(len(a), len(b)) < 2:
-        without: tuple[Float64, ...] = _nothing_left(a.shape[1])
+        without: tuple[Float64, ...] = _undefined_replicates(a.shape[1])
     else:
-        # Sums along memory and across it round differently, and which it is depends on the block.
+        # Made contiguous: NumPy rounds sums along and across memory differently, and the layout
+        # depends on the block.
         without = tuple(
             map(np.ascontiguousarray, leave_one_out_distances(a, b, distance, paired=paired))
         )
-    estimate, replicates = bias_corrected(scaled, without)
-    return ChannelEstimates(distance.squared, scaled, estimate, replicates, bins, ceiling)
+    estimate, replicates = correct_bias(plain, without)
+    return ChannelEstimates(distance.squared, plain, estimate, replicates, bins, ceiling)
 
 
-def _nothing_left(channels: int) -> tuple[Float64, Float64]:
-    """Return leave-one-out values of sets of which one has a single unit."""
+def _undefined_replicates(channels: int) -> tuple[Float64, Float64]:
+    """Return leave-one-out values for a set with a single unit."""
     return np.full((channels, 1), np.nan), np.full((channels, 1), np.nan)
 
 
@@ -457,23 +455,23 @@ def measure_unbinned(
     Parameters
     ----------
     means : pair of sequences of float64, shapes (N, D), (N', D)
-        Mean activation of each image, for the representation shift: of all vectors, then of those
-        of the equal draw, if any. Its statistics are those of the means of units. The exact
-        distance of all activations has none, as these are not kept.
+        Mean activation of each image, for the representation shift: over all vectors, then over
+        those of the equal draw, if any. Its statistics are those of the means of units. The exact
+        distance of all activations has no statistics, as activations are not kept.
     """
     if metric is Metric.WASSERSTEIN_EXACT:
         return BlockResult(exact_wasserstein(*sets, layer, settings))
-    x, y = design.reference.averaged(means[0][0]), design.other.averaged(means[1][0])
+    x, y = design.reference.average(means[0][0]), design.other.average(means[1][0])
     values = representation_shift(x, y)
-    estimate, replicates = bias_corrected(values, _left_out_means(x, y, design.paired))
+    estimate, replicates = correct_bias(values, _leave_one_out_shifts(x, y, design.paired))
     bins = np.full(len(values), 2)
     estimates = ChannelEstimates(False, values, estimate, replicates, bins, values)
     null = None
     if design.permutations:
         chosen = np.zeros((len(design.labellings), len(x) + len(y)), dtype=np.bool_)
         np.put_along_axis(chosen, design.labellings.astype(np.int64), True, axis=1)
-        first = design.tested.reference.averaged(means[0][-1])
-        second = design.tested.other.averaged(means[1][-1])
+        first = design.tested.reference.average(means[0][-1])
+        second = design.tested.other.average(means[1][-1])
         null = permuted_wasserstein(np.concatenate([first, second]), chosen).T
     return BlockResult(values, estimates, null)
 
@@ -485,17 +483,18 @@ def exact_wasserstein(
     sets, distances = (reference, other), []
     for channels in _channel_blocks(sets, layer, settings):
         if _all_float16(sets, layer):
-            keys = (key_totals(each, layer, channels) for each in sets)
+            keys = (key_totals(activations, layer, channels) for activations in sets)
             distances.append(wasserstein_from_keys(*keys))
         else:
-            distances.append(wasserstein(*(read_values(each, layer, channels) for each in sets)))
+            values = (read_values(activations, layer, channels) for activations in sets)
+            distances.append(wasserstein(*values))
     return np.concatenate(distances)
 
 
-def _left_out_means(x: Float64, y: Float64, paired: bool) -> tuple[Float64, ...]:
-    """Representation shift without each unit, (D, U) and (D, V); of pairs (D, U)."""
+def _leave_one_out_shifts(x: Float64, y: Float64, paired: bool) -> tuple[Float64, ...]:
+    """Return the representation shift without each unit, (D, U) and (D, V); for pairs (D, U)."""
     if min(len(x), len(y)) < 2:
-        return _nothing_left(x.shape[1])
+        return _undefined_replicates(x.shape[1])
     if not paired:
         first, second = leave_one_out_wasserstein(x, y)
         return first.T, second.T

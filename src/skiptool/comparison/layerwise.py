@@ -1,7 +1,7 @@
-"""Measures of a layer as a whole, which see what the distributions of single channels do not.
+"""Measures of a layer as a whole, sensitive to changes that single channels do not show.
 
-``covariance``, the distance between the channel covariance matrices of two sets; ``classifier``,
-the accuracy of a linear classifier that tells them apart; and ``paired-difference``, how far the
+``covariance`` is the distance between the channel covariance matrices of two sets, ``classifier``
+the accuracy of a linear classifier that tells them apart, and ``paired-difference`` how far the
 activations of each image move.
 
 Permuting units is exact only if they are exchangeable, and units of unequal size are not: the
@@ -23,7 +23,7 @@ from scipy.linalg.blas import dgemm
 
 from skiptool.comparison.activations import Activations, Settings, extents, read_finite, row_blocks
 from skiptool.comparison.layer import Design, PairComparison
-from skiptool.comparison.results import ALPHA, HIGH, Measured
+from skiptool.comparison.results import ALPHA, HIGH, LayerResult
 from skiptool.comparison.units import IMAGE, Units, draw_vectors
 from skiptool.distances.bins import constant_channels, joint_range
 from skiptool.distances.multivariate import (
@@ -35,8 +35,8 @@ from skiptool.distances.multivariate import (
 from skiptool.errors import MismatchError
 from skiptool.names import LAYERWISE, Metric
 from skiptool.parallel import ordered_map
-from skiptool.stats.classifier import balanced_accuracy, folds_of
-from skiptool.stats.jackknife import bias_corrected, interval
+from skiptool.stats.classifier import assign_folds, balanced_accuracy
+from skiptool.stats.jackknife import correct_bias, interval
 from skiptool.stats.permutation import p_values
 
 if TYPE_CHECKING:
@@ -45,24 +45,17 @@ if TYPE_CHECKING:
 Sets = tuple[Activations, Activations]
 
 MOST_VECTORS: Final = 16
-"""Most vectors of an image that the classifier is given."""
+"""Most vectors of an image that the classifier uses."""
 
-_MOST_ALTOGETHER: Final = 20_000
-"""Vectors of all images together, beyond which fewer are drawn of each."""
+_MOST_IN_TOTAL: Final = 20_000
+"""Most vectors of all images together; beyond it, fewer are drawn from each image."""
 
-_AT_ONCE: Final = 16_000_000
+_BATCH_BYTES: Final = 16_000_000
 """Bytes of second moments of images that are added at once."""
 
 
 def check_layerwise(sets: Sets, design: Design, settings: Settings) -> None:
-    """Check, before anything is read, that the measures requested can be computed.
-
-    Raises
-    ------
-    MismatchError
-        If ``paired-difference`` is requested and the sets are not paired, an image has no partner,
-        or the grids differ.
-    """
+    """Check that the requested measures can be computed, before anything is read."""
     if Metric.PAIRED_DIFFERENCE not in settings.metrics:
         return
     where = f"{sets[1].where} against {sets[0].where}"
@@ -73,21 +66,21 @@ def check_layerwise(sets: Sets, design: Design, settings: Settings) -> None:
         )
     _partners(sets, design)
     for layer in (name for name in sets[0].layers if name in sets[1].layers):
-        vectors = [each.shape(layer)[2] for each in sets]
-        if vectors[0] != vectors[1]:
+        expected, vectors = (activations.shape(layer)[2] for activations in sets)
+        if vectors != expected:
             raise MismatchError(
-                f"{where}: layer {layer} has {vectors[1]} vectors per image, the reference "
-                f"{vectors[0]}; paired-difference compares position with position"
+                f"{where}: layer {layer} has {vectors} vectors per image, the reference "
+                f"{expected}; paired-difference compares position with position"
             )
 
 
 def measure_layerwise(
-    pair: PairComparison, layer: str, measured: Sequence[Measured] = ()
-) -> list[Measured]:
-    """Measure those of :data:`skiptool.names.LAYERWISE` that are requested.
+    pair: PairComparison, layer: str, measured: Sequence[LayerResult] = ()
+) -> list[LayerResult]:
+    """Measure the requested metrics among :data:`skiptool.names.LAYERWISE`.
 
-    ``measured`` are results of the layer by other metrics, which know the constant channels;
-    without any, these are found in a pass over all values.
+    ``measured`` are results of the layer by other metrics, from which the constant channels are
+    taken; without any, these are determined in a pass over all values.
     """
     sets, design, settings = pair.sets, pair.design, pair.settings
     metrics = [metric for metric in settings.metrics if metric in LAYERWISE]
@@ -96,7 +89,8 @@ def measure_layerwise(
     if measured:
         constant = measured[0].constant
     else:
-        constant = constant_channels(joint_range(*(extents(s, layer, pair.mapper) for s in sets)))
+        bounds = [extents(activations, layer, pair.mapper) for activations in sets]
+        constant = constant_channels(joint_range(*bounds))
     index, results = sets[0].layers.index(layer), []
     for metric in metrics:
         null: Float64 | None = None
@@ -115,7 +109,7 @@ def measure_layerwise(
                 "tested": float(tested),
                 "p_value": p_value,
             }
-        results.append(Measured(layer, index, metric, None, None, constant, {}, mean, null))
+        results.append(LayerResult(layer, index, metric, None, None, constant, {}, mean, null))
     return results
 
 
@@ -129,12 +123,12 @@ class VectorSample:
     Attributes
     ----------
     unit : int64, shape (N,)
-        Number of the unit of each image.
+        Index of the unit of each image.
     weight : float64, shape (N,)
         Weight of each image within its unit, 0 if it is left out; the weights of a unit add up
         to 1, so that units weigh equally.
     vectors : int32, shape (N, k), or None
-        Which vectors of each image; None for all of them.
+        Indices of the sampled vectors of each image; None for all of them.
     """
 
     unit: Int64
@@ -142,10 +136,10 @@ class VectorSample:
     vectors: AnyArray | None
 
     def images(self, rows: slice) -> Int64:
-        """Return the numbers (n',) of the images of a block that are used."""
+        """Return the indices (n',) of the images of a block that are used."""
         return np.asarray(rows.start + np.flatnonzero(self.weight[rows] > 0))
 
-    def of(self, block: AnyArray, rows: slice) -> AnyArray:
+    def select(self, block: AnyArray, rows: slice) -> AnyArray:
         """Return the sampled vectors (n', D, k) of a block (n, D, K)."""
         used = np.flatnonzero(self.weight[rows] > 0)
         block = block if len(used) == len(block) else block[used]
@@ -157,29 +151,29 @@ class VectorSample:
     def blocks(
         self, activations: Activations, layer: str, workers: int
     ) -> Iterator[tuple[Int64, AnyArray]]:
-        """Yield the numbers of images and their sampled vectors, block by block."""
+        """Yield the indices of images and their sampled vectors, block by block."""
 
         def read(rows: slice) -> tuple[Int64, AnyArray]:
-            return self.images(rows), self.of(activations.read(layer, rows), rows)
+            return self.images(rows), self.select(activations.read(layer, rows), rows)
 
         return ordered_map(read, row_blocks(activations, layer), workers)
 
 
-def unit_numbers(units: Units, images: int) -> Int64:
-    """Return the number of each image's unit, shape (N,); 0 for those that were not drawn."""
-    numbers = np.zeros(images, dtype=np.int64)
-    numbers[units.order] = np.repeat(np.arange(len(units)), units.sizes)
-    return numbers
+def unit_indices(units: Units, images: int) -> Int64:
+    """Return the index of each image's unit, shape (N,); 0 for images that were not drawn."""
+    indices = np.zeros(images, dtype=np.int64)
+    indices[units.order] = np.repeat(np.arange(len(units)), units.sizes)
+    return indices
 
 
 def is_exchangeable(design: Design, sets: Sets, layer: str) -> bool:
-    """Return whether everything can be tested without an equal draw."""
+    """Return whether the test can use all images and vectors, without an equal draw."""
     return design.draw is None and sets[0].shape(layer)[2] == sets[1].shape(layer)[2]
 
 
 def whole_sample(units: Units, images: int) -> VectorSample:
     """Sample all images of some units, each unit with the same weight."""
-    unit = unit_numbers(units, images)
+    unit = unit_indices(units, images)
     weight = np.zeros(images)
     weight[units.order] = 1.0 / units.sizes[unit[units.order]]
     return VectorSample(unit, weight, None)
@@ -188,12 +182,12 @@ def whole_sample(units: Units, images: int) -> VectorSample:
 def equal_samples(
     design: Design, sets: Sets, layer: str, most: int | None = None
 ) -> tuple[VectorSample, VectorSample]:
-    """Sample the images of the equal draw, and as many vectors of each image in both sets.
+    """Sample the images of the equal draw, with equally many vectors per image in both sets.
 
     ``most`` is the largest number of vectors of an image; beyond it, some are drawn at random.
     """
     units_of_sets = (design.tested.reference, design.tested.other)
-    least = min(each.shape(layer)[2] for each in sets)
+    least = min(activations.shape(layer)[2] for activations in sets)
     samples = []
     for own, other, units in zip(sets, sets[::-1], units_of_sets, strict=True):
         images, _, vectors = own.shape(layer)
@@ -227,7 +221,7 @@ class Standardisation:
     scale: Float64
     means: tuple[Float64, Float64]
 
-    def of(self, block: AnyArray) -> Float64:
+    def apply(self, block: AnyArray) -> Float64:
         """Return z of a block (n, D, k)."""
         centred = block.astype(np.float64) - self.mean[:, np.newaxis]
         return np.asarray(centred * self.scale[:, np.newaxis])
@@ -240,13 +234,13 @@ def standardisation(
     constant: Bool,
     workers: int,
 ) -> Standardisation:
-    """Compute mean and spread of each channel over both sets, each unit with the same weight."""
+    """Compute mean and spread of each channel over both sets, all units weighing equally."""
     moments = [
-        _image_moments(each, layer, sample, workers)
-        for each, sample in zip(sets, samples, strict=True)
+        _image_moments(activations, layer, sample, workers)
+        for activations, sample in zip(sets, samples, strict=True)
     ]
     weights = [sample.weight for sample in samples]
-    total = sum(float(each.sum()) for each in weights)
+    total = sum(float(weight.sum()) for weight in weights)
     mean = sum(w @ means for w, (means, _) in zip(weights, moments, strict=True)) / total
     squares = sum(
         w @ (variances + np.square(means - mean))
@@ -270,14 +264,14 @@ def _image_moments(
     means, variances = np.zeros((2, images, channels))
 
     def moments(rows: slice) -> tuple[Int64, AnyArray, Float64]:
-        block = sample.of(read_finite(activations, layer, rows), rows).astype(np.float64)
+        block = sample.select(read_finite(activations, layer, rows), rows).astype(np.float64)
         mean = block.mean(axis=2)
         block -= mean[:, :, np.newaxis]
         variance = np.einsum("ndk,ndk->nd", block, block) / block.shape[2]
         return sample.images(rows), mean, variance
 
-    for numbers, mean, variance in ordered_map(moments, row_blocks(activations, layer), workers):
-        means[numbers], variances[numbers] = mean, variance
+    for indices, mean, variance in ordered_map(moments, row_blocks(activations, layer), workers):
+        means[indices], variances[indices] = mean, variance
     return means, variances
 
 
@@ -289,35 +283,30 @@ def measure_classifier(
 ) -> tuple[float, Float64 | None]:
     """Measure how well a linear classifier tells the vectors of two sets apart.
 
-    Returns
-    -------
-    value : float
-        Balanced accuracy, see :func:`skiptool.stats.classifier.balanced_accuracy`, with five folds
-        of units: both units of a pair, and what two sets of one dataset have in common, are in
-        one fold. 0.5 or below is chance.
-    null : float64, shape (1 + R,), or None
-        As labelled, then relabelled, on the same vectors and folds.
+    The value is the balanced accuracy, see :func:`skiptool.stats.classifier.balanced_accuracy`,
+    with five folds of units; 0.5 or below is chance. Both units of a pair are in one fold, as are
+    units that two sets of one dataset have in common. The null (1 + R,) is as labelled, then
+    relabelled, on the same vectors and folds.
 
-    Notes
-    -----
     At most :data:`MOST_VECTORS` vectors of each image of the equal draw are drawn with the seed,
-    and fewer if they would be more than 20,000 altogether.
+    and fewer if they would exceed 20,000 in total.
     """
-    most = max(1, min(MOST_VECTORS, _MOST_ALTOGETHER // (len(sets[0]) + len(sets[1]))))
+    most = max(1, min(MOST_VECTORS, _MOST_IN_TOTAL // (len(sets[0]) + len(sets[1]))))
     samples = equal_samples(design, sets, layer, most)
     scale = standardisation(sets, layer, samples, constant, settings.workers)
     vectors: list[AnyArray] = []
-    for each, sample, units in zip(sets, samples, (design.reference, design.other), strict=True):
-        of_units: list[list[AnyArray]] = [[] for _ in range(len(units))]
-        for images, block in sample.blocks(each, layer, settings.workers):
-            rows = scale.of(block).transpose(0, 2, 1).astype(np.float32)
-            for image, own in zip(images.tolist(), rows, strict=True):
-                of_units[int(sample.unit[image])].append(own)
-        vectors += [np.concatenate(own) for own in of_units]
-    # Units of fewer vectors repeat theirs, so that all have equally many, (U, q, D).
+    sides = zip(sets, samples, (design.reference, design.other), strict=True)
+    for activations, sample, units in sides:
+        by_unit: list[list[AnyArray]] = [[] for _ in range(len(units))]
+        for images, block in sample.blocks(activations, layer, settings.workers):
+            rows = scale.apply(block).transpose(0, 2, 1).astype(np.float32)
+            for image, image_vectors in zip(images.tolist(), rows, strict=True):
+                by_unit[int(sample.unit[image])].append(image_vectors)
+        vectors += [np.concatenate(parts) for parts in by_unit]
+    # Units with fewer vectors repeat them, so that all have equally many, (U, q, D).
     longest = max(map(len, vectors))
     stacked = np.stack([own[np.arange(longest) % len(own)] for own in vectors])
-    folds = folds_of(_fold_groups(sets, design), np.random.default_rng([settings.seed, 0]))
+    folds = assign_folds(_fold_groups(sets, design), np.random.default_rng([settings.seed, 0]))
     labellings = design.labellings.astype(np.int64)
     chosen = np.zeros((len(labellings), len(folds)), dtype=np.bool_)
     np.put_along_axis(chosen, labellings, True, axis=1)
@@ -326,18 +315,18 @@ def measure_classifier(
 
 
 def _fold_groups(sets: Sets, design: Design) -> Int64:
-    """Return a number of each unit; those of one number (pairs, subjects) share a fold."""
+    """Return the group of each unit; units of one group (a pair, a subject) share a fold."""
     n, m = len(design.reference), len(design.other)
     if design.paired:
         return np.concatenate([np.arange(n), np.arange(m)])
     same_dataset = sets[0].dataset_id is not None and sets[0].dataset_id == sets[1].dataset_id
     column = design.unit if design.unit != IMAGE else ("id" if same_dataset else None)
-    if column is None or any(column not in each.columns for each in sets):
+    if column is None or any(column not in activations.columns for activations in sets):
         return np.arange(n + m)
     numbers: dict[str, int] = {}
     groups = [
-        numbers.setdefault(str(each.columns[column][units.order[first]]), len(numbers))
-        for each, units in zip(sets, (design.reference, design.other), strict=True)
+        numbers.setdefault(str(activations.columns[column][units.order[first]]), len(numbers))
+        for activations, units in zip(sets, (design.reference, design.other), strict=True)
         for first in units.first
     ]
     return np.array(groups, dtype=np.int64)
@@ -345,9 +334,9 @@ def _fold_groups(sets: Sets, design: Design) -> Int64:
 
 # Covariance distance
 #
-# The second moments M_i of units are never held. For each labelling the sum of w_i M_i is, with w_i
-# = 1 / n in the one set and -1 / m in the other, a few rows of the D x D matrices at a time: memory
-# is bounded whatever the number of units, and a store is read once for each part of the rows.
+# The second moments M_i of single units are never kept, only the sum of w_i M_i for each labelling,
+# with w_i = 1 / n in the one set and -1 / m in the other, for some rows of the D x D matrices at a
+# time. Memory is bounded for any number of units; a store is read once for each part of the rows.
 
 
 def measure_covariance(
@@ -355,16 +344,10 @@ def measure_covariance(
 ) -> tuple[float, Float64 | None]:
     """Measure the distance between the channel covariance matrices of two sets.
 
-    ``constant`` (D,) are channels with a single value in both sets, which are ignored.
-
-    Returns
-    -------
-    value : float
-        See :mod:`skiptool.distances.multivariate`; of all vectors, units with equal weights.
-        Channels are standardised by the mean and spread of both sets together.
-    null : float64, shape (1 + R,), or None
-        As labelled, then relabelled. For units of unequal size, of an equal draw, so that its first
-        element is not the value.
+    The value (:mod:`skiptool.distances.multivariate`) is for all vectors, units weighing equally.
+    Channels are standardised by the mean and spread of both sets together; ``constant`` (D,) ones
+    are ignored. The null (1 + R,) is as labelled, then relabelled; if units differ in size, it is
+    that of an equal draw, so its first element is not the value.
     """
     whole = (
         whole_sample(design.reference, len(sets[0])),
@@ -410,9 +393,9 @@ def _covariance_distances(
     apart, size = np.zeros((2, len(labellings)))
     for rows in row_parts(len(constant), len(labellings) + 1, settings.budget // 2):
         pooled, change = _moments(sets, layer, samples, scale, weights, rows, settings.workers)
-        of_rows = parts.of(rows, pooled, change)
-        apart += of_rows[0]
-        size += of_rows[1]
+        added_apart, added_size = parts.row_sums(rows, pooled, change)
+        apart += added_apart
+        size += added_size
     return relative_distance(apart, size)
 
 
@@ -425,21 +408,21 @@ def _moments(
     rows: slice,
     workers: int,
 ) -> tuple[Float64, Float64]:
-    """Add up some rows of the second moments: over all units, and their weighted sums."""
+    """Return some rows of the second moments: their mean over units, and their weighted sums."""
     shape = (rows.stop - rows.start, len(scale.mean) - rows.start)
     labellings, units = weights.shape
     all_weights = np.concatenate([weights, np.full((1, units), 1.0 / units)])
     total = np.zeros((labellings + 1, shape[0] * shape[1]))
     first = 0
-    for each, sample in zip(sets, samples, strict=True):
+    for activations, sample in zip(sets, samples, strict=True):
         pending: list[tuple[Float64, Float64]] = []
-        for images, block in sample.blocks(each, layer, workers):
+        for images, block in sample.blocks(activations, layer, workers):
             own = all_weights[:, first + sample.unit[images]] * sample.weight[images]
-            step = max(1, _AT_ONCE // (8 * max(shape[0] * shape[1], block[:1].size)))
+            step = max(1, _BATCH_BYTES // (8 * max(shape[0] * shape[1], block[:1].size)))
             for start in range(0, len(images), step):
-                few = slice(start, start + step)
-                pending.append((own[:, few], _products(scale.of(block[few]), rows)))
-                if sum(products.nbytes for _, products in pending) >= _AT_ONCE:
+                batch = slice(start, start + step)
+                pending.append((own[:, batch], _products(scale.apply(block[batch]), rows)))
+                if sum(products.nbytes for _, products in pending) >= _BATCH_BYTES:
                     _add(total, pending)
         _add(total, pending)
         first += int(sample.unit.max()) + 1
@@ -456,9 +439,9 @@ def _products(block: Float64, rows: slice) -> Float64:
 def _add(total: Float64, pending: list[tuple[Float64, Float64]]) -> None:
     """Add weights (L, n) times products (n, b * c) to the total, in place, and empty the list."""
     if pending:
-        weights = np.concatenate([each for each, _ in pending], axis=1)
-        products = np.concatenate([each for _, each in pending])
-        # In column-major order, so that BLAS adds without a copy of the total.
+        weights = np.concatenate([part for part, _ in pending], axis=1)
+        products = np.concatenate([part for _, part in pending])
+        # In column-major order, so that BLAS adds without copying the total.
         dgemm(1.0, products.T, weights.T, beta=1.0, c=total.T, overwrite_c=True)
         pending.clear()
 
@@ -471,10 +454,9 @@ def measure_paired_difference(
 ) -> dict[str, float]:
     """Measure how far the activations of each image move, relative to their spread.
 
-    Returns ``value`` (:func:`skiptool.distances.multivariate.paired_difference`),
-    ``bias_corrected``, ``ci_low`` and ``ci_high``: jackknife over pairs of units. ``constant``
-    (D,) channels are ignored. There is no null distribution: |x - x*| does not depend on which of
-    the two is called the reference.
+    Returns ``value`` (:func:`skiptool.distances.multivariate.paired_difference`), ``corrected``,
+    ``ci_low`` and ``ci_high``, by the jackknife over pairs of units. ``constant`` (D,) channels are
+    ignored. There is no null distribution: |x - x*| is the same if the two are exchanged.
     """
     partners = _partners(sets, design)
     images, channels, _ = sets[0].shape(layer)
@@ -486,25 +468,26 @@ def measure_paired_difference(
     centre = means.mean(axis=0)
     squares = variances + np.square(means - centre)
     apart, centred, squares = (
-        design.reference.averaged(each)[:, ~constant] for each in (moved, means - centre, squares)
+        design.reference.average(values)[:, ~constant]
+        for values in (moved, means - centre, squares)
     )
     value, without = paired_difference(apart, centred, squares)
-    estimate, (replicates,) = bias_corrected(np.array([value]), (without[np.newaxis],))
+    estimate, (replicates,) = correct_bias(np.array([value]), (without[np.newaxis],))
     low, high = interval(estimate, (replicates,))
     columns = {"value": value, "corrected": estimate[0], "ci_low": low[0], "ci_high": high[0]}
-    return {name: float(np.maximum(each, 0.0)) for name, each in columns.items()}
+    return {name: float(np.maximum(column, 0.0)) for name, column in columns.items()}
 
 
 def _partners(sets: Sets, design: Design) -> Int64:
-    """Return the image of the other set for each of the reference, by id or by order in units."""
-    ids = [each.columns.get("id") for each in sets]
+    """Return the other set's image for each image of the reference, by id or by order in units."""
+    ids = [activations.columns.get("id") for activations in sets]
     if ids[0] is not None and ids[1] is not None:
-        numbers = {str(name): number for number, name in enumerate(ids[1])}
-        unique = len(numbers) == len(ids[1]) == len(ids[0])
-        if unique and all(str(name) in numbers for name in ids[0]):
-            return np.array([numbers[str(name)] for name in ids[0]], dtype=np.int64)
-    first = unit_numbers(design.reference, len(sets[0]))
-    second = unit_numbers(design.other, len(sets[1]))
+        indices = {str(name): index for index, name in enumerate(ids[1])}
+        unique = len(indices) == len(ids[1]) == len(ids[0])
+        if unique and all(str(name) in indices for name in ids[0]):
+            return np.array([indices[str(name)] for name in ids[0]], dtype=np.int64)
+    first = unit_indices(design.reference, len(sets[0]))
+    second = unit_indices(design.other, len(sets[1]))
     if len(first) != len(second) or (np.sort(first) != np.sort(second)).any():
         raise MismatchError(
             f"{sets[1].where} against {sets[0].where}: paired-difference compares image with "
@@ -530,7 +513,7 @@ def _paired_moments(sets: Sets, layer: str, partners: Int64, rows: slice) -> tup
 
 
 def _consecutive_runs(images: Int64) -> Iterator[slice]:
-    """Cut numbers of images into runs that can be read at once."""
+    """Split indices of images into consecutive runs, each read at once."""
     start = 0
     for stop in range(1, len(images) + 1):
         if stop == len(images) or images[stop] != images[stop - 1] + 1:

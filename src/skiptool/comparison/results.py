@@ -1,20 +1,20 @@
 """Results of one layer: distances, estimates, intervals and p-values of channels and of the layer.
 
 The square of the Hellinger distance is a mean over bins, so bias is corrected on the square; the
-distance itself is a root. This has two consequences.
+distance itself is its root. This has two consequences.
 
 * The interval of a channel is computed on the square and its ends are rooted. Near 0 the standard
   error of a square vanishes with it, although its noise does not; the upper end therefore also
-  allows for the noise of the square without a shift, as permutations show it.
+  allows for the noise of the square without a shift, estimated by permutation.
 * The distance of a layer, eq. (10), is the mean of the roots over its channels. The root of a noisy
   square is too low on average (by up to 0.29 times the root of its standard error), so in a layer
   of many weakly shifted channels the mean of the estimated roots is too low as well. Channels are
-  therefore divided by whether their square is more than three standard errors above 0. Those above
-  enter by their root. The others enter together, by the root of their mean square, in which the
-  noise of single channels averages out, lowered if their squares differ by more than their noise,
-  since the mean of roots is below the root of the mean. The upper end of the interval uses the
-  root of the mean square, the lower end the mean of the roots: valid for channels that are alike
-  and for channels that differ.
+  therefore split into those whose square is more than three standard errors above 0, which enter by
+  their root, and the others, which enter together by the root of their mean square, in which the
+  noise of single channels averages out. That root is lowered if their squares differ by more than
+  their noise, since the mean of roots is below the root of the mean. The upper end of the interval
+  uses the root of the mean square, the lower end the mean of the roots: valid for channels that are
+  alike and for channels that differ.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ CLEAR: Final = 3.0
 """Standard errors above 0 from which a channel's square enters by its own root."""
 
 UNSURE_CLEAR: Final = 0.3
-"""Standard error of the bias correction of clear channels, as a share of it. If one set leaves bins
-nearly empty that the other fills, about a quarter of the bias remains (simulated)."""
+"""Standard error of the bias correction of clear channels, as a share of it. About a quarter of the
+bias remains if one set leaves bins nearly empty that the other fills (simulated)."""
 
 MOST_UNRESOLVED: Final = 0.5
 """Share of the channels that vary above which a layer has no interval."""
@@ -63,7 +63,7 @@ class ChannelEstimates:
     plain : float64, shape (d,)
         Distance on the pooled bins, not corrected.
     corrected : float64, shape (d,)
-        The same without its bias; below 0 if noise exceeds the distance. NaN if a set has only
+        The same without its bias; below 0 if noise exceeds the distance, NaN if a set has only
         one unit.
     replicates : tuple of float64, shapes (d, U), (d, V)
         ``corrected`` without each unit; one array if the sets are paired.
@@ -81,14 +81,14 @@ class ChannelEstimates:
     ceiling: Float64
 
     @staticmethod
-    def joined(parts: Sequence[ChannelEstimates]) -> ChannelEstimates:
+    def concatenate(parts: Sequence[ChannelEstimates]) -> ChannelEstimates:
         """Concatenate blocks of channels."""
         replicates = zip(*(part.replicates for part in parts), strict=True)
         return ChannelEstimates(
             parts[0].squared,
             plain=np.concatenate([part.plain for part in parts]),
             corrected=np.concatenate([part.corrected for part in parts]),
-            replicates=tuple(np.concatenate(each) for each in replicates),
+            replicates=tuple(np.concatenate(arrays) for arrays in replicates),
             bins=np.concatenate([part.bins for part in parts]),
             ceiling=np.concatenate([part.ceiling for part in parts]),
         )
@@ -101,9 +101,8 @@ class BlockResult:
     Attributes
     ----------
     values : float64, shape (d,)
-    estimates : ChannelEstimates or None
     null : float64, shape (d, 1 + R), or None
-        The test statistic as labelled, then relabelled, by one formula so that ties are ties.
+        The test statistic as labelled, then relabelled, by one formula so that ties stay ties.
     occupied : float64, shape (d,), or None
         Bins that hold a value of either set.
     used : float64, shape (d,), or None
@@ -118,20 +117,18 @@ class BlockResult:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Measured:
+class LayerResult:
     """One distance of one layer between two sets.
 
     Attributes
     ----------
-    layer, index : str, int
-    metric : Metric
     bins, range_rule : int, RangeRule
         None if the metric has no bins.
     constant : bool, shape (D,)
         Channels with a single value in both sets.
     channels : mapping of str to float64, shape (D,)
-        Columns of the shift table for the channels, as far as they were computed; none for
-        measures of a whole layer.
+        Columns of the shift table for the channels that were computed; none for measures of a
+        whole layer.
     mean : dict of str to float
         The same for the layer, eq. (10), and ``value_live``.
     null : float64, shape (1 + R,), or None
@@ -141,7 +138,7 @@ class Measured:
     replicates : tuple of float64, shapes (U,), (V,)
         The same without each unit; empty if not computed.
     drawn : bool
-        The test statistic is that of an equal draw.
+        Whether the test statistic is that of an equal draw.
     """
 
     layer: str
@@ -162,20 +159,19 @@ class Measured:
 
 
 def combine_blocks(
-    result: Measured, blocks: Sequence[BlockResult], *, bounded: bool, least_p: float = 0.0
-) -> Measured:
+    result: LayerResult, blocks: Sequence[BlockResult], *, bounded: bool, least_p: float = 0.0
+) -> LayerResult:
     """Fill in the columns of a layer from the blocks of its channels.
 
     Parameters
     ----------
-    result : Measured
+    result : LayerResult
         Without columns.
-    blocks : sequence of BlockResult
     bounded : bool
         The distance is at most 1.
     least_p : float
-        Smallest p-value that the number of units allows. Above ``ALPHA`` there is none, and every
-        interval reaches 0.
+        Smallest p-value that the number of units allows. Above ``ALPHA`` there is no p-value, and
+        every interval reaches 0.
 
     Notes
     -----
@@ -201,17 +197,17 @@ def combine_blocks(
             total += row
         layer_null = total / len(constant)
         channels |= _null_columns(null, least_p)
-        mean |= {name: float(each) for name, each in _null_columns(layer_null, least_p).items()}
+        mean |= {name: float(value) for name, value in _null_columns(layer_null, least_p).items()}
     result = replace(result, channels=channels, mean=mean, null=layer_null)
     estimates = [block.estimates for block in blocks if block.estimates is not None]
     if not estimates:
         return result
-    return _with_estimates(result, ChannelEstimates.joined(estimates), null, bounded=bounded)
+    return _with_estimates(result, ChannelEstimates.concatenate(estimates), null, bounded=bounded)
 
 
 def _mean_of_live(column: AnyArray, constant: Bool) -> float:
     live = column[~constant]
-    return float(live.mean()) if live.size else float("nan")
+    return float(live.mean()) if live.size else math.nan
 
 
 def _null_columns(labelled: Float64, least_p: float) -> dict[str, Float64]:
@@ -226,8 +222,8 @@ def _null_columns(labelled: Float64, least_p: float) -> dict[str, Float64]:
 
 
 def _with_estimates(
-    result: Measured, estimates: ChannelEstimates, null: Float64 | None, *, bounded: bool
-) -> Measured:
+    result: LayerResult, estimates: ChannelEstimates, null: Float64 | None, *, bounded: bool
+) -> LayerResult:
     """Add the columns of estimates; ``null`` (D, 1 + R) is that of the channels."""
     channels, mean, constant = dict(result.channels), dict(result.mean), result.constant
     most = 1.0 if bounded else np.inf
@@ -265,9 +261,9 @@ def _with_estimates(
 
 
 def null_excess(null: Float64 | None, estimates: ChannelEstimates, level: float = 0.95) -> Float64:
-    """Return how far noise alone may raise a distance (its square, if ``squared``), shape (d,).
+    """Return by how much noise alone may raise a distance (its square, if ``squared``), (d,).
 
-    ``null`` (d, R) are distances under relabelling; without any, half of the bias serves instead.
+    ``null`` (d, R) are distances under relabelling; without any, half of the bias is used instead.
     """
     if null is None or not null.shape[-1]:
         return np.asarray(np.abs(estimates.plain - estimates.corrected) / 2)
@@ -289,9 +285,9 @@ def channel_intervals(
     centre = estimates.corrected
     columns = [centre, centre - half, centre + half + noise]
     if estimates.squared:
-        columns = [_signed_root(each) for each in columns]
+        columns = [_signed_root(column) for column in columns]
     unresolved = (estimates.bins < 2) & ~constant
-    estimate, low, high = (np.where(unresolved, np.nan, each) for each in columns)
+    estimate, low, high = (np.where(unresolved, np.nan, column) for column in columns)
     return estimate, low, high
 
 
@@ -323,29 +319,28 @@ def layer_estimate(
 ) -> LayerEstimate:
     """Estimate the mean distance over channels, eq. (10).
 
-    ``noise`` is how far noise alone may raise the layer's distance, see :func:`null_excess`.
-    Constant and unresolved channels count as 0 in the value; the upper end of the interval allows
-    for the distance of the latter on all bins. If more than half of the channels that vary are
-    unresolved, there is no interval.
+    ``noise`` is that of the layer, see :func:`null_excess`. Constant and unresolved channels count
+    as 0 in the value; the upper end of the interval allows for the distance of the latter on all
+    bins. If more than half of the channels that vary are unresolved, there is no interval.
     """
     is_unresolved = (estimates.bins < 2) & ~constant
     unresolved = int(is_unresolved.sum())
     if np.isnan(estimates.corrected).any():  # a set has only one unit
-        nothing = tuple(np.full(each.shape[1], np.nan) for each in estimates.replicates)
-        return LayerEstimate(float("nan"), float("nan"), float("nan"), nothing, unresolved)
-    # Sums over channels run along memory whatever the blocks were, so their bits never change.
+        replicates = tuple(np.full(part.shape[1], np.nan) for part in estimates.replicates)
+        return LayerEstimate(math.nan, math.nan, math.nan, replicates, unresolved)
+    # Sums over channels run along memory for any blocks, so their bits never change.
     if estimates.squared:
         value, low, high, replicates = _mean_of_roots(estimates, noise, level)
     else:
         value = float(estimates.corrected.mean())
-        replicates = tuple(each.mean(axis=0) for each in estimates.replicates)
+        replicates = tuple(part.mean(axis=0) for part in estimates.replicates)
         bias = float(estimates.plain.mean()) - value
         half = float(half_width(replicates, level, correction=bias))
         low, high = value - half, value + half + noise
     ceilings = np.sqrt(estimates.ceiling) if estimates.squared else estimates.ceiling
     high += float(ceilings[is_unresolved].sum()) / len(constant)
     if unresolved > MOST_UNRESOLVED * max(1, len(constant) - int(constant.sum())):
-        low = high = float("nan")
+        low = high = math.nan
     return LayerEstimate(value, low, high, replicates, unresolved)
 
 
@@ -367,7 +362,7 @@ def _mean_of_roots(
     ratio = _root_ratio(squares[~clear], variance[~clear])
     weight = float((~clear).mean())
     strong, weak = parts(squares)
-    sides = [parts(each) for each in estimates.replicates]
+    sides = [parts(replicates) for replicates in estimates.replicates]
     value = float(strong + weight * ratio * _signed_root(weak))
     replicates = tuple(own + weight * ratio * _signed_root(rest) for own, rest in sides)
     # Upper end: clear channels by their roots, the others by the root of their mean square.
@@ -388,9 +383,9 @@ def _mean_of_roots(
 
 
 def _root_ratio(squares: Float64, noise: Float64) -> float:
-    """Mean of the roots over the root of the mean, for squares that differ beyond their noise.
+    """Return mean of roots over root of mean, for squares that differ beyond their noise.
 
-    That of a gamma distribution of the same mean and variance; 1 if they do not differ.
+    It is that of a gamma distribution of the same mean and variance; 1 if they do not differ.
     """
     if len(squares) < 2 or not squares.mean() > 0:
         return 1.0

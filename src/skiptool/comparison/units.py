@@ -1,7 +1,7 @@
 """Statistical units: images, or groups of them such as subjects, and how two sets are paired.
 
 A unit is what was sampled independently. With several images per subject the subject is the unit:
-slices of one heart resemble each other whatever the scanner, and treating them as independent
+slices of one heart resemble each other on any scanner, and treating them as independent
 makes every difference significant.
 
 Units weigh equally, however many images or vectors they hold. The permutation test needs more: only
@@ -26,14 +26,14 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from skiptool.comparison.activations import Activations, Settings
+from skiptool.comparison.activations import Activations, Settings, vectors_per_image
 from skiptool.errors import ArgumentError, MismatchError, suggestion
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Int64
 
 IMAGE: Final = "image"
-"""Selects images as units, whatever columns there are."""
+"""Value of the option that selects images as units."""
 
 BLOCK: Final = "block"
 """Unit instead of an image if a row of counts holds several images."""
@@ -47,21 +47,21 @@ _TOTAL: Final = 1 << 26
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Units:
-    """Which images make up each unit.
+    """Statistical units and their images.
 
     Attributes
     ----------
     order : int64, shape (N,)
         Images sorted by unit; in an equal draw, the drawn ones only.
     first : int64, shape (U,)
-        Where each unit begins in ``order``.
-    held : int64, shape (N,), or None
+        Position of the first image of each unit in ``order``.
+    row_images : int64, shape (N,), or None
         Number of images in each row of ``order`` if rows are counts of several images, else None.
     """
 
     order: Int64
     first: Int64
-    held: Int64 | None = None
+    row_images: Int64 | None = None
 
     def __len__(self) -> int:
         return len(self.first)
@@ -74,20 +74,22 @@ class Units:
     @property
     def images(self) -> Int64:
         """Images of each unit, (U,)."""
-        return self.sizes if self.held is None else np.add.reduceat(self.held, self.first)
+        if self.row_images is None:
+            return self.sizes
+        return np.asarray(np.add.reduceat(self.row_images, self.first))
 
     @property
     def equal(self) -> bool:
-        """Whether all units have equally many images."""
+        """True if all units have equally many images."""
         return bool(np.ptp(self.images) == 0)
 
-    def gathered(self, counts: AnyArray, *, scaled: bool | None = None) -> AnyArray:
+    def sum_counts(self, counts: AnyArray, *, scaled: bool | None = None) -> AnyArray:
         """Sum counts (N, D, B) of images to counts (U, D, B) of units that weigh equally.
 
-        Counts of units of unequal size are scaled by whole numbers to nearly one total (to within
-        one part in 1,000 for units of up to 65,536 values). ``scaled`` requests that total whether
-        they are equal or not: units of two sets that are added to each other weigh equally only if
-        both are scaled or neither is.
+        Counts of units of unequal size are scaled by whole numbers to nearly the same total (to
+        within one part in 1,000 for units of up to 65,536 values). ``scaled`` decides this
+        regardless of the sizes: units of two sets weigh equally when added to each other only if
+        both sets are scaled or neither is.
         """
         single = len(self) == len(self.order)
         if single and len(self.order) == len(counts) and (self.order == np.arange(len(self))).all():
@@ -96,13 +98,15 @@ class Units:
             sums = np.asarray(counts[self.order])
         else:
             sums = np.add.reduceat(counts[self.order], self.first, axis=0, dtype=np.uint32)
-        if scaled if scaled is not None else not self.equal:
+        if scaled is None:
+            scaled = not self.equal
+        if scaled:
             totals = sums[:, 0].sum(axis=-1, dtype=np.int64)
             factors = np.maximum(_TOTAL // totals, 1).astype(np.uint32)
             sums = sums * factors[:, np.newaxis, np.newaxis]
         return np.asarray(sums)
 
-    def averaged(self, means: AnyArray) -> AnyArray:
+    def average(self, means: AnyArray) -> AnyArray:
         """Average values (N, D) of images over each unit's images, (U, D)."""
         sums = np.add.reduceat(means[self.order], self.first, axis=0)
         return np.asarray(sums / self.sizes[:, np.newaxis])
@@ -122,32 +126,26 @@ class EqualDraw:
 def paired_units(
     reference: Activations, other: Activations, settings: Settings
 ) -> tuple[Units, Units, bool]:
-    """Find the units of two sets and whether they come in pairs.
+    """Determine the units of two sets and whether they come in pairs.
 
-    Sets are paired if both are of one dataset and hold the same images, of the same subjects where
-    both know them; units of the same index then have the same name.
-
-    Raises
-    ------
-    ArgumentError
-        If a set lacks the column ``settings.group``.
-    MismatchError
-        If pairs are requested and the units, or the subjects of images of one name, differ.
+    Sets are paired if both are of one dataset and hold the same images, of the same subjects if
+    both name them; units of the same index then have the same name.
     """
     group = unit_column(reference, other, settings)
-    names = [_unit_names(each, group) for each in (reference, other)]
+    names = [_unit_names(activations, group) for activations in (reference, other)]
     paired = _same_images(reference, other) if settings.paired is None else settings.paired
     if paired:
         _check_pairs(names, reference, other, group)
     units = []
-    for each, own in zip((reference, other), names, strict=True):
-        known = dict.fromkeys(names[0] if paired else own)
-        numbers = {name: number for number, name in enumerate(known)}
-        unit = np.asarray([numbers[name] for name in own], dtype=np.int64)
+    for activations, own in zip((reference, other), names, strict=True):
+        distinct = dict.fromkeys(names[0] if paired else own)
+        indices = {name: index for index, name in enumerate(distinct)}
+        unit = np.asarray([indices[name] for name in own], dtype=np.int64)
         order = np.argsort(unit, kind="stable")
         _, first = np.unique(unit[order], return_index=True)
-        held = images_per_row(each)
-        units.append(Units(order, first.astype(np.int64), None if held is None else held[order]))
+        images = images_per_row(activations)
+        row_images = None if images is None else images[order]
+        units.append(Units(order, first.astype(np.int64), row_images))
     return units[0], units[1], paired
 
 
@@ -158,8 +156,9 @@ def unit_column(reference: Activations, other: Activations, settings: Settings) 
     """
     if settings.group is not None:
         return None if settings.group == IMAGE else settings.group
-    known = all(SUBJECT in each.columns for each in (reference, other))
-    return SUBJECT if known and any(map(subjects_repeat, (reference, other))) else None
+    sets = (reference, other)
+    named = all(SUBJECT in activations.columns for activations in sets)
+    return SUBJECT if named and any(map(subjects_repeat, sets)) else None
 
 
 def subjects_repeat(activations: Activations) -> bool:
@@ -169,21 +168,22 @@ def subjects_repeat(activations: Activations) -> bool:
 
 
 def images_per_row(activations: Activations) -> Int64 | None:
-    """Return how many images each row holds, (N,); None if every row is one image."""
-    counted = activations.counted(activations.layers[0])
-    return None if counted is None or (counted.images == 1).all() else counted.images
+    """Return the number of images in each row, (N,); None if every row is one image."""
+    layout = activations.count_layout(activations.layers[0])
+    return None if layout is None or (layout.images == 1).all() else layout.images
 
 
 def mismatched_subject(reference: Activations, other: Activations) -> str | None:
     """Return the name of an image whose subjects in the two sets differ, if there is one.
 
-    None also if a set does not know subjects: images of the same name are then the same.
+    None also if a set has no subjects: images of the same name are then taken to be the same.
     """
-    if not all(SUBJECT in each.columns for each in (reference, other)):
+    sets = (reference, other)
+    if not all(SUBJECT in activations.columns for activations in sets):
         return None
     first, second = (
-        dict(zip(_unit_names(each, None), map(str, each.columns[SUBJECT]), strict=True))
-        for each in (reference, other)
+        dict(zip(_unit_names(own, None), map(str, own.columns[SUBJECT]), strict=True))
+        for own in sets
     )
     for name, subject in first.items():
         if subject and second.get(name) and second[name] != subject:
@@ -211,7 +211,7 @@ def _unit_names(activations: Activations, group: str | None) -> list[str]:
 def _same_images(reference: Activations, other: Activations) -> bool:
     if reference.dataset_id is None or reference.dataset_id != other.dataset_id:
         return False
-    first, second = (sorted(_unit_names(each, None)) for each in (reference, other))
+    first, second = (sorted(_unit_names(own, None)) for own in (reference, other))
     return first == second and mismatched_subject(reference, other) is None
 
 
@@ -220,7 +220,7 @@ def _check_pairs(
 ) -> None:
     where = f"{other.where} against {reference.where}: --paired was requested, but"
     remedy = "give --unpaired, or stores of the same images"
-    first, second = (set(each) for each in names)
+    first, second = map(set, names)
     if first != second:
         alone = sorted(first ^ second)
         raise MismatchError(
@@ -253,31 +253,28 @@ def smallest_p_value(reference: int, other: int, *, paired: bool) -> float:
 def exchangeable_rows(reference: Units, other: Units, *, paired: bool) -> EqualDraw | None:
     """Select rows of several images that an equal draw can be made from.
 
-    Returns
-    -------
-    EqualDraw or None
-        All units if both sets have the same distribution of images over them, or if every row is
-        one image; otherwise the rows that hold the most images. None if that number differs
-        between the sets, or no pair has such rows: nothing can be tested.
+    All units if both sets have the same distribution of images over them, or if every row is one
+    image; otherwise the rows that hold the most images. None if that number differs between the
+    sets, or no pair has such rows: there can be no test.
     """
     units = (reference, other)
-    if all(each.held is None for each in units) or (
-        _equal_sizes(reference.images, other.images, paired=paired) is None
-    ):
+    if reference.row_images is None and other.row_images is None:
         return EqualDraw(*units)
-    held = [np.ones_like(each.order) if each.held is None else each.held for each in units]
-    if held[0].max() != held[1].max():
+    if _equal_sizes(reference.images, other.images, paired=paired) is None:
+        return EqualDraw(*units)
+    images = [np.ones_like(u.order) if u.row_images is None else u.row_images for u in units]
+    if images[0].max() != images[1].max():
         return None
-    rows = [np.flatnonzero(each == each.max()) for each in held]
-    unit = [np.repeat(np.arange(len(each)), each.sizes) for each in units]
+    rows = [np.flatnonzero(own == own.max()) for own in images]
+    indices = [np.repeat(np.arange(len(own)), own.sizes) for own in units]
     if paired:
-        both = np.intersect1d(unit[0][rows[0]], unit[1][rows[1]])
-        rows = [own[np.isin(numbers[own], both)] for own, numbers in zip(rows, unit, strict=True)]
-        if not len(both):
+        shared = np.intersect1d(indices[0][rows[0]], indices[1][rows[1]])
+        rows = [own[np.isin(unit[own], shared)] for own, unit in zip(rows, indices, strict=True)]
+        if not len(shared):
             return None
     first, second = (
-        Units(each.order[own], np.unique(numbers[own], return_index=True)[1], images[own])
-        for each, own, numbers, images in zip(units, rows, unit, held, strict=True)
+        Units(own.order[chosen], np.unique(unit[chosen], return_index=True)[1], counts[chosen])
+        for own, chosen, unit, counts in zip(units, rows, indices, images, strict=True)
     )
     return EqualDraw(first, second)
 
@@ -287,47 +284,37 @@ def equal_draw(
 ) -> EqualDraw | None:
     """Draw images so that both sets have the same distribution of unit sizes.
 
-    Parameters
-    ----------
-    reference, other : Units
-        Rows of several images as :func:`exchangeable_rows` selects them.
-    paired : bool
-        Unit i of both sets belongs together: both are drawn to the smaller size of the two.
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    EqualDraw or None
-        None if nothing needs to be drawn. The sorted sizes of each set are lowered to the
-        quantiles of the other set's if those are smaller, so sets of equal sizes lose nothing.
+    Both units of a pair are drawn to the smaller size of the two. Otherwise the sorted sizes of
+    each set are lowered to the quantiles of the other set's if those are smaller. None if nothing
+    needs to be drawn. Rows of several images are those of :func:`exchangeable_rows`.
     """
     sizes = _equal_sizes(reference.images, other.images, paired=paired)
     if sizes is None:
         return None
-    return EqualDraw(_drawn(reference, sizes[0], rng), _drawn(other, sizes[1], rng))
+    return EqualDraw(_draw(reference, sizes[0], rng), _draw(other, sizes[1], rng))
 
 
 def _equal_sizes(first: Int64, second: Int64, *, paired: bool) -> tuple[Int64, Int64] | None:
-    """Return how many images of each unit an equal draw takes; None if it takes all of them."""
+    """Return the number of images that an equal draw takes from each unit; None if all of them."""
     if paired:
         lower = np.minimum(first, second)
         sizes = (lower, lower)
     else:
-        sizes = (_lowered(first, second), _lowered(second, first))
+        sizes = (_lower(first, second), _lower(second, first))
     unchanged = (sizes[0] == first).all() and (sizes[1] == second).all()
     return None if unchanged else sizes
 
 
-def _lowered(sizes: Int64, others: Int64) -> Int64:
+def _lower(sizes: Int64, others: Int64) -> Int64:
     """Lower each size to the quantile of the other sizes at its rank."""
     rank = np.argsort(np.argsort(sizes, kind="stable"), kind="stable")
-    place = ((rank + 0.5) / len(sizes) * len(others)).astype(np.int64)
-    return np.asarray(np.minimum(sizes, np.sort(others)[np.minimum(place, len(others) - 1)]))
+    position = ((rank + 0.5) / len(sizes) * len(others)).astype(np.int64)
+    return np.asarray(np.minimum(sizes, np.sort(others)[np.minimum(position, len(others) - 1)]))
 
 
-def _drawn(units: Units, images: Int64, rng: np.random.Generator) -> Units:
-    """Draw images (or rows that hold equally many) of each unit, without replacement."""
-    sizes = images if units.held is None else images // units.held[0]
+def _draw(units: Units, images: Int64, rng: np.random.Generator) -> Units:
+    """Draw images (or rows of equally many images) from each unit, without replacement."""
+    sizes = images if units.row_images is None else images // units.row_images[0]
     ends = np.append(units.first, len(units.order))
     parts = [
         np.sort(rng.permutation(units.order[start:stop])[:size])
@@ -345,17 +332,10 @@ def draw_vectors(
 ) -> Int64:
     """Draw ``least`` of the ``vectors`` (K) of each image, (N, least).
 
-    Parameters
-    ----------
-    grids : pair of (rows, columns)
-        Of these images, and of those with fewer vectors; None if unknown, then assumed square.
-
-    Returns
-    -------
-    int64, shape (N, least)
-        A window of the smaller grid at a random position in the larger one: neighbouring vectors
-        are alike, so vectors drawn from all over the image would hold more information than those
-        of the smaller image. Random vectors if no such window fits.
+    The result is a window of the smaller grid at a random position in the larger one: neighbouring
+    vectors are alike, so vectors drawn from all over the image would hold more information than
+    those of the smaller image. If no such window fits, vectors are drawn at random. ``grids``
+    (rows, columns) are those of these images, and of those with fewer vectors; square if None.
     """
     grid, window = (_grid(known, size) for known, size in zip(grids, (vectors, least), strict=True))
     if grid is None or window is None or window[0] > grid[0] or window[1] > grid[1]:
@@ -374,3 +354,35 @@ def _grid(known: Sequence[int] | None, vectors: int) -> tuple[int, int] | None:
         return int(known[0]), int(known[1])
     side = isqrt(vectors)
     return (side, side) if side * side == vectors else None
+
+
+def permutable_units(
+    sets: tuple[Activations, Activations], units: tuple[Units, Units], *, paired: bool
+) -> tuple[EqualDraw | None, tuple[str, ...]]:
+    """Return the units that can be permuted, and warnings about them.
+
+    Rows that hold fewer images than others are left out; None if counts allow no test.
+    """
+    if all(activations.count_layout(activations.layers[0]) is None for activations in sets):
+        return EqualDraw(*units), ()
+    for layer in (name for name in sets[0].layers if name in sets[1].layers):
+        vectors = [vectors_per_image(activations, layer) for activations in sets]
+        if vectors[0] != vectors[1]:
+            return None, (
+                f"no p-value: images of {vectors[0]} and {vectors[1]} vectors are compared, and no "
+                "equal draw can be made from counts (extract both with one --grid)",
+            )
+    draw = exchangeable_rows(*units, paired=paired)
+    if draw is None:
+        most = [1 if own.row_images is None else int(own.row_images.max()) for own in units]
+        return None, (
+            f"no p-value: counts are of {most[0]} and {most[1]} images together, and no equal draw "
+            "can be made from them (extract both with one --pool-images)",
+        )
+    rows = sum(len(own.order) for own in units)
+    left = rows - len(draw.reference.order) - len(draw.other.order)
+    if not left:
+        return draw, ()
+    return draw, (
+        f"the test leaves out {left} of {rows} blocks, as they hold fewer images than the others",
+    )

@@ -1,23 +1,20 @@
 """Distances between binned distributions, eqs. (8) to (10), and pooling of sparsely filled bins.
 
 Every distance takes relative frequencies ``p, q`` (..., D, B), float64, over the same bins, with
-rows that sum to 1, and returns float64 (..., D). It raises ArgumentError if the shapes differ or a
-row does not sum to 1.
+rows that sum to 1, and returns float64 (..., D).
 
-To add a distance: add its word to `skiptool.names.Metric`, write its function here, decorated with
-:func:`rowwise`, enter it with its properties in :data:`DISTANCES`, and test it in
-``tests/distances/test_binned.py``. Options, null distributions, bias correction and tables work
-from that table. Reports show the word itself unless `skiptool.report.exhibit` has a name for it;
-one with ``squared=True`` must also be named in `skiptool.analysis.distances`.
+To add a distance: add its word and label to `skiptool.names.Metric`, write its function here,
+decorated with :func:`rowwise`, enter it with its properties in :data:`DISTANCES`, and write its
+definition in ``tests/definitions.py``, by which the tests of all distances measure it. Options,
+help, completion, null distributions, bias correction, tables and reports follow from these.
 
-Pooling. A distance between binned distributions is estimated with little bias only where several
+Pooling. A distance between binned distributions is estimated with little bias only if several
 units (images or subjects) reach every bin. The tails of heavy-tailed channels and the positive part
-of sparse ones do not satisfy this: most of their bins hold values of one image, and what one set
-has there and the other lacks counts as distance. Neighbouring bins are therefore pooled, from the
-lowest to the highest, until enough units reach each pooled bin. The quantity estimated is then the
-distance between the two populations on the pooled bins, which never exceeds that on all bins. The
-rule considers both sets together, regardless of which unit belongs to which, so it does not favour
-a difference.
+of sparse ones violate this: most of their bins hold values of a single image, and values that one
+set has there and the other lacks count as distance. Neighbouring bins are therefore pooled, from
+the lowest to the highest, until enough units reach each pooled bin. The quantity estimated is then
+the distance between the two populations on the pooled bins, which never exceeds that on all bins.
+The rule treats both sets as one, so it does not favour a difference between them.
 """
 
 from __future__ import annotations
@@ -30,11 +27,17 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import numpy as np
 
 from skiptool.distances.kernels import compiled
-from skiptool.errors import ArgumentError
 from skiptool.names import Metric
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Bool, Float64, Int64
+from typing import TYPE_CHECKING, Any
+
+from skiptool.distances.counting import frequencies
+from skiptool.distances.kernels import left_out_hellinger, permuted_hellinger, permuted_totals
+
+if TYPE_CHECKING:
+    from skiptool.records import AnyArray, Float64
 
 RowDistance: TypeAlias = "Callable[[Float64, Float64], Float64]"
 """Maps frequencies (..., D, B) of two sets to values (..., D)."""
@@ -42,9 +45,6 @@ RowDistance: TypeAlias = "Callable[[Float64, Float64], Float64]"
 _BLOCK: Final = 1 << 13
 """Frequencies compared at once. Temporary arrays of 64 KB stay in the cache and are reused by the
 memory allocator; from about 128 KB on, each costs page faults."""
-
-_TOLERANCE: Final = 1e-9
-"""Rounding error allowed in the sum of a row of frequencies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,61 +74,31 @@ class Distance:
     pooled: bool = True
 
 
-def rowwise(least: float = 1.0) -> Callable[[RowDistance], RowDistance]:
-    """Extend a distance between rows (M, B) to any leading axes, with checks and in blocks.
+def rowwise(distance: RowDistance) -> RowDistance:
+    """Extend a distance between rows (M, B) to any leading axes, in blocks.
 
     The decorated function takes (..., B) and returns (...). Its temporary arrays do not grow with
     the input.
-
-    Parameters
-    ----------
-    least : float
-        Smallest allowed sum of a row: 1, or 0 where literal counts may leave values out.
     """
 
-    def decorate(distance: RowDistance) -> RowDistance:
-        @wraps(distance)
-        def measured(p: Float64, q: Float64) -> Float64:
-            _check_shapes(p, q)
-            bins = p.shape[-1]
-            rows, others = p.reshape(-1, bins), q.reshape(-1, bins)
-            values = np.empty(len(rows), dtype=np.float64)
-            step = max(1, _BLOCK // bins)
-            for start in range(0, len(rows), step):
-                block = slice(start, start + step)
-                _check_sums(rows[block], least)
-                _check_sums(others[block], least)
-                values[block] = distance(rows[block], others[block])
-            return values.reshape(p.shape[:-1])
+    @wraps(distance)
+    def by_rows(p: Float64, q: Float64) -> Float64:
+        bins = p.shape[-1]
+        rows, others = p.reshape(-1, bins), q.reshape(-1, bins)
+        values = np.empty(len(rows), dtype=np.float64)
+        step = max(1, _BLOCK // bins)
+        for start in range(0, len(rows), step):
+            block = slice(start, start + step)
+            values[block] = distance(rows[block], others[block])
+        return values.reshape(p.shape[:-1])
 
-        return measured
-
-    return decorate
-
-
-def _check_shapes(p: Float64, q: Float64) -> None:
-    if p.shape != q.shape or p.ndim == 0 or p.shape[-1] == 0:
-        raise ArgumentError(
-            f"distance: frequencies have shapes {p.shape} and {q.shape}; expected the same "
-            "(D, B); count both with the same bins"
-        )
-
-
-def _check_sums(rows: Float64, least: float) -> None:
-    sums = rows.sum(axis=-1)
-    within = (sums >= least - _TOLERANCE) & (sums <= 1.0 + _TOLERANCE)
-    if not within.all() or rows.min() < 0:
-        raise ArgumentError(
-            f"distance: rows sum to {sums.min():g}..{sums.max():g}, expected relative "
-            f"frequencies that sum to {'1' if least else 'at most 1'}; divide the counts by "
-            "their number ('frequencies')"
-        )
+    return by_rows
 
 
 # Distances that compare bin by bin: the order of the bins does not matter.
 
 
-@rowwise(least=0.0)
+@rowwise
 def bhattacharyya(p: Float64, q: Float64) -> Float64:
     """Bhattacharyya coefficient of each channel, eq. (8).
 
@@ -143,7 +113,7 @@ def bhattacharyya(p: Float64, q: Float64) -> Float64:
     return np.asarray(np.sqrt(p * q).sum(axis=-1))
 
 
-@rowwise()
+@rowwise
 def bhattacharyya_complement(p: Float64, q: Float64) -> Float64:
     """Complement of the Bhattacharyya coefficient of each channel, 1 - BC of eq. (8).
 
@@ -163,7 +133,7 @@ def bhattacharyya_complement(p: Float64, q: Float64) -> Float64:
     return _half_squared_roots(p, q)
 
 
-@rowwise()
+@rowwise
 def hellinger(p: Float64, q: Float64) -> Float64:
     """Hellinger distance of each channel, eqs. (8) and (9).
 
@@ -186,14 +156,9 @@ def hellinger(p: Float64, q: Float64) -> Float64:
 def hellinger_literal(p: Float64, q: Float64) -> Float64:
     """Hellinger distance as eqs. (8) and (9) are printed, for frequencies of literal counts.
 
-    For audit only. Rows may sum to less than 1, down to 0.
-
-    Returns
-    -------
-    float64, shape (..., D)
-        In [0, 1]; 1 for a channel that is constant over both sets, and the root of the fraction of
-        values at the joint maximum for two equal sets. Rounding can lift eq. (8) above 1, so it is
-        clipped before the root.
+    For audit only. In [0, 1]; 1 for a channel that is constant over both sets, and the root of the
+    fraction of values at the joint maximum for two equal sets. Rows may sum to less than 1, down to
+    0. Rounding can lift eq. (8) above 1, so it is clipped before the root.
 
     Examples
     --------
@@ -210,7 +175,7 @@ def _half_squared_roots(p: Float64, q: Float64) -> Float64:
     return np.asarray(np.minimum(roots.sum(axis=-1) / 2, 1.0))
 
 
-@rowwise()
+@rowwise
 def jensen_shannon(p: Float64, q: Float64) -> Float64:
     """Jensen-Shannon distance of each channel: root of the divergence to base 2.
 
@@ -232,18 +197,18 @@ def jensen_shannon(p: Float64, q: Float64) -> Float64:
     >>> jensen_shannon(np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]]))
     array([1.])
     """
-    both = p + q
-    part = np.abs(p - q)
-    np.divide(part, both, out=part, where=both > 0)
-    apart = part == 1.0
-    part[apart] = 0.0
-    bins = 2.0 * part * np.arctanh(part) + np.log1p(-np.square(part))
-    bins[apart] = 2.0 * np.log(2.0)  # the limit
-    divergence = (both * bins).sum(axis=-1) / (4.0 * np.log(2.0))
+    s = p + q
+    t = np.abs(p - q)
+    np.divide(t, s, out=t, where=s > 0)
+    disjoint = t == 1.0
+    t[disjoint] = 0.0
+    bins = 2.0 * t * np.arctanh(t) + np.log1p(-np.square(t))
+    bins[disjoint] = 2.0 * np.log(2.0)  # the limit
+    divergence = (s * bins).sum(axis=-1) / (4.0 * np.log(2.0))
     return np.asarray(np.sqrt(np.minimum(divergence, 1.0)))
 
 
-@rowwise()
+@rowwise
 def total_variation(p: Float64, q: Float64) -> Float64:
     """Total variation distance of each channel: half the sum of abs(p - q).
 
@@ -265,22 +230,12 @@ values dominate, and the same for every set, so values of sets of different size
 """
 
 
-@rowwise()
+@rowwise
 def kullback_leibler(p: Float64, q: Float64) -> Float64:
     """Kullback-Leibler divergence KL(p || q) of each channel, smoothed, in nats.
 
-    Parameters
-    ----------
-    p : float64, shape (..., D, B)
-        Relative frequencies of the reference.
-    q : float64, shape (..., D, B)
-        Relative frequencies of the other set.
-
-    Returns
-    -------
-    float64, shape (..., D)
-        In nats (as ``scipy.stats.entropy``), non-negative, 0 where the rows agree. At most
-        log(1 + (1 - e) B / e), e = EPSILON, for rows that share no bin: 18.4 for B = 100.
+    Non-negative, 0 where the rows agree. At most log(1 + (1 - e) B / e), e = EPSILON, for rows that
+    share no bin: 18.4 for B = 100.
 
     Notes
     -----
@@ -310,7 +265,7 @@ def kullback_leibler(p: Float64, q: Float64) -> Float64:
 # Distances that compare cumulative frequencies: the order of the bins matters.
 
 
-@rowwise()
+@rowwise
 def kolmogorov_smirnov(p: Float64, q: Float64) -> Float64:
     """Kolmogorov-Smirnov statistic of each channel, at the edges of the bins.
 
@@ -323,18 +278,15 @@ def kolmogorov_smirnov(p: Float64, q: Float64) -> Float64:
     >>> kolmogorov_smirnov(np.array([[0.5, 0.5, 0.0]]), np.array([[0.25, 0.25, 0.5]]))
     array([0.5])
     """
-    return np.asarray(np.minimum(_gaps(p, q).max(axis=-1, initial=0.0), 1.0))
+    return np.asarray(np.minimum(_cumulative_differences(p, q).max(axis=-1, initial=0.0), 1.0))
 
 
-@rowwise()
+@rowwise
 def binned_wasserstein(p: Float64, q: Float64) -> Float64:
     """Wasserstein-1 distance of each channel between binned distributions.
 
-    Returns
-    -------
-    float64, shape (..., D)
-        In [0, 1 - 1/B]: the mean distance a value has to move, as a fraction of the joint range.
-        A metric.
+    In [0, 1 - 1/B]: the mean distance a value has to move, as a fraction of the joint range. A
+    metric.
 
     Notes
     -----
@@ -350,18 +302,18 @@ def binned_wasserstein(p: Float64, q: Float64) -> Float64:
     array([0.5])
     """
     bins = p.shape[-1]
-    return np.asarray(np.minimum(_gaps(p, q).sum(axis=-1), bins - 1) / bins)
+    return np.asarray(np.minimum(_cumulative_differences(p, q).sum(axis=-1), bins - 1) / bins)
 
 
-def _gaps(p: Float64, q: Float64) -> Float64:
-    """Return differences of the cumulative frequencies (M, B) at the inner edges, (M, B - 1)."""
+def _cumulative_differences(p: Float64, q: Float64) -> Float64:
+    """Return absolute differences of the cumulative frequencies at the inner edges, (M, B - 1)."""
     return np.abs(np.cumsum((p - q)[:, :-1], axis=-1))
 
 
 DISTANCES: Final[Mapping[Metric, Distance]] = {
-    Metric.HELLINGER: Distance(hellinger, squared=True),
+    Metric.HELLINGER: Distance(hellinger, squared=Metric.HELLINGER.squared),
     Metric.BHATTACHARYYA: Distance(bhattacharyya_complement),
-    Metric.JENSEN_SHANNON: Distance(jensen_shannon, squared=True),
+    Metric.JENSEN_SHANNON: Distance(jensen_shannon, squared=Metric.JENSEN_SHANNON.squared),
     Metric.TOTAL_VARIATION: Distance(total_variation),
     Metric.KL: Distance(kullback_leibler, symmetric=False, bounded=False),
     Metric.KOLMOGOROV_SMIRNOV: Distance(kolmogorov_smirnov, pooled=False),
@@ -373,28 +325,14 @@ DISTANCES: Final[Mapping[Metric, Distance]] = {
 def layer_mean(values: Float64, constant: Bool) -> tuple[float, float]:
     """Mean distance of a layer over all channels, eq. (10), and over the varying ones.
 
-    Parameters
-    ----------
-    values : float64, shape (D,)
-        Distance of each channel.
-    constant : bool, shape (D,)
-        Channels that are constant over both sets.
-
-    Returns
-    -------
-    mean, live : float
-        ``live`` excludes the constant channels; NaN if all are constant.
+    ``values`` (D,) are the distances of channels, ``constant`` (D,) channels that are constant over
+    both sets. The second mean excludes the latter; NaN if all are constant.
 
     Examples
     --------
     >>> layer_mean(np.array([0.25, 0.0]), np.array([False, True]))
     (0.125, 0.25)
     """
-    if values.ndim != 1 or not values.size or values.shape != constant.shape:
-        raise ArgumentError(
-            f"layer mean: values {values.shape} and constant channels {constant.shape}; expected "
-            "the same (D,) of at least one channel"
-        )
     live = values[~constant]
     return float(values.mean()), float(live.mean()) if live.size else float("nan")
 
@@ -406,25 +344,16 @@ REACHED: Final = 2.5
 the populations ``TUNED`` and checked on ``HELD_OUT`` (``tests/benchmarks/calibration.py``)."""
 
 _ALMOST_ONE: Final = 1.0 - 1e-9
-"""Tolerance for rounding, so that the order of the units does not matter where the required number
-is just reached, as by five pairs that share a bin equally."""
+"""Tolerance for rounding, so that the order of the units does not matter if the required number is
+only just reached, for example by five pairs that share a bin equally."""
 
 
 def pooled_bins(a: AnyArray, b: AnyArray, *, paired: bool) -> Int64:
-    """Assign each bin to a pooled bin.
+    """Return the index of the pooled bin of each bin, int64 (D, B), ascending from 0.
 
-    Parameters
-    ----------
-    a, b : uint16 or uint32, shapes (U, D, B) and (V, D, B)
-        Counts of the units of both sets. All units of a set hold (nearly) equally many values.
-    paired : bool
-        Unit i of both sets is one unit.
-
-    Returns
-    -------
-    int64, shape (D, B)
-        Index of the pooled bin of each bin, ascending from 0 in each channel. A channel whose
-        values too few units share has a single pooled bin, and no estimate.
+    ``a`` (U, D, B) and ``b`` (V, D, B) are counts of the units of both sets; all units of a set
+    hold (nearly) equally many values. If ``paired``, units i of both sets count as one. A channel
+    whose values are shared by too few units has a single pooled bin, and no estimate.
 
     Notes
     -----
@@ -460,31 +389,31 @@ def _assign(
     paired: bool,
     scales: Float64,
     need: float,
-    held: Float64,
-    found: Int64,
+    shares: Float64,
+    index: Int64,
 ) -> None:
-    """Write the index of the pooled bin of each bin; ``held`` (units) is scratch."""
-    for d in range(found.shape[0]):
+    """Write the index of the pooled bin of each bin; ``shares`` (units) is scratch."""
+    for d in range(index.shape[0]):
         pooled = 0
-        held[:] = 0.0
-        for k in range(found.shape[1]):
-            found[d, k] = pooled
+        shares[:] = 0.0
+        for k in range(index.shape[1]):
+            index[d, k] = pooled
             total, squares = 0.0, 0.0
-            for u in range(held.size):
+            for u in range(shares.size):
                 if paired:
-                    held[u] += scales[0] * a[u, d, k] + scales[1] * b[u, d, k]
+                    shares[u] += scales[0] * a[u, d, k] + scales[1] * b[u, d, k]
                 elif u < a.shape[0]:
-                    held[u] += scales[0] * a[u, d, k]
+                    shares[u] += scales[0] * a[u, d, k]
                 else:
-                    held[u] += scales[1] * b[u - a.shape[0], d, k]
-                total += held[u]
-                squares += held[u] * held[u]
+                    shares[u] += scales[1] * b[u - a.shape[0], d, k]
+                total += shares[u]
+                squares += shares[u] * shares[u]
             if total * total >= need * squares * _ALMOST_ONE and squares > 0.0:
                 pooled += 1
-                held[:] = 0.0
+                shares[:] = 0.0
         if pooled > 0:  # too few units reach the remainder: it joins the last pooled bin
-            for k in range(found.shape[1]):
-                found[d, k] = min(found[d, k], pooled - 1)
+            for k in range(index.shape[1]):
+                index[d, k] = min(index[d, k], pooled - 1)
 
 
 @compiled
@@ -493,3 +422,120 @@ def _add(counts: AnyArray, bins: Int64, pooled: AnyArray) -> None:
         for d in range(counts.shape[1]):
             for k in range(counts.shape[2]):
                 pooled[u, d, bins[d, k]] += counts[u, d, k]
+
+
+# Distances of resampled sets, by permutation and leaving one out, from the counts of their units
+# (an image, or all images of a subject): nothing is read or counted again.
+
+_STRETCH: Final = 256
+"""Units summed at a time: with 100 bins of 16 bits they fill half of an L2 cache."""
+
+_LANES: Final = 32
+"""Rows are padded to a multiple of 32 counters of 16 bits, one vector register."""
+
+_LINE: Final = 64
+"""Bytes of a cache line, and of the widest vector register."""
+
+
+def permuted_distances(a: AnyArray, b: AnyArray, chosen: AnyArray, distance: Distance) -> Float64:
+    """Distances between the chosen of the pooled units and the rest, (D, R) float64.
+
+    Parameters
+    ----------
+    a, b : uint16 or uint32, shapes (U, D, B) and (V, D, B)
+        Counts of the units of both sets; a unit holds the same number of values in every channel,
+        so not literal counts.
+    chosen : int32, shape (R, n)
+        Ascending indices of units, those of ``b`` after those of ``a``.
+    """
+    units = len(a) + len(b)
+    swapped = 2 * chosen.shape[1] > units
+    if swapped:
+        chosen = _complement(chosen, units)
+    a, b = _common_layout(a, b)
+    bounds = _bounds(chosen, units, _stretch(a, b))
+    width = -(-a.shape[2] // _LANES) * _LANES
+    rows = _aligned_zeros(units + 1, width, a.dtype)
+    pool, narrow = rows[:-1], rows[-1]
+    shape = (a.shape[1], len(chosen))
+    if distance.function is hellinger:
+        sums, total = np.empty((shape[1], width), np.int64), np.empty(width, np.int64)
+        distances = np.empty(shape)
+        permuted_hellinger(a, b, chosen, bounds, pool, narrow, sums, total, distances)
+        return distances
+    sums = np.empty((*shape, width), np.int64)
+    permuted_totals(a, b, chosen, bounds, pool, narrow, sums)
+    part = sums[:, :, : a.shape[2]]
+    total = a.sum(axis=0, dtype=np.int64) + b.sum(axis=0, dtype=np.int64)
+    p, q = frequencies(part), frequencies(total[:, np.newaxis] - part)
+    return distance.function(q, p) if swapped else distance.function(p, q)
+
+
+def leave_one_out_distances(
+    a: AnyArray, b: AnyArray, distance: Distance, *, paired: bool
+) -> tuple[Float64, ...]:
+    """Distances without each single unit, squared where ``distance.squared``.
+
+    Parameters
+    ----------
+    a, b : uint16 or uint32, shapes (U, D, B) and (V, D, B)
+    paired : bool
+        Leave out unit i of both sets at once.
+
+    Returns
+    -------
+    tuple of float64
+        (D, U) and (D, V); for pairs one array (D, U). NaN if nothing is left of a set.
+    """
+    if distance.function is hellinger:
+        totals = np.empty((2, a.shape[2]))
+        squares = np.empty((a.shape[1], len(a) + (0 if paired else len(b))))
+        left_out_hellinger(*_common_layout(a, b), paired, totals[0], totals[1], squares)
+        return (squares,) if paired else (squares[:, : len(a)], squares[:, len(a) :])
+    p, q = a.sum(axis=0, dtype=np.int64), b.sum(axis=0, dtype=np.int64)
+    pairs = [(p - a, q - b)] if paired else [(p - a, q[np.newaxis]), (p[np.newaxis], q - b)]
+    units = (len(a), len(b))
+    return tuple(
+        _scaled(first, second, distance) if size > 1 else np.full((a.shape[1], size), np.nan)
+        for size, (first, second) in zip(units, pairs, strict=False)
+    )
+
+
+def _scaled(p: AnyArray, q: AnyArray, distance: Distance) -> Float64:
+    shape = np.broadcast_shapes(p.shape, q.shape)
+    rows = [np.broadcast_to(frequencies(counts), shape) for counts in (p, q)]
+    values = distance.function(rows[0], rows[1]).T
+    return np.square(values) if distance.squared else values
+
+
+def _common_layout(a: AnyArray, b: AnyArray) -> tuple[AnyArray, AnyArray]:
+    """Convert both to one type and contiguous rows: the layout decides the order of sums."""
+    dtype = np.promote_types(a.dtype, b.dtype)
+    return np.ascontiguousarray(a, dtype), np.ascontiguousarray(b, dtype)
+
+
+def _stretch(a: AnyArray, b: AnyArray) -> int:
+    """Return the number of units that can be summed without overflow of their type."""
+    most = max(int(counts[:, 0].sum(axis=-1, dtype=np.int64).max()) for counts in (a, b))
+    return max(1, min(_STRETCH, int(np.iinfo(a.dtype).max) // max(1, most)))
+
+
+def _bounds(chosen: AnyArray, units: int, stretch: int) -> AnyArray:
+    """Return the edges of stretches of units in each row of ``chosen``, (R, S + 1)."""
+    cuts = np.arange(0, units + stretch, stretch)
+    bounds = [np.searchsorted(row, cuts) for row in chosen]
+    return np.asarray(bounds, dtype=np.int32).reshape(len(chosen), len(cuts))
+
+
+def _aligned_zeros(number: int, width: int, dtype: np.dtype[Any]) -> AnyArray:
+    """Return zeros (number, width) aligned to a cache line; unaligned sums take a third longer."""
+    buffer = np.zeros((number + 1) * width, dtype)
+    start = -buffer.ctypes.data % _LINE // buffer.itemsize
+    return buffer[start : start + number * width].reshape(number, width)
+
+
+def _complement(chosen: AnyArray, units: int) -> AnyArray:
+    others = np.ones((len(chosen), units), dtype=np.bool_)
+    np.put_along_axis(others, chosen.astype(np.int64), False, axis=1)
+    indices = np.nonzero(others)[1].reshape(len(chosen), units - chosen.shape[1])
+    return np.asarray(indices, dtype=np.int32)

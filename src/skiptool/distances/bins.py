@@ -49,15 +49,8 @@ def check_features(x: AnyArray) -> None:
 def joint_range(*extents: tuple[AnyArray, AnyArray]) -> Range:
     """Range of each channel over all sets, eqs. (6) and (7).
 
-    Parameters
-    ----------
-    *extents : pairs of arrays, shape (..., D)
-        Lowest and highest values of each set, from ``counting.extent`` or a feature store.
-
-    Raises
-    ------
-    ArgumentError
-        If a set is empty, the numbers of channels differ, or a value is not finite.
+    ``extents`` are minima and maxima (..., D) of each set, from ``counting.activation_extremes`` or
+    a feature store.
 
     Examples
     --------
@@ -84,7 +77,7 @@ def joint_range(*extents: tuple[AnyArray, AnyArray]) -> Range:
 
 
 def constant_channels(joint: Range) -> Bool:
-    """Channels, shape (D,), with one value in all sets (dead channels among them)."""
+    """Return the channels, (D,), that hold a single value in all sets, such as dead ones."""
     return np.asarray(joint.span == 0)
 
 
@@ -117,7 +110,7 @@ _MOST_FINE: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Binning:
-    """How activations of each channel are assigned to bins; made by the functions below.
+    """Assignment of the activations of each channel to bins; made by the functions below.
 
     Attributes
     ----------
@@ -150,8 +143,8 @@ class Binning:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Counted:
-    """How a layer was counted whose activations were not kept.
+class CountLayout:
+    """Bins and sizes of a layer that is stored as counts, without its activations.
 
     Attributes
     ----------
@@ -173,7 +166,6 @@ def equal_width(joint: Range, bins: int, *, clamp: bool = False, literal: bool =
 
     Parameters
     ----------
-    joint : Range
     bins : int
         B, 1 to :data:`MAX_BINS`.
     clamp : bool
@@ -181,11 +173,6 @@ def equal_width(joint: Range, bins: int, *, clamp: bool = False, literal: bool =
     literal : bool
         Eq. (5) as printed, for audit: every bin is open above, so the joint maximum and all values
         of a constant channel are in no bin.
-
-    Raises
-    ------
-    ArgumentError
-        If ``bins`` is out of range, or a span times B exceeds float64.
 
     Notes
     -----
@@ -214,17 +201,8 @@ def sweep_binning(joint: Range, bins: Sequence[int], *, clamp: bool = False) -> 
     """Count once for several numbers of bins; :func:`merge_counts` gives the counts of each.
 
     The edges of all binnings lie on a grid of their least common multiple, with one counter between
-    two neighbouring edges. ``counting.count`` is as exact as for B = their least common multiple.
-
-    Raises
-    ------
-    ArgumentError
-        If a number is out of range, or the grid exceeds 2**20 bins.
+    two neighbouring edges. ``counting.count_activations`` is as exact as for that multiple as B.
     """
-    if not bins:
-        raise ArgumentError("sweep: no number of bins is given")
-    for number in bins:
-        equal_width(joint, number)
     fine = lcm(*bins)
     if fine > _MOST_FINE:
         raise ArgumentError(

@@ -1,9 +1,9 @@
 """Extremes and counts of activations, eqs. (4) and (5), exact to the last value.
 
 Features are (N, D, K): N images, D channels, K vectors per image. The inner loops are in
-`skiptool.distances.kernels`; the numbers by which they find the bin of a value are computed here,
-for all channels at once, because every line inside the compiled loops lengthens the first start on
-a machine.
+`skiptool.distances.kernels`; the terms from which they compute the bin of a value are prepared
+here, for all channels at once, because every line inside the compiled loops lengthens the first
+start on a machine.
 """
 
 from __future__ import annotations
@@ -44,19 +44,20 @@ def lowest_and_highest(x: AnyArray, low: AnyArray, high: AnyArray) -> None:
     for r in range(x.shape[0]):
         least = x[r, 0]
         most = x[r, 0]
-        odd = 0
+        nans = 0
         for k in range(x.shape[1]):
             value = x[r, k]
             least = value if value < least else least
             most = value if value > most else most
-            odd += value != value
-        low[r], high[r] = (np.nan, np.nan) if odd else (least, most)
+            nans += value != value
+        low[r], high[r] = (np.nan, np.nan) if nans else (least, most)
 
 
 # Terms of the inner loops
 
 _NEAR = 1e-9
-"""Distance to an edge, in bins, where a product of float64 may err: by 5e-10 with 2**20 bins."""
+"""Distance to an edge, in bins, at which a product of float64 may be wrong: its error is at most
+5e-10 with 2**20 bins."""
 
 _NEAR_SHORT = 2.5e-7
 """The same for products of float32, as a fraction of B: their rounding is below 1.8e-7."""
@@ -65,29 +66,18 @@ _SHORT_BINS = 1024
 """Maximum number of bins for which float32 pays: beyond, too many values are near an edge."""
 
 _FAR = 1e30
-"""Larger offsets and positions are left to division, which distinguishes large from infinite."""
+"""Larger offsets and positions are left to division, which tells large from infinite."""
 
 
 def division_terms(low: Float64, span: Float64, bins: int, clamp: bool, literal: bool) -> Float64:
-    """Terms of the exact rule, floor((x - low) * B / span).
+    """Terms (D, 7) of the exact rule, floor((x - low) * B / span).
 
-    A constant channel has its values in bin 0; values clamped from above are at the upper end.
+    Low; smallest and largest offset from it that is in range; the offset above which a value is at
+    the upper end; B; the divisor; the position of the upper end, half a bin off its edge.
 
-    Parameters
-    ----------
-    low, span : float64, shape (D,)
-    bins : int
-        B.
-    clamp : bool
-        Count values outside the range in the end bins.
-    literal : bool
-        Eq. (5) as printed: the maximum and constant channels are in no bin, their index is B.
-
-    Returns
-    -------
-    float64, shape (D, 7)
-        Low; smallest and largest offset from it in range; the offset above which a value is at the
-        upper end; B; the divisor; the position of the upper end, half a bin off its edge.
+    A constant channel has its values in bin 0; values clamped from above are at the upper end. In
+    literal counts, eq. (5) as printed, the maximum and constant channels are in no bin, their index
+    is B.
     """
     constant = span == 0.0
     terms = np.empty((len(low), 7))
@@ -106,21 +96,11 @@ def division_terms(low: Float64, span: Float64, bins: int, clamp: bool, literal:
 def product_terms(
     low: Float64, span: Float64, bins: int, clamp: bool, literal: bool, dtype: np.dtype[Any]
 ) -> AnyArray:
-    """Terms of the fast rule, floor((x - low) * (B / span)).
+    """Terms (D, 7) of the fast rule, floor((x - low) * (B / span)), of the type of the values.
 
-    Parameters
-    ----------
-    low, span, bins, clamp, literal
-        As for :func:`division_terms`.
-    dtype : float32 or float64
-        Type of the values and of the terms.
-
-    Returns
-    -------
-    of ``dtype``, shape (D, 7)
-        Low; B / span, or 0 where the rule does not apply; smallest offset from low and largest
-        position for which it applies; the position of the upper end; the distance to an edge up to
-        which it does not apply, in bins; and 0.5.
+    Low; B / span, or 0 where the rule does not apply; smallest offset from low and largest position
+    for which it applies; the position of the upper end; the distance to an edge up to which it does
+    not apply, in bins; and 0.5.
     """
     short = dtype == np.float32
     close = _NEAR_SHORT * bins if short else _NEAR
@@ -137,12 +117,12 @@ def product_terms(
 
 
 def _upper_end(bins: int, literal: bool) -> float:
-    """Position of values at the upper end: in the last bin or, for literal counts, behind it."""
+    """Return the position of the upper end: in the last bin or, for literal counts, after it."""
     return bins + 0.5 if literal else bins - 0.5
 
 
 def _fits(low: Float64, span: Float64, bins: int) -> Bool:
-    """Where float32 differences and scales neither overflow nor lose digits below 2**-126."""
+    """Return channels in which float32 neither overflows nor loses digits below 2**-126."""
     exact = low.astype(np.float32) == low
     return np.asarray((bins <= _SHORT_BINS) & (span > 1e-30) & (span < 1e30) & exact)
 
@@ -203,13 +183,13 @@ def count_activations(x: AnyArray, binning: Binning) -> AnyArray:
     images, channels, vectors = x.shape
     dtype = np.uint16 if vectors <= np.iinfo(np.uint16).max else np.uint32
     counts = np.zeros((images * channels, binning.counters), dtype)
-    # One table where clearing and summing four would cost more than the waiting they save.
+    # A single table if clearing and summing four would cost more than the stalls they avoid.
     tables = np.zeros((4 if 2 * binning.counters <= vectors else 1, binning.counters + 1), dtype)
     native = np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("="))
     rows = native.reshape(images * channels, vectors)
-    wrong = _count_rows(rows, binning, tables, counts)
-    if wrong >= 0:
-        raise _unbinned(rows[wrong], wrong, binning)
+    failed = _count_rows(rows, binning, tables, counts)
+    if failed >= 0:
+        raise _unbinned(rows[failed], failed, binning)
     return counts.reshape(images, channels, binning.counters)
 
 
@@ -218,15 +198,15 @@ def _count_rows(rows: AnyArray, binning: Binning, tables: AnyArray, counts: AnyA
     wide = np.dtype(np.float32) if half else rows.dtype
     index, bits = np.empty((2, rows.shape[1]), np.uint32)
     cells = np.empty(0, np.int32) if binning.cells is None else binning.cells
-    rest = (cells, index, tables, counts)
+    buffers = (cells, index, tables, counts)
     if binning.edges is not None:
-        return int(kernels.count_between_edges(np.asarray(rows, wide), binning.edges, *rest))
+        return int(kernels.count_between_edges(np.asarray(rows, wide), binning.edges, *buffers))
     rule = (binning.low, binning.span, binning.bins, binning.clamp, binning.literal)
     exact, quick = division_terms(*rule), product_terms(*rule, wide)
     if not half:
-        return int(kernels.count_equal_width(rows, exact, quick, *rest))
+        return int(kernels.count_equal_width(rows, exact, quick, *buffers))
     patterns, values = rows.view(np.uint16), bits.view(np.float32)
-    return int(kernels.count_equal_width_half(patterns, bits, values, exact, quick, *rest))
+    return int(kernels.count_equal_width_half(patterns, bits, values, exact, quick, *buffers))
 
 
 def _unbinned(row: AnyArray, index: int, binning: Binning) -> UnbinnedActivation:

@@ -7,7 +7,7 @@ counter would wait for the previous one. Rows are processed in memory order, ima
 
 Indices are exact: floor((x - low) * B / span) by division. A product with B / span, in float32 if
 the values are, is faster and differs only next to an inner edge, so a stretch of a row that holds
-such a value is recomputed by division. Both rules take their numbers from
+such a value is recomputed by division. The terms of both rules come from
 `skiptool.distances.counting`.
 
 Resampling sums counts over relabelled units, or leaves one unit out, one channel at a time, in
@@ -97,7 +97,7 @@ def _widen(row: AnyArray, bits: AnyArray, values: Float32) -> int:
 def _index_by_product(
     row: AnyArray, first: int, last: int, terms: AnyArray, index: AnyArray
 ) -> int:
-    """Write the bins of a stretch; return how many values need division.
+    """Write the bins of a stretch; return the number of values that need division.
 
     Those are near an edge, or may be out of range. Difference, scale and product each err by at
     most half a unit in the last place, so values that are not near an edge are in their bin. At the
@@ -124,7 +124,7 @@ def _index_by_product(
 def _index_by_division(
     row: AnyArray, first: int, last: int, terms: Float64, index: AnyArray
 ) -> int:
-    """Write the bins of a stretch, exactly; return how many values are out of range."""
+    """Write the exact bins of a stretch; return the number of values out of range."""
     low, least, greatest, upper = terms[0], terms[1], terms[2], terms[3]
     bins, divisor, end = terms[4], terms[5], terms[6]
     most = bins - 0.5
@@ -142,7 +142,7 @@ def _index_by_division(
 
 @inlined
 def _index_row(row: AnyArray, exact: Float64, quick: AnyArray, index: AnyArray) -> int:
-    """Write the bins of a row, a stretch at a time; return how many values are out of range."""
+    """Write the bins of a row, a stretch at a time; return the number of values out of range."""
     wrong = 0
     for first in range(0, row.size, _STRETCH):
         last = first + _STRETCH if first + _STRETCH < row.size else row.size
@@ -153,7 +153,7 @@ def _index_row(row: AnyArray, exact: Float64, quick: AnyArray, index: AnyArray) 
 
 @inlined
 def _index_between(row: AnyArray, edges: Float64, index: AnyArray) -> int:
-    """Write how many edges are at or below each value, by bisection."""
+    """Write the number of edges at or below each value, by bisection."""
     outside = 0
     for k in range(row.size):
         value = np.float64(row[k])

@@ -59,38 +59,27 @@ class CovarianceParts:
     second: Float64
     share: float
 
-    def of(self, rows: slice, pooled: Float64, change: Float64) -> tuple[Float64, Float64]:
-        """Return what some rows of the matrices add to numerator and denominator, squared.
+    def row_sums(self, rows: slice, pooled: Float64, change: Float64) -> tuple[Float64, Float64]:
+        """Return the contributions (L,) of rows a to b to the sums of (C_A - C_B)^2, C_A^2 + C_B^2.
 
-        Parameters
-        ----------
-        rows : slice
-            Rows a to b of the D x D matrices.
-        pooled : float64, shape (b - a, D - a)
-            Second moments over all units, on and right of the diagonal of row a.
-        change : float64, shape (L, b - a, D - a)
-            Second moments of the first set minus those of the second, under each labelling.
-
-        Returns
-        -------
-        apart, size : float64, shape (L,)
-            Sums of (C_A - C_B)^2 and of C_A^2 + C_B^2. Entries right of column b count twice, for
-            the rows below the diagonal that are never computed.
+        ``pooled`` (b - a, D - a) are second moments over all units, right of column a; ``change``
+        (L, b - a, D - a) those of the first set minus those of the second, under each labelling.
+        Entries right of column b count twice, for those below the diagonal, never computed.
         """
         times = np.full(pooled.shape[1], 2.0)
         times[: rows.stop - rows.start] = 1.0
         apart, size = np.zeros((2, len(change)))
-        for label, moved in enumerate(change):
+        for label, moment in enumerate(change):
             first, second = self.first[label], self.second[label]
-            one = pooled + (1.0 - self.share) * moved - np.outer(first[rows], first[rows.start :])
-            two = pooled - self.share * moved - np.outer(second[rows], second[rows.start :])
+            one = pooled + (1.0 - self.share) * moment - np.outer(first[rows], first[rows.start :])
+            two = pooled - self.share * moment - np.outer(second[rows], second[rows.start :])
             apart[label] = (np.square(one - two) @ times).sum()
             size[label] = ((np.square(one) + np.square(two)) @ times).sum()
         return apart, size
 
 
 def relative_distance(apart: Float64, size: Float64) -> Float64:
-    """Return d from both sums; 0 where nothing varies or only rounding is left."""
+    """Return d from both sums; 0 if nothing varies, or below the rounding error."""
     ratio = np.divide(apart, size, out=np.zeros_like(apart), where=size > 0)
     distances = np.sqrt(ratio)
     return np.asarray(np.where(distances < _ROUNDING, 0.0, np.minimum(distances, 1.0)))
@@ -99,7 +88,7 @@ def relative_distance(apart: Float64, size: Float64) -> Float64:
 def row_parts(channels: int, labellings: int, limit: int) -> Iterator[slice]:
     """Split the rows of D x D matrices so that ``labellings`` of each part fit ``limit`` bytes.
 
-    Only entries on and right of the diagonal are held, so later parts have more rows.
+    Only entries on and right of the diagonal are stored, so later parts have more rows.
     """
     start = 0
     while start < channels:
@@ -110,22 +99,12 @@ def row_parts(channels: int, labellings: int, limit: int) -> Iterator[slice]:
 
 
 def paired_difference(apart: Float64, means: Float64, squares: Float64) -> tuple[float, Float64]:
-    """Return the paired difference and its leave-one-unit-out values.
+    """Return the paired difference, then that without each unit, (U,); NaN if there is only one.
 
-    Parameters
-    ----------
-    apart : float64, shape (U, D)
-        Mean of |x - x*| over the images and positions of each unit.
-    means, squares : float64, shape (U, D)
-        Mean and mean square of the values of each unit in both sets, around any one centre near
-        the mean of the channel (the same for all units; squares of small numbers lose no digits).
-
-    Returns
-    -------
-    value : float
-        Mean over channels that vary; 0 if none does. Every unit has the same weight.
-    without : float64, shape (U,)
-        The same without each unit; NaN if there is only one.
+    It is the mean over channels that vary, units weighing equally; 0 if none varies. ``apart``
+    (U, D) is the mean of |x - x*| over the images and positions of each unit; ``means`` and
+    ``squares`` (U, D) are mean and mean square of its values in both sets, around a common centre
+    near the mean of the channel, so that the squares lose no digits.
     """
     units = len(apart)
     live = _variance(means.mean(axis=0), squares.mean(axis=0)) > 0
@@ -135,8 +114,8 @@ def paired_difference(apart: Float64, means: Float64, squares: Float64) -> tuple
     value = _ratio(*(part.mean(axis=0) for part in parts))
     if units < 2:
         return float(value), np.full(units, np.nan)
-    rest = ((part.sum(axis=0) - part) / (units - 1) for part in parts)
-    return float(value), np.asarray(_ratio(*rest))
+    others = ((part.sum(axis=0) - part) / (units - 1) for part in parts)
+    return float(value), np.asarray(_ratio(*others))
 
 
 def _ratio(apart: Float64, means: Float64, squares: Float64) -> Float64:

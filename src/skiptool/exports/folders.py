@@ -1,7 +1,7 @@
 """Folders of exported pictures, which are never overwritten.
 
-Exported masks may have been corrected by hand. ``lineage.json`` holds the header of the dataset
-that a folder was made from; a folder with this file is complete.
+Exported masks may have been corrected by hand since. ``lineage.json`` holds the header of the
+dataset that a folder was made from; a folder with this file is complete.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from skiptool.errors import ExistsError, FormatError
 from skiptool.stores.dataset import DatasetStore, open_dataset
-from skiptool.stores.staging import check_free, clear_leftovers, staged
+from skiptool.stores.staging import atomic_output, check_writable, clear_leftovers
 
 LINEAGE = "lineage.json"
 
@@ -39,7 +39,7 @@ def check_export(folder: Path, out: Path, *, resume: bool) -> None:
     out : Path
         Store that they are made from; it need not exist yet.
     resume : bool
-        Accept a folder that was filled by the resumed run.
+        Accept a folder that the resumed run has filled.
 
     Raises
     ------
@@ -48,13 +48,13 @@ def check_export(folder: Path, out: Path, *, resume: bool) -> None:
     ExistsError
         If the folder holds anything else, including pictures of another dataset.
     """
-    check_free(folder, overwrite=False, resume=True)
+    check_writable(folder, overwrite=False, resume=True)
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
-    made_from = _made_from(folder)
-    if resume and made_from is not None:
-        if out.exists() and made_from != _id(out):
-            raise _of_another(folder, out)
+    source_id = _source_id(folder)
+    if resume and source_id is not None:
+        if out.exists() and source_id != _dataset_id(out):
+            raise _other_dataset_error(folder, out)
         return
     raise ExistsError(
         f"{folder}: exists already, and its masks may have been corrected by hand; give another "
@@ -71,16 +71,16 @@ def export_folder(folder: Path, data: DatasetStore) -> Iterator[Path | None]:
     ExistsError
         If the folder holds pictures of another dataset.
     """
-    made_from = _made_from(folder)
-    if made_from is not None and made_from != data.lineage.id:
-        raise _of_another(folder, data.path)
-    if made_from is not None:
+    source_id = _source_id(folder)
+    if source_id is None:
+        with atomic_output(folder, overwrite=True) as partial:
+            partial.mkdir()
+            yield partial
+    elif source_id == data.lineage.id:
         clear_leftovers(folder)
         yield None
-        return
-    with staged(folder, overwrite=True) as partial:
-        partial.mkdir()
-        yield partial
+    else:
+        raise _other_dataset_error(folder, data.path)
 
 
 def write_lineage(folder: Path, data: DatasetStore) -> None:
@@ -89,15 +89,15 @@ def write_lineage(folder: Path, data: DatasetStore) -> None:
     (folder / LINEAGE).write_text(text + "\n", encoding="utf-8")
 
 
-def _of_another(folder: Path, out: Path | str) -> ExistsError:
+def _other_dataset_error(folder: Path, out: Path | str) -> ExistsError:
     return ExistsError(
         f"{folder}: holds an export of another dataset than {out}; give another --export, or "
         "remove it yourself"
     )
 
 
-def _made_from(folder: Path) -> str | None:
-    """Return the id of the dataset that a folder was filled from, None if unknown."""
+def _source_id(folder: Path) -> str | None:
+    """Return the id of the dataset that a folder was made from, None if unknown."""
     if not (folder / LINEAGE).is_file():
         return None
     try:
@@ -106,7 +106,7 @@ def _made_from(folder: Path) -> str | None:
         return None
 
 
-def _id(out: Path) -> str | None:
+def _dataset_id(out: Path) -> str | None:
     try:
         return open_dataset(out).lineage.id
     except FormatError:

@@ -1,9 +1,9 @@
 """Export of samples in the folder layout of nnU-Net, version 2.
 
-See https://github.com/MIC-DKFZ/nnUNet, documentation/dataset_format.md and ignore_label.md. Colour
-images are one PNG of three channels per case, grey ones a 32-bit TIFF, so that no level is lost;
-nnU-Net reads both as natural images. Masks are plain grey, as its reader takes a palette for
-colours.
+See https://github.com/MIC-DKFZ/nnUNet, documentation/dataset_format.md and ignore_label.md. A
+colour image is one PNG of three channels, a grey image a 32-bit TIFF, so that no grey level is
+lost; nnU-Net reads both as natural images. Masks are plain grey, as its reader would take a palette
+for colours.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from skiptool.records import Progress
 from skiptool.sources.pictures.files import write_labels
 from skiptool.sources.pictures.intensities import write_intensities
 from skiptool.sources.pictures.labels import BACKGROUND, IGNORED
-from skiptool.sources.pictures.manifest import EXPORTED, escape_formula
+from skiptool.sources.pictures.manifest import EXPORT_MANIFEST, escape_formula
 from skiptool.sources.pictures.nnunet import DATASET_JSON
 from skiptool.stores.dataset import DatasetStore, open_dataset
 
@@ -37,20 +37,19 @@ _ENDINGS = {3: ".png", 1: ".tif"}
 
 
 def export_nnunet(store: Path, folder: Path, progress: Progress) -> Path:
-    """Export a dataset store for nnU-Net and return the folder; a complete one is left as it is.
+    """Export a dataset store for nnU-Net and return the folder; a complete one is left unchanged.
 
     Test samples go to ``imagesTs`` and ``labelsTs``. Ignored pixels get the label after the last
-    class, named ``ignore``. nnU-Net requires label 0 to be called ``background``; its own name,
-    domains, subjects, ids, splits and folds are kept in ``dataset.json`` and ``manifest.csv``, from
-    which ``skiptool extract images FOLDER`` reads them.
+    class, named ``ignore``. nnU-Net requires label 0 to be called ``background``; its original
+    name, domains, subjects, ids, splits and folds are kept in ``dataset.json`` and
+    ``manifest.csv``, from which ``skiptool extract images FOLDER`` reads them.
 
     Parameters
     ----------
     store : Path
         Dataset store; all its domains become one dataset of nnU-Net.
     folder : Path
-        Created when it is complete. nnU-Net expects a name such as ``Dataset501_Cells``.
-    progress : Progress
+        Appears when it is complete. nnU-Net expects a name such as ``Dataset501_Cells``.
 
     Raises
     ------
@@ -71,27 +70,27 @@ def export_nnunet(store: Path, folder: Path, progress: Progress) -> Path:
 
 
 def check_nnunet(channels: Iterable[int], classes: Sequence[str], where: str) -> int:
-    """Return the number of channels of all images; raise `MismatchError` as `export_nnunet`."""
+    """Return the number of channels of all images; raises `MismatchError` like `export_nnunet`."""
     numbers = set(channels)
     if len(numbers) > 1:
         raise MismatchError(
             f"{where}: has domains of {' and '.join(map(str, sorted(numbers)))} channels, and "
             "nnU-Net needs one number for all; export them as png, or give --channels"
         )
-    taken = [name for name in classes[1:] if name in (BACKGROUND, IGNORED)]
-    if taken or classes[0] == IGNORED:
+    reserved = [name for name in classes[1:] if name in (BACKGROUND, IGNORED)]
+    if reserved or classes[0] == IGNORED:
         raise MismatchError(
-            f"{where}: has a class {', '.join(taken) or IGNORED}, a name that nnU-Net reserves; "
+            f"{where}: has a class {', '.join(reserved) or IGNORED}, a name that nnU-Net reserves; "
             "rename it"
         )
     return numbers.pop()
 
 
 def _write(data: DatasetStore, folder: Path, channels: int, progress: Progress) -> None:
-    ending, behind = _ENDINGS[channels], len(data.classes)
-    for parts in _FOLDERS.values():
-        for part in parts:
-            (folder / part).mkdir()
+    ending, ignore_label = _ENDINGS[channels], len(data.classes)
+    for names in _FOLDERS.values():
+        for name in names:
+            (folder / name).mkdir()
     rows: list[tuple[Any, ...]] = []
     folds: dict[str, int] = {}
     ignored = False
@@ -101,15 +100,16 @@ def _write(data: DatasetStore, folder: Path, channels: int, progress: Progress) 
             image, mask = data.samples(domain, [index]).read(0)
             images, masks = _FOLDERS[Split(columns["split"][index])]
             files = f"{images}/{case}_0000{ending}", f"{masks}/{case}{ending}"
+            is_ignored = mask == IGNORE_LABEL
             write_intensities(folder / files[0], image)
-            write_labels(folder / files[1], np.where(mask == IGNORE_LABEL, np.uint8(behind), mask))
-            ignored |= bool((mask == IGNORE_LABEL).any())
-            facts = (columns[column][index] for column in ("subject", "id", "split", "fold"))
-            rows.append((*files, domain, *facts))
+            write_labels(folder / files[1], np.where(is_ignored, np.uint8(ignore_label), mask))
+            ignored |= bool(is_ignored.any())
+            values = (columns[column][index] for column in ("subject", "id", "split", "fold"))
+            rows.append((*files, domain, *values))
             if columns["split"][index] == Split.TRAIN:
                 folds[case] = int(columns["fold"][index])
             task.advance()
-    with (folder / EXPORTED).open("w", newline="", encoding="utf-8") as file:
+    with (folder / EXPORT_MANIFEST).open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(
             [COLUMNS, *([escape_formula(cell) for cell in row] for row in rows)]
         )
@@ -120,17 +120,17 @@ def _write(data: DatasetStore, folder: Path, channels: int, progress: Progress) 
 
 
 def _cases(data: DatasetStore) -> Iterator[tuple[str, str, int]]:
-    """Yield a case name, valid as a file name on any system, domain and index of each sample."""
-    taken: set[str] = set()
+    """Yield case name, domain and index of each sample; case names are safe as file names."""
+    used: set[str] = set()
     for name, domain in data.domains.items():
-        head = f"{name}_" if len(data.domains) > 1 else ""
+        prefix = f"{name}_" if len(data.domains) > 1 else ""
         for index, key in enumerate(domain.columns["id"]):
-            safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in f"{head}{key}")
+            safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in f"{prefix}{key}")
             case, number = safe, 1
-            while case.casefold() in taken:
+            while case.casefold() in used:
                 number += 1
                 case = f"{safe}-{number}"
-            taken.add(case.casefold())
+            used.add(case.casefold())
             yield case, name, index
 
 

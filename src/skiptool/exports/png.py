@@ -10,7 +10,7 @@ from skiptool.exports.folders import export_folder, write_lineage
 from skiptool.records import Progress
 from skiptool.sources.pictures.files import write_mask
 from skiptool.sources.pictures.intensities import write_intensities
-from skiptool.sources.pictures.manifest import EXPORTED, LISTED, escape_formula
+from skiptool.sources.pictures.manifest import EXPORT_CLASSES, EXPORT_MANIFEST, escape_formula
 from skiptool.stores.dataset import DatasetStore, open_dataset
 
 COLUMNS = ("image", "mask", "domain", "subject", "id", "split", "fold")
@@ -20,9 +20,9 @@ PARTS = ("images", "masks")
 
 
 def export_pairs(store: Path, folder: Path, progress: Progress) -> Path:
-    """Export each sample as two PNG files and return the folder; a complete one is left as it is.
+    """Export each sample as two PNG files and return the folder; a complete one is left unchanged.
 
-    ``skiptool extract images FOLDER`` reads corrected masks with the same ids, subjects, domains,
+    ``skiptool extract images FOLDER`` imports corrected masks with the same ids, subjects, domains,
     splits and folds.
 
     Parameters
@@ -30,8 +30,7 @@ def export_pairs(store: Path, folder: Path, progress: Progress) -> Path:
     store : Path
         Dataset store.
     folder : Path
-        Created when it is complete.
-    progress : Progress
+        Appears when it is complete.
 
     Raises
     ------
@@ -59,9 +58,6 @@ def write_pairs(
 
     Parameters
     ----------
-    data : DatasetStore
-    folder : Path
-    progress : Progress
     by_id : bool
         Name files after ids, all in one folder; by default they are numbered in a folder for each
         domain, as an id may be any text.
@@ -72,23 +68,23 @@ def write_pairs(
     with progress.task("export", sum(map(len, data.domains.values()))) as task:
         for name, domain in data.domains.items():
             columns = domain.columns
-            below = "" if by_id else f"{name}/"
+            subfolder = "" if by_id else f"{name}/"
             for part in PARTS:
-                (folder / part / below).mkdir(parents=True, exist_ok=True)
+                (folder / part / subfolder).mkdir(parents=True, exist_ok=True)
             reader = data.samples(name, range(len(domain)))
             for index, key in enumerate(columns["id"]):
                 image, mask = reader.read(index)
                 stem = key if by_id else f"{index:06d}"
-                files = [f"{part}/{below}{stem}.png" for part in PARTS]
+                files = [f"{part}/{subfolder}{stem}.png" for part in PARTS]
                 write_intensities(folder / files[0], image)
                 write_mask(folder / files[1], mask, colours)
-                facts = (columns[column][index] for column in ("subject", "id", "split", "fold"))
-                rows.append((*files, name, *facts))
+                values = (columns[column][index] for column in ("subject", "id", "split", "fold"))
+                rows.append((*files, name, *values))
                 task.advance()
-    with (folder / EXPORTED).open("w", newline="", encoding="utf-8") as file:
+    with (folder / EXPORT_MANIFEST).open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(
             [COLUMNS, *([escape_formula(cell) for cell in row] for row in rows)]
         )
-    with (folder / LISTED).open("w", newline="", encoding="utf-8") as file:
+    with (folder / EXPORT_CLASSES).open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerow(map(escape_formula, data.classes))
     write_lineage(folder, data)

@@ -1,73 +1,41 @@
-"""Pictures drawn pixel on pixel: a sheet measured in the dots of its PNG file.
+"""Images with the outlines of their masks, drawn pixel on pixel, and what explains them in a key.
 
-An image appears at a whole multiple of its size or, where it is too large, as means over whole
-blocks of pixels; never in between, where drawing would blur it.
+An image appears at a whole multiple of its size or, if it is too large, as means over whole blocks
+of pixels; never in between, where drawing would blur it.
 """
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from fractions import Fraction
+from itertools import cycle
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from matplotlib.collections import LineCollection
-from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.path import Path
 
 from skiptool.errors import ArgumentError
-from skiptool.figures.style import (
-    HOLE,
-    INK,
-    LINE,
-    SOFT,
-    architecture_colours,
-    shorten,
-    text_width,
-)
+from skiptool.figures.style import HOLE, INK, LINE, architecture_colours
+from skiptool.images import trace_mask
 from skiptool.names import IGNORE_LABEL
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
     from skiptool.records import Bool, Float64, Image, Int64, UInt8
 
 DOTS: Final = 300
-"""Dots an inch, as :mod:`skiptool.figures.style` writes PNG files."""
-
-
-def dot_axes(width: int, height: int) -> tuple[Figure, Axes]:
-    """Make a figure whose bare axes are its whole sheet, in dots from the upper left corner."""
-    # a trace more, lest rounding cut the last dot off
-    figure = Figure(figsize=((width + 1e-6) / DOTS, (height + 1e-6) / DOTS), dpi=DOTS)
-    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
-    axes.set_axis_off()
-    axes.set_xlim(0.0, width)
-    axes.set_ylim(height, 0.0)
-    axes.set_autoscale_on(False)
-    return figure, axes
-
-
-def lay(axes: Axes, image: UInt8, left: int, top: int) -> None:
-    """Put an image (h, w, 3) on the sheet, one pixel a dot, with an edge one dot wide."""
-    height, width = image.shape[:2]
-    corner = (left - 1, top - 1)
-    edge = Rectangle(corner, width + 2, height + 2, color=LINE, linewidth=0.0, zorder=0.4)
-    edge.set(snap=False, antialiased=False)
-    axes.add_patch(edge)
-    extent = (left, left + width, top + height, top)
-    drawn = AxesImage(axes, interpolation="nearest", extent=extent, origin="upper", zorder=0.5)
-    drawn.set_data(image)
-    axes.add_artist(drawn)
+"""Dots per inch of the PNG files that :mod:`skiptool.figures.style` writes."""
 
 
 def multiple(length: int, room: int) -> Fraction:
-    """Dots for each pixel, as many as fit: a whole number, or one over a whole number.
+    """Return the most dots per pixel that fit: a whole number, or one over a whole number.
 
     Examples
     --------
@@ -80,9 +48,9 @@ def multiple(length: int, room: int) -> Fraction:
 
 
 def resized(image: UInt8, factor: Fraction) -> UInt8:
-    """Show an image (h, w, C) at a multiple of its size.
+    """Enlarge an image (h, w, C) by repeating pixels, or reduce it by averaging blocks.
 
-    A last block that the image does not fill is the mean of what there is.
+    A block at the right or lower edge that the image does not fill is the mean of its part.
     """
     if factor >= 1:
         return image.repeat(int(factor), axis=0).repeat(int(factor), axis=1)
@@ -91,7 +59,7 @@ def resized(image: UInt8, factor: Fraction) -> UInt8:
 
 
 def block_sums(values: UInt8 | Bool, block: int) -> tuple[Int64, Int64]:
-    """Add up the whole numbers in blocks of pixels.
+    """Sum whole numbers over blocks of pixels.
 
     Parameters
     ----------
@@ -118,7 +86,7 @@ def block_sums(values: UInt8 | Bool, block: int) -> tuple[Int64, Int64]:
 
 
 def as_rgb(image: Image) -> UInt8:
-    """Turn an image into what is seen on a screen.
+    """Convert an image to 8-bit RGB.
 
     Parameters
     ----------
@@ -144,45 +112,11 @@ def as_rgb(image: Image) -> UInt8:
     return np.broadcast_to(image, (*image.shape[:2], 3)).astype(np.uint8)
 
 
-# -------------------------------------------------------------------------------------------------
-# Names from data cut or broken to the room that a picture has for them.
-
-
-def wrapped(text: str, size: float, width: float, lines: int = 2) -> list[str]:
-    """Break a text at its line breaks or else between words; the last line is cut.
-
-    Examples
-    --------
-    >>> wrapped("Hamamatsu NanoZoomer XR", 6.0, 200)
-    ['Hamamatsu', 'NanoZo…er XR']
-    >>> wrapped("slide 7, 120 450", 6.0, 900)
-    ['slide 7, 120 450']
-    """
-    given = text.strip().splitlines()
-    if len(given) > 1:
-        kept = [*given[: lines - 1], *([" ".join(given[lines - 1 :])] * (len(given) >= lines))]
-        return [shorten(line, size, width / DOTS) for line in kept]
-    broken: list[str] = []
-    rest = text.split()
-    while rest and len(broken) < lines - 1:
-        count = 1
-        while count < len(rest) and _fits(" ".join(rest[: count + 1]), size, width):
-            count += 1
-        broken.append(" ".join(rest[:count]))
-        rest = rest[count:]
-    return [shorten(line, size, width / DOTS) for line in [*broken, " ".join(rest)] if line]
-
-
-def _fits(text: str, size: float, width: float) -> bool:
-    return text_width([text], size) * DOTS <= width
-
-
-# -------------------------------------------------------------------------------------------------
-# Large images and masks made small for a picture, by whole blocks of pixels.
+# Large images and masks reduced for a figure, by whole blocks of pixels.
 
 
 def block_side(height: int, width: int, most: int) -> int:
-    """Side of the blocks that bring an image down to at most so many blocks a side.
+    """Return the side of the smallest blocks of which an image has at most ``most`` per side.
 
     Examples
     --------
@@ -193,7 +127,7 @@ def block_side(height: int, width: int, most: int) -> int:
 
 
 def block_note(block: int) -> str:
-    """Say in a caption what blocks did, with a blank before it; nothing for blocks of one pixel."""
+    """Return the sentence of a caption about blocks, after a space; empty for single pixels."""
     if block == 1:
         return ""
     return (
@@ -203,34 +137,14 @@ def block_note(block: int) -> str:
 
 
 def small_image(image: Image, block: int) -> UInt8:
-    """Average an image over blocks.
-
-    Parameters
-    ----------
-    image : uint8 (H, W, 3) or float32 (H, W, 1) in [0, 1]
-    block : int
-        Side b of a block in pixels.
-
-    Returns
-    -------
-    uint8 (ceil(H / b), ceil(W / b), 3)
-    """
+    """Average an image over blocks, as 8-bit RGB (ceil(H / block), ceil(W / block), 3)."""
     return resized(as_rgb(image), Fraction(1, block))
 
 
 def small_mask(mask: UInt8, block: int) -> UInt8:
-    """Give each block its most frequent label; of equally frequent ones the lowest.
+    """Reduce blocks of a mask to their most frequent labels, the lowest of equally frequent ones.
 
-    Parameters
-    ----------
-    mask : uint8 (H, W)
-        Labels; 255 (ignored) is one of them.
-    block : int
-        Side b of a block in pixels.
-
-    Returns
-    -------
-    uint8 (ceil(H / b), ceil(W / b))
+    255 (ignored) counts as a label.
 
     Examples
     --------
@@ -249,105 +163,36 @@ def small_mask(mask: UInt8, block: int) -> UInt8:
     return found
 
 
-# -------------------------------------------------------------------------------------------------
-# The outline of a mask along the edges of its pixels.
-
-
-def outlines(mask: Bool) -> list[Float64]:
-    """Trace where a mask begins and ends: exactly between pixels, nothing smoothed.
-
-    Parameters
-    ----------
-    mask : bool (H, W)
-
-    Returns
-    -------
-    list of float64 (V, 2)
-        Closed rings (the first vertex comes again at the end) of x and y in pixels from the upper
-        left corner of the mask; only corners, horizontal and vertical edges in turn, the first
-        horizontal. The inside lies to the right of one who walks along; pixels that touch only at
-        a corner have outlines of their own.
-
-    Examples
-    --------
-    >>> outlines(np.array([[True, True]]))[0].tolist()
-    [[0.0, 0.0], [2.0, 0.0], [2.0, 1.0], [0.0, 1.0], [0.0, 0.0]]
-    """
-    padded = np.pad(mask.astype(np.int8), 1)
-    y, begin, end, east = _runs(np.diff(padded, axis=0)[:, 1:-1])
-    x, foot, tip, south = _runs(-np.diff(padded, axis=1)[1:-1].T)
-    # Every corner ends one run and begins one of the other direction. Where four pixels meet
-    # corner to corner there are two of each: sorting by the direction pairs the right turns.
-    following = np.empty(len(y), dtype=np.int64)
-    turn = np.empty(len(y), dtype=np.int64)
-    turn[np.lexsort((east, end, y))] = np.lexsort((south, x, foot))
-    following[np.lexsort((-south, x, tip))] = np.lexsort((east, begin, y))
-    starts, ends = np.stack([begin, y], axis=1), np.stack([end, y], axis=1)
-    corners = np.stack([starts, ends], axis=1).astype(np.float64)
-    rings = []
-    for cycle in _cycles(following[turn]):
-        ring = corners[cycle].reshape(-1, 2)
-        rings.append(np.concatenate([ring, ring[:1]]))
-    return rings
-
-
-def _runs(edges: np.ndarray) -> tuple[Int64, Int64, Int64, Int64]:
-    """Line, first and last place and direction of each run of equal edges along the rows."""
-    walls = np.pad(edges, ((0, 0), (1, 1)))
-    change = np.diff(walls, axis=1) != 0
-    line, low = np.nonzero(change & (walls[:, 1:] != 0))
-    _, high = np.nonzero(change & (walls[:, :-1] != 0))
-    direction = edges[line, low].astype(np.int64)
-    forward = direction > 0
-    return line, np.where(forward, low, high), np.where(forward, high, low), direction
-
-
-def _cycles(following: Int64) -> list[list[int]]:
-    successor = following.tolist()
-    free = [True] * len(successor)
-    cycles = []
-    for start in range(len(successor)):
-        cycle, place = [], start
-        while free[place]:
-            free[place] = False
-            cycle.append(place)
-            place = successor[place]
-        if cycle:
-            cycles.append(cycle)
-    return cycles
-
-
-# -------------------------------------------------------------------------------------------------
-# How each class is drawn over a picture: colour, dashes and marker.
+# Pens: how the outlines and points of each class are drawn over an image.
 #
-# A line lies on a casing, dark below light colours and white below dark ones, so that it is seen on
-# stained tissue, on grey tissue and on the empty slide alike. Colours are those of the paper's five
-# networks, told apart under the three forms of colour-blindness; dashes and markers change with
-# them, so that a print in grey can be read.
-
+# A line lies on a casing, dark below light colours and white below dark ones, so that it is visible
+# on stained tissue, on grey tissue and on an empty slide. Colours are those of the paper's five
+# networks, distinguishable under the three forms of colour blindness; dashes and markers change
+# with them, so that a print in grey is legible.
 
 _PAPER: Final = architecture_colours(
     ["baseline", "L1-pruned", "L2-pruned", "L3-pruned", "L4-pruned"]
 )
 _WHITE: Final = "#ffffff"
 _DARK: Final = "#15181c"
-# in the order in which they stand out from stained tissue, each with its casing
+# sorted by contrast with stained tissue, each with its casing
 _COLOURS: Final = (
     (_PAPER["L4-pruned"], _WHITE),  # green
     (_PAPER["L2-pruned"], _DARK),  # amber
     (_PAPER["L1-pruned"], _DARK),  # sky
     (_PAPER["L3-pruned"], _WHITE),  # red
-    ("#3b4049", _WHITE),  # near black; no tone of the page, which turns in its dark scheme
+    ("#3b4049", _WHITE),  # near black; not a tone that a dark page inverts
 )
 _DASHES: Final = ((), (6.0, 1.8), (2.2, 1.5), (7.0, 1.5, 1.8, 1.5))  # in widths of the line
-_MANY: Final = 60_000
-"""Corners beyond which lines become dots in SVG and PDF too: noise, that would fill megabytes."""
+_MANY: Final = 4_000
+"""Vertices above which SVG and PDF hold lines as pixels: outlines of noise would fill megabytes."""
 _MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X")
+_FACELESS: Final = "x+"
 
 
 @dataclass(frozen=True, slots=True)
 class Pen:
-    """Colour, the colour around it, dashes (none: solid) and the marker of a point."""
+    """Colour of lines and points, of their casing, dashes in line widths, and marker of points."""
 
     colour: str
     casing: str
@@ -356,16 +201,16 @@ class Pen:
 
     @property
     def breadth(self) -> float:
-        """Of the casing, in widths of the line: dark looks broader than white."""
+        """Width of the casing in widths of the line: dark looks broader than white."""
         return 1.9 if self.casing == _WHITE else 1.5
 
 
 PLAIN: Final = Pen(INK, _WHITE, (1.2, 2.4), "x")
-"""For the background, and for whatever is of no class."""
+"""Pen of the background, and of anything without a class."""
 
 
 def class_pens(classes: Iterable[str]) -> dict[str, Pen]:
-    """Give each class its pen, in the order of the classes; ``background`` has the plain one.
+    """Assign pens to classes in their order; ``background`` gets the plain one.
 
     The first twenty differ from one another.
 
@@ -378,14 +223,16 @@ def class_pens(classes: Iterable[str]) -> dict[str, Pen]:
     pens: dict[str, Pen] = {}
     for name in dict.fromkeys(classes):
         place = len(pens) - ("background" in pens)
-        pens[name] = PLAIN if name == "background" else _pen(place)
+        colour, casing = _COLOURS[place % len(_COLOURS)]
+        dashes, marker = _DASHES[place % len(_DASHES)], _MARKERS[place % len(_MARKERS)]
+        pens[name] = PLAIN if name == "background" else Pen(colour, casing, dashes, marker)
     return pens
 
 
 def compared_pens(classes: Iterable[str]) -> dict[str, tuple[Pen, Pen]]:
-    """Give each class a pen for its truth and one for its prediction: colour tells which it is.
+    """Assign each class a pen for truth and one for prediction, which differ in colour.
 
-    Sky and amber are told apart under the three forms of colour-blindness; classes differ by their
+    Sky and amber are distinguishable under the three forms of colour blindness. Classes differ in
     dashes, the first four from one another.
 
     Examples
@@ -395,17 +242,10 @@ def compared_pens(classes: Iterable[str]) -> dict[str, tuple[Pen, Pen]]:
     (True, True)
     """
     truth, predicted = _PAPER["L1-pruned"], _PAPER["L2-pruned"]
-    return {
-        name: (Pen(truth, _DARK, dashes), Pen(predicted, _DARK, dashes))
-        for place, name in enumerate(dict.fromkeys(classes))
-        for dashes in (_DASHES[place % len(_DASHES)],)
-    }
-
-
-def _pen(place: int) -> Pen:
-    colour, casing = _COLOURS[place % len(_COLOURS)]
-    dashes, marker = _DASHES[place % len(_DASHES)], _MARKERS[place % len(_MARKERS)]
-    return Pen(colour, casing, dashes, marker)
+    pens = {}
+    for name, dashes in zip(dict.fromkeys(classes), cycle(_DASHES), strict=False):
+        pens[name] = (Pen(truth, _DARK, dashes), Pen(predicted, _DARK, dashes))
+    return pens
 
 
 def stroke(
@@ -413,10 +253,10 @@ def stroke(
 ) -> None:
     """Draw lines, each float64 (V, 2), with a pen ``width`` points wide.
 
-    ``inside``, of closed lines, only what lies in the area that they enclose is drawn: colour at
-    the edge, casing towards the middle, and nothing on what lies beyond.
+    With ``inside``, closed lines are drawn only on the inner side of their edge, colour outermost,
+    so that the outlines of neighbours do not cover each other.
     """
-    across = 2.0 if inside else 1.0  # half of it falls away
+    across = 2.0 if inside else 1.0  # half of it is clipped
     dashes = tuple(length / across for length in pen.dashes)
     casing = LineCollection(lines, colors=pen.casing, linewidths=across * width * pen.breadth)
     colour = LineCollection(
@@ -432,292 +272,140 @@ def stroke(
         drawn.set_rasterized(sum(map(len, lines)) > _MANY)
         axes.add_collection(drawn, autolim=False)
         if area is not None:
-            drawn.set_snap(False)  # one and the same edge for line and area
+            drawn.set_snap(False)  # the line and the area that clips it share their edge
             drawn.set_clip_path(area, axes.transData)
 
 
 def stamp(axes: Axes, places: Float64, pen: Pen, width: float) -> None:
     """Draw points, float64 (V, 2), as markers ``width`` points wide."""
     x, y = np.asarray(places, dtype=np.float64).reshape(-1, 2).T
-    area, edge = width**2, width / 8
-    if pen.marker in "x+":  # has no face
-        axes.scatter(x, y, s=area, c=pen.casing, marker=pen.marker, linewidths=4 * edge)
-        axes.scatter(x, y, s=area, c=pen.colour, marker=pen.marker, linewidths=2 * edge)
-        return
-    axes.scatter(
-        x, y, s=area, c=pen.colour, marker=pen.marker, linewidths=edge, edgecolors=pen.casing
-    )
+    for markers in marker_sample(pen, width):
+        markers.set_data(x, y)
+        axes.add_line(markers)
 
 
-# -------------------------------------------------------------------------------------------------
-# The key of a picture: what its lines and markers mean, set in rows outside of it.
-
-
-KEY_SIZE: Final = 6.5
-"""Points of the key's text."""
-
-_SAMPLE: Final = 66  # dots of the line before a name
-_GAP: Final = 14
-_BETWEEN: Final = 44
-_ROW: Final = 40
-_HATCH: Final = "/////"
-_VEILED: Final = "#b9bec6"
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One line of the key.
-
-    Attributes
-    ----------
-    name : str
-    pen : Pen, optional
-        Without one there is no line and no marker.
-    width : float
-        Of its line in points; 0 for no line.
-    marker : float
-        Of its marker in points; 0 for no marker.
-    boxed : bool
-        A small box in place of a line.
-    striped : bool
-        A striped field, as ignored pixels are shown.
-    """
-
-    name: str
-    pen: Pen | None = None
-    width: float = 0.0
-    marker: float = 0.0
-    boxed: bool = False
-    striped: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """Entries with their places in dots from the key's upper left corner."""
-
-    entries: tuple[Entry, ...]
-    places: tuple[tuple[int, int], ...]
-    width: int
-    height: int
-
-    def draw(self, axes: Axes, left: int, top: int) -> None:
-        """Draw the key on a sheet measured in dots."""
-        for entry, (x, y) in zip(self.entries, self.places, strict=True):
-            x, middle = x + left, y + top + _ROW / 2
-            _sample(axes, entry, x, middle)
-            axes.text(x + _SAMPLE + _GAP, middle, entry.name, size=KEY_SIZE, va="center_baseline")
-
-
-def plan_key(entries: Sequence[Entry], width: int, limit: int = 24) -> Key:
-    """Set entries in rows of at most ``width`` dots; names are cut where one alone is wider.
-
-    Beyond ``limit`` entries the last says how many more there are.
-    """
-    shown = list(entries[:limit])
-    if len(entries) > limit:
-        shown[-1] = Entry(f"and {len(entries) - limit + 1} more")
-    room = width - _SAMPLE - _GAP
-    placed, places = [], []
-    x = y = right = 0
-    for entry in shown:
-        name = shorten(entry.name, KEY_SIZE, room / DOTS)
-        need = _SAMPLE + _GAP + round(text_width([name], KEY_SIZE) * DOTS)
-        if x and x + need > width:
-            x, y = 0, y + _ROW
-        placed.append(replace(entry, name=name))
-        places.append((x, y))
-        right = max(right, x + need)
-        x += need + _BETWEEN
-    return Key(tuple(placed), tuple(places), right, y + _ROW if placed else 0)
-
-
-def _sample(axes: Axes, entry: Entry, x: float, y: float) -> None:
-    low, high = y - 0.26 * _ROW, y + 0.26 * _ROW
-    box = (x + _SAMPLE / 2 - 0.26 * _ROW, x + _SAMPLE / 2 + 0.26 * _ROW)
-    if entry.striped:
-        field = Rectangle((x, low), _SAMPLE, high - low, facecolor=_VEILED, edgecolor="#ffffff")
-        field.set(hatch=_HATCH, linewidth=0.0)
-        axes.add_patch(field)
-    if entry.pen is None:
-        return
-    if entry.boxed:
-        corners = [(box[0], low), (box[1], low), (box[1], high), (box[0], high), (box[0], low)]
-        stroke(axes, [np.array(corners)], entry.pen, entry.width)
-    elif entry.width:
-        stroke(axes, [np.array([(x, y), (x + _SAMPLE, y)])], entry.pen, entry.width)
-    if entry.marker:
-        stamp(axes, np.array([(x + _SAMPLE / 2, y)]), entry.pen, entry.marker)
-
-
-# -------------------------------------------------------------------------------------------------
-# Heading of a sheet of pictures: title, notes and key, above what is shown.
-
-
-MARGIN: Final = 18
-"""Free edge of the sheet in dots."""
-
-_TITLE: Final = (8.0, 46)  # points, dots of its line
-_NOTES: Final = (6.5, 36)
-_GAP_HEADING: Final = 12
-
-
-@dataclass(frozen=True, slots=True)
-class Heading:
-    """What stands above the pictures; ``bottom`` is where they may begin, in dots."""
-
-    title: str
-    notes: tuple[str, ...]
-    key: Key
-    bottom: int
-
-    def draw(self, axes: Axes, left: int = MARGIN) -> None:
-        """Draw it on a sheet measured in dots."""
-        y = MARGIN
-        if self.title:
-            axes.text(left, y, self.title, size=_TITLE[0], va="top")
-            y += _TITLE[1]
-        for line in self.notes:
-            axes.text(left, y, line, size=_NOTES[0], va="top", color=SOFT)
-            y += _NOTES[1]
-        self.key.draw(axes, left, y)
-
-
-def plan_heading(title: str, notes: str, entries: Sequence[Entry], width: int) -> Heading:
-    """Fit title, notes (at most three lines) and key into ``width`` dots."""
-    key = plan_key(entries, width)
-    name = shorten(title, _TITLE[0], width / DOTS)
-    lines = wrapped(notes, _NOTES[0], width, lines=3)
-    height = (_TITLE[1] if name else 0) + _NOTES[1] * len(lines) + key.height
-    return Heading(name, tuple(lines), key, MARGIN + height + (_GAP_HEADING if height else 0))
-
-
-# -------------------------------------------------------------------------------------------------
-# One patch on a sheet: its pixels, what is ignored of them, the outlines of its classes.
+# Patches: an image, its ignored pixels, the outlines of its classes.
 
 
 _WIDTH: Final = 0.5  # of an outline in points
-_KEY: Final = 0.9  # of its line in the key: no finer than is seen
-_STRIPES: Final = 14  # dots from one to the next
-_VEIL: Final = 0.35  # share of white over what is ignored
+_KEY_WIDTH: Final = 0.9  # of its line in a key, where a finer one would be hard to see
+_NARROW: Final = 0.4  # width of the prediction's line in widths of the truth's
+_VEILED: Final = "#b9bec6"
+_STRIPES: Final = 14  # dots from one stripe to the next
+_VEIL: Final = 0.35  # share of white over ignored pixels
 
 
-def cell_size(images: Iterable[Image], wanted: int) -> tuple[int, int]:
-    """Width and height in dots of cells in which each image has a side close to ``wanted``."""
-    sizes = [_near(image.shape[1], image.shape[0], wanted) for image in images]
-    width, height = (max(size[axis] for size in sizes) for axis in (0, 1))
-    return width, height
+def show_image(axes: Axes, image: Image, ignored: Bool | None = None) -> None:
+    """Show an image in the middle of Axes, which get its pixels as their coordinates.
+
+    A pixel is a square of whole dots, or a dot the mean of a whole block of pixels, at the
+    resolution of the PNG files of this package. Ignored pixels, bool (H, W), are lightened and
+    striped.
+    """
+    picture = as_rgb(image)
+    scale = DOTS / axes.figure.dpi
+    width, height = round(axes.bbox.width * scale), round(axes.bbox.height * scale)
+    factor = min(multiple(picture.shape[1], width), multiple(picture.shape[0], height))
+    shown = resized(picture, factor)
+    if ignored is not None and ignored.any():
+        shown = _veiled(shown, ignored, factor)
+    high, wide = shown.shape[:2]
+    left, top, dot = (width - wide) // 2, (height - high) // 2, float(1 / factor)
+    edge = Rectangle((-dot, -dot), (wide + 2) * dot, (high + 2) * dot, color=LINE, linewidth=0.0)
+    edge.set(snap=False, antialiased=False, clip_on=False, zorder=0.4)  # one dot on each side
+    axes.add_patch(edge)
+    extent = (0.0, wide * dot, high * dot, 0.0)
+    axes.imshow(shown, extent=extent, interpolation="nearest", zorder=0.5)
+    axes.set(xlim=(-left * dot, (width - left) * dot), ylim=((height - top) * dot, -top * dot))
+    axes.set_axis_off()
 
 
-def _near(width: int, height: int, wanted: int) -> tuple[int, int]:
-    longest = max(width, height, 1)
-    if longest <= wanted:
-        return width * (wanted // longest), height * (wanted // longest)
-    block = round(longest / wanted)
-    return -(-width // block), -(-height // block)
+def draw_patch(
+    axes: Axes, image: Image | None, mask: UInt8 | None = None, classes: Sequence[str] = ()
+) -> None:
+    """Draw an image in Axes, with outlines of the classes in its mask just inside their edges.
 
-
-def mask_entries(masks: Iterable[UInt8 | None], classes: Sequence[str]) -> list[Entry]:
-    """Entries of the key: the classes that occur in some masks, and whether some is ignored.
+    Parameters
+    ----------
+    axes : Axes
+    image : uint8 (H, W, 3) or float32 (H, W, 1) in [0, 1], or None
+        None is drawn as a hatched field.
+    mask : uint8 (H, W), optional
+        Labels: 0 has no outline, 255 (ignored) is lightened and striped.
+    classes : sequence of str
+        Name of each label from 0.
 
     Raises
     ------
     ArgumentError
-        If a label has no class.
+        If the mask differs in size from the image, or a label has no class.
     """
-    found = {label for mask in masks if mask is not None for label in _labels(mask)}
-    unknown = sorted(label for label in found - {IGNORE_LABEL} if label >= len(classes))
-    if unknown:
-        raise ArgumentError(
-            f"patches to draw: found label {unknown[0]} in a mask, expected labels below "
-            f"{len(classes)}, the number of classes, or {IGNORE_LABEL}; name every class"
-        )
+    if image is None:
+        draw_missing(axes)
+        return
+    if mask is None:
+        show_image(axes, image)
+        return
+    _check(mask, image)
+    show_image(axes, image, mask == IGNORE_LABEL)
     pens = class_pens(classes)
-    named = [Entry(classes[k], pens[classes[k]], _KEY) for k in sorted(found - {0, IGNORE_LABEL})]
-    return named + [Entry("ignored", striped=True)] * (IGNORE_LABEL in found)
+    for label in sorted(_labels([mask], classes) - {IGNORE_LABEL}):
+        stroke(axes, trace_mask(mask == label), pens[classes[label]], _WIDTH, inside=True)
 
 
-@dataclass(slots=True)
-class Cells:
-    """All patches of a sheet; outlines are gathered, and drawn at the end once for each class.
+def draw_comparison(
+    axes: Axes,
+    image: Image,
+    truth: UInt8,
+    predicted: UInt8,
+    classes: Sequence[str],
+    width: float = 1.0,
+) -> None:
+    """Draw an image in Axes, with outlines of true classes and, over them, of predicted ones.
 
-    Attributes
+    Parameters
     ----------
-    axes : Axes
-        In dots from the upper left corner.
-    size : (int, int)
-        Width and height of a cell in dots.
-    classes : sequence of str
-        Name of each label; label 0 has no outline.
+    axes, image, classes
+        As in :func:`draw_patch`.
+    truth, predicted : uint8 (H, W)
+        Labels: 0 has no outline; pixels that are 255 (ignored) in the truth are striped.
+    width : float
+        Width of the truth's line in points. The prediction's is narrower: where both agree, it
+        lies within the truth's.
+
+    Raises
+    ------
+    ArgumentError
+        If a mask differs in size from the image, or a label has no class.
     """
-
-    axes: Axes
-    size: tuple[int, int]
-    classes: Sequence[str]
-    _lines: dict[int, list[Float64]] = field(default_factory=lambda: defaultdict(list))
-
-    def add(
-        self, image: Image, mask: UInt8 | None, left: int, top: int
-    ) -> tuple[Fraction, tuple[int, int]]:
-        """Show a patch in the middle of the cell at this corner.
-
-        Returns
-        -------
-        factor : Fraction
-            Dots for each of its pixels.
-        corner : (int, int)
-            Where its own upper left corner is, in dots.
-
-        Raises
-        ------
-        ArgumentError
-            If the mask is not as large as the image.
-        """
-        picture = as_rgb(image)
-        high, wide = picture.shape[:2]
-        factor = min(multiple(wide, self.size[0]), multiple(high, self.size[1]))
-        shown = resized(picture, factor)
-        left += (self.size[0] - shown.shape[1]) // 2
-        top += (self.size[1] - shown.shape[0]) // 2
-        if mask is not None:
-            _check(mask, (high, wide))
-            shown = _veiled(shown, mask == IGNORE_LABEL, factor)
-            self._gather(mask, float(factor), left, top)
-        lay(self.axes, shown, left, top)
-        return factor, (left, top)
-
-    def add_hole(self, left: int, top: int) -> None:
-        """Show that there is no patch."""
-        hole = Rectangle((left, top), *self.size, facecolor=HOLE, edgecolor=LINE)
-        hole.set(hatch="//////", linewidth=0.0)
-        self.axes.add_patch(hole)
-
-    def outline(self) -> None:
-        """Draw the outlines, each on its own side of the edge."""
-        pens = class_pens(self.classes)
-        for label, lines in sorted(self._lines.items()):
-            stroke(self.axes, lines, pens[self.classes[label]], _WIDTH, inside=True)
-
-    def _gather(self, mask: UInt8, factor: float, left: int, top: int) -> None:
-        for label in set(_labels(mask)) - {0, IGNORE_LABEL}:
-            self._lines[label] += [ring * factor + (left, top) for ring in outlines(mask == label)]
+    for mask in (truth, predicted):
+        _check(mask, image)
+    show_image(axes, image, truth == IGNORE_LABEL)
+    pens = compared_pens(classes[1:])
+    for place, (mask, across) in enumerate(((truth, width), (predicted, _NARROW * width))):
+        for label in sorted(_labels([mask], classes) - {IGNORE_LABEL}):
+            pen = pens[classes[label]][place]
+            stroke(axes, trace_mask(mask == label), pen, across, inside=True)
 
 
-def _labels(mask: UInt8) -> list[int]:
-    return np.flatnonzero(np.bincount(mask.ravel())).tolist()
+def draw_missing(axes: Axes) -> None:
+    """Fill Axes with a hatched field in place of an image."""
+    field = Rectangle((0.0, 0.0), 1.0, 1.0, facecolor=HOLE, edgecolor=LINE)
+    field.set(hatch="//////", linewidth=0.0, transform=axes.transAxes)
+    axes.add_patch(field)
+    axes.set_axis_off()
 
 
-def _check(mask: UInt8, shape: tuple[int, int]) -> None:
-    if mask.shape != shape:
+def _check(mask: UInt8, image: Image) -> None:
+    if mask.shape != image.shape[:2]:
         raise ArgumentError(
-            f"patch to draw: found a mask of shape {mask.shape}, expected {shape} as its image; "
-            "give each image its own mask"
+            f"patch to draw: found a mask of shape {mask.shape}, expected {image.shape[:2]} as "
+            "its image; give each image its own mask"
         )
 
 
 def _veiled(shown: UInt8, ignored: Bool, factor: Fraction) -> UInt8:
-    """Lighten what is ignored and lay stripes over it."""
-    if not ignored.any():
-        return shown
+    """Lighten ignored pixels and draw stripes over them."""
     spread = resized(255 * ignored[..., None].astype(np.uint8), factor) > 127
     y, x = np.ogrid[: shown.shape[0], : shown.shape[1]]
     striped = (x + y) % _STRIPES < 2
@@ -726,96 +414,94 @@ def _veiled(shown: UInt8, ignored: Bool, factor: Fraction) -> UInt8:
     return veiled
 
 
-# -------------------------------------------------------------------------------------------------
-# Truth and prediction over one another on a patch: broad lines and narrow ones.
+# Entries of a key.
 
 
-WIDTHS: Final = (1.0, 0.4)
-"""Points of both lines; where truth and prediction agree the latter lies within the former."""
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry of a key: a name, and the artists drawn over one another before it."""
+
+    name: str
+    sample: tuple[Artist, ...] = ()
 
 
-def compared_entries(
-    truths: Iterable[UInt8],
-    predictions: Iterable[UInt8],
-    classes: Sequence[str],
-    widths: tuple[float, float] = WIDTHS,
-) -> list[Entry]:
-    """Entries of the key: truth and prediction of the classes that occur, and what is ignored.
+def line_sample(pen: Pen, width: float) -> tuple[Line2D, Line2D]:
+    """Return casing and colour of a line of a key, ``width`` points wide."""
+    casing = Line2D([], [], color=pen.casing, linewidth=width * pen.breadth)
+    colour = Line2D([], [], color=pen.colour, linewidth=width)
+    colour.set_linestyle((0.0, pen.dashes) if pen.dashes else "solid")
+    for line in (casing, colour):
+        line.set(solid_capstyle="butt", dash_capstyle="butt")
+    return casing, colour
+
+
+def marker_sample(pen: Pen, width: float) -> tuple[Line2D, ...]:
+    """Return the marker of a key, ``width`` points wide."""
+    marker = Line2D([], [], linestyle="none", marker=pen.marker, markersize=width)
+    if pen.marker not in _FACELESS:
+        marker.set(color=pen.colour, markeredgecolor=pen.casing, markeredgewidth=width / 8)
+        return (marker,)
+    casing = Line2D([], [], linestyle="none", marker=pen.marker, markersize=width)
+    casing.set(color=pen.casing, markeredgewidth=width / 2)
+    marker.set(color=pen.colour, markeredgewidth=width / 4)
+    return casing, marker
+
+
+def _ignored_entry() -> Entry:
+    field = Rectangle((0.0, 0.0), 1.0, 1.0, facecolor=_VEILED, edgecolor=_WHITE)
+    field.set(hatch="/////", linewidth=0.0)
+    return Entry("ignored", (field,))
+
+
+def mask_entries(masks: Iterable[UInt8 | None], classes: Sequence[str]) -> list[Entry]:
+    """Return entries for the classes that occur in some masks, and for ignored pixels.
 
     Raises
     ------
     ArgumentError
         If a label has no class.
     """
-    pens = compared_pens(classes[1:])
-    true = {label for mask in truths for label in _labels(mask)}
-    predicted = {label for mask in predictions for label in _labels(mask)}
-    labels = sorted((true | predicted) - {0, IGNORE_LABEL})
-    if labels and labels[-1] >= len(classes):
-        raise ArgumentError(
-            f"masks to compare: found label {labels[-1]}, expected labels below {len(classes)}, "
-            f"the number of classes, or {IGNORE_LABEL}; name every class"
-        )
+    labels = _labels((mask for mask in masks if mask is not None), classes)
+    pens = class_pens(classes)
     entries = [
-        Entry(f"{classes[label]}, {what}", pens[classes[label]][place], widths[place])
-        for label in labels
-        for place, what in enumerate(("truth", "prediction"))
+        Entry(classes[label], line_sample(pens[classes[label]], _KEY_WIDTH))
+        for label in sorted(labels - {IGNORE_LABEL})
     ]
-    return entries + [Entry("ignored", striped=True)] * (IGNORE_LABEL in true)
+    return [*entries, _ignored_entry()] if IGNORE_LABEL in labels else entries
 
 
-@dataclass(slots=True)
-class ComparedCells:
-    """Patches of a sheet with both masks; outlines are gathered, and drawn once at the end.
+def compared_entries(
+    truths: Iterable[UInt8],
+    predictions: Iterable[UInt8],
+    classes: Sequence[str],
+    width: float = 1.0,
+) -> list[Entry]:
+    """Return entries for truth and prediction of the classes that occur, and for ignored pixels.
 
-    Attributes
-    ----------
-    axes : Axes
-        In dots from the upper left corner.
-    size : (int, int)
-        Width and height of a cell in dots.
-    classes : sequence of str
-        Name of each label; label 0 has no outline.
-    widths : (float, float)
-        Points of the line of the truth and of that of the prediction.
+    Raises
+    ------
+    ArgumentError
+        If a label has no class.
     """
+    true, predicted = _labels(truths, classes), _labels(predictions, classes)
+    pens = compared_pens(classes[1:])
+    entries = []
+    for label in sorted((true | predicted) - {IGNORE_LABEL}):
+        truth, prediction = pens[classes[label]]
+        entries += [
+            Entry(f"{classes[label]}, truth", line_sample(truth, width)),
+            Entry(f"{classes[label]}, prediction", line_sample(prediction, _NARROW * width)),
+        ]
+    return [*entries, _ignored_entry()] if IGNORE_LABEL in true else entries
 
-    axes: Axes
-    size: tuple[int, int]
-    classes: Sequence[str]
-    widths: tuple[float, float] = WIDTHS
-    _lines: dict[tuple[int, int], list[Float64]] = field(default_factory=lambda: defaultdict(list))
 
-    def add(self, image: Image, truth: UInt8, predicted: UInt8, left: int, top: int) -> None:
-        """Show a patch in the middle of the cell at this corner.
-
-        Raises
-        ------
-        ArgumentError
-            If a mask is not as large as the image.
-        """
-        wrong = [m.shape for m in (truth, predicted) if m.shape != image.shape[:2]]
-        if wrong:
-            raise ArgumentError(
-                f"masks to compare: found one of shape {wrong[0]}, expected {image.shape[:2]} as "
-                "the image; give masks of this image"
-            )
-        ignored = np.where(truth == IGNORE_LABEL, truth, 0).astype(np.uint8)
-        cells = Cells(self.axes, self.size, self.classes)
-        factor, corner = cells.add(image, ignored, left, top)
-        for place, mask in enumerate((truth, predicted)):
-            for label in set(_labels(mask)) - {0, IGNORE_LABEL}:
-                rings = [ring * float(factor) + corner for ring in outlines(mask == label)]
-                self._lines[place, label] += rings
-
-    def add_hole(self, left: int, top: int) -> None:
-        """Show that there is no prediction."""
-        Cells(self.axes, self.size, self.classes).add_hole(left, top)
-
-    def outline(self) -> None:
-        """Draw the outlines, all of the truth below all of the predictions."""
-        pens = compared_pens(self.classes[1:])
-        for (place, label), lines in sorted(self._lines.items()):
-            # neighbours do not hide each other
-            pen = pens[self.classes[label]][place]
-            stroke(self.axes, lines, pen, self.widths[place], inside=True)
+def _labels(masks: Iterable[UInt8], classes: Sequence[str]) -> set[int]:
+    """Return the labels in some masks but 0."""
+    labels = {label for mask in masks for label in np.flatnonzero(np.bincount(mask.ravel()))}
+    unknown = sorted(label for label in labels - {IGNORE_LABEL} if label >= len(classes))
+    if unknown:
+        raise ArgumentError(
+            f"patches to draw: found label {unknown[0]} in a mask, expected labels below "
+            f"{len(classes)}, the number of classes, or {IGNORE_LABEL}; name every class"
+        )
+    return {int(label) for label in labels} - {0}

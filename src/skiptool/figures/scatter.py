@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -36,12 +37,9 @@ if TYPE_CHECKING:
 
     from skiptool.analysis.correlation import Association, Mean
 
-_MARKERS: Final = {
-    ShiftKind.BRIGHTNESS.value: "o",
-    ShiftKind.CONTRAST.value: "s",
-    ShiftKind.SATURATION.value: "^",
-    "domain": "D",
-}
+_KINDS: Final = [kind.value for kind in ShiftKind if kind is not ShiftKind.ORIGINAL]
+_SHAPES: Final = ("o", "s", "^", "v", "P", "p", "h", "<", ">", "*")
+_MARKERS: Final = {**dict(zip(_KINDS, cycle(_SHAPES), strict=False)), "domain": "D"}
 _ACROSS: Final = 4
 _HEIGHTS: Final = (1.15, 1.9)  # least and greatest height of a panel in inches
 

@@ -26,6 +26,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from skiptool.errors import ArgumentError
 from skiptool.names import PictureFormat
+from skiptool.records import luminance
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -228,15 +229,9 @@ def ink_on(colour: str | Float64) -> str:
     >>> ink_on("#ffffff"), ink_on("#000000")
     ('#1b1b1b', '#ffffff')
     """
-    ground, dark = _luminance(colour) + 0.05, _luminance(_DARK) + 0.05
+    red, green, blue = to_rgb(colour) if isinstance(colour, str) else colour[:3]
+    ground, dark = luminance(red, green, blue) + 0.05, luminance(*to_rgb(_DARK)) + 0.05
     return _DARK if ground / dark > 1.05 / ground else "#ffffff"
-
-
-def _luminance(colour: str | Float64) -> float:
-    """Relative luminance of an sRGB colour as WCAG defines it."""
-    rgb = np.asarray(to_rgb(colour) if isinstance(colour, str) else colour[:3])
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    return float(linear @ (0.2126, 0.7152, 0.0722))
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from skiptool.analysis.distances import (
-    Compared,
     LayerDistance,
     NetworkDistances,
+    ShiftDistances,
     TrainingAverage,
     read_distances,
 )
@@ -70,7 +70,7 @@ def comparisons(
     compared = read_distances(layers, channels)
     bases = list(dict.fromkeys(map(_base, compared)))
     compared.sort(key=lambda one: (bases.index(_base(one)), *_shift_order(one.facts)))
-    along = [one.only(lambda layer: layer not in DECODER_INPUTS) for one in compared]
+    along = [one.select_layers(lambda layer: layer not in DECODER_INPUTS) for one in compared]
     exhibits = overviews([one for one in along if one.networks])
     for one, within, name in zip(compared, along, _names(compared), strict=True):
         if within.networks:
@@ -78,7 +78,7 @@ def comparisons(
             exhibits.append(curve_exhibit(within, name))
         if any(layer.share for network in within.networks for layer in network.layers):
             exhibits.append(curve_exhibit(within, name, of_input=True))
-        inputs = one.only(lambda layer: layer in DECODER_INPUTS)
+        inputs = one.select_layers(lambda layer: layer in DECODER_INPUTS)
         if inputs.networks:
             exhibits.append(decoder_input_exhibit(inputs, name))
     return exhibits
@@ -95,7 +95,7 @@ _BASE: Final = (
 )
 
 
-def _base(compared: Compared) -> tuple[Any, ...]:
+def _base(compared: ShiftDistances) -> tuple[Any, ...]:
     return tuple(compared.facts[name] for name in _BASE)
 
 
@@ -109,7 +109,7 @@ _SETTINGS: Final = ("metric", "bins", "range_rule", "reference_split", "split")
 """Facts that tell titles apart in addition to the name of the comparison."""
 
 
-def _names(compared: Sequence[Compared]) -> list[str]:
+def _names(compared: Sequence[ShiftDistances]) -> list[str]:
     """Name comparisons uniquely, by their dataset or a number if necessary."""
     titles = [comparison_title(one.facts) for one in compared]
     datasets: dict[str, set[str | None]] = {}
@@ -129,7 +129,7 @@ def _names(compared: Sequence[Compared]) -> list[str]:
     ]
 
 
-def layer_table(compared: Compared, title: str, pick: _Pick) -> Table:
+def layer_table(compared: ShiftDistances, title: str, pick: _Pick) -> Table:
     """Lay out a number of each layer, architectures across; None if unknown."""
     columns: dict[str, list[Cell]] = {"layer": [*compared.layers]}
     for network in compared.networks:
@@ -140,7 +140,7 @@ def layer_table(compared: Compared, title: str, pick: _Pick) -> Table:
     return _shaded(title, columns, compared)
 
 
-def _shaded(title: str, columns: Mapping[str, Sequence[Cell]], compared: Compared) -> Table:
+def _shaded(title: str, columns: Mapping[str, Sequence[Cell]], compared: ShiftDistances) -> Table:
     shade = Shade.of([*columns.values()][1:], digits=3)
     groups = tuple(dict.fromkeys(network.family for network in compared.networks))
     return Table(title, columns, shade=shade, groups=groups)
@@ -162,12 +162,12 @@ def _share(layer: LayerDistance) -> TrainingAverage | None:
 # Violins of the channels, Fig. 8.
 
 
-def violin_exhibit(compared: Compared, name: str) -> Exhibit:
+def violin_exhibit(compared: ShiftDistances, name: str) -> Exhibit:
     """Show one shift against its reference for all architectures.
 
     Parameters
     ----------
-    compared : Compared
+    compared : ShiftDistances
     name : str
         Of the comparison, unique on the page.
     """
@@ -189,7 +189,7 @@ def violin_exhibit(compared: Compared, name: str) -> Exhibit:
     )
 
 
-def violin_networks(compared: Compared) -> list[Network]:
+def violin_networks(compared: ShiftDistances) -> list[Network]:
     """Return the channels of each network by layer, all trainings pooled."""
     return [
         Network(
@@ -205,7 +205,7 @@ def _channels(layer: LayerDistance) -> LayerChannels:
     return LayerChannels(layer.layer, layer.channels, mean.value, mean.interval, null)
 
 
-def _violin_caption(compared: Compared, measure: str, networks: Sequence[Network]) -> str:
+def _violin_caption(compared: ShiftDistances, measure: str, networks: Sequence[Network]) -> str:
     facts = compared.facts
     here, there = compared_names(facts)
     null = (
@@ -225,7 +225,7 @@ def _violin_caption(compared: Compared, measure: str, networks: Sequence[Network
     )
 
 
-def _extremes(compared: Compared) -> list[str]:
+def _extremes(compared: ShiftDistances) -> list[str]:
     """State where along each network the distance is highest and lowest."""
     sentences = []
     for network in compared.networks:
@@ -254,12 +254,12 @@ _INSENSITIVE: Final = (
 )
 
 
-def curve_exhibit(compared: Compared, name: str, *, of_input: bool = False) -> Exhibit:
+def curve_exhibit(compared: ShiftDistances, name: str, *, of_input: bool = False) -> Exhibit:
     """Show one line for each architecture along the layers.
 
     Parameters
     ----------
-    compared : Compared
+    compared : ShiftDistances
     name : str
         Of the comparison, unique on the page.
     of_input : bool
@@ -285,7 +285,7 @@ def curve_exhibit(compared: Compared, name: str, *, of_input: bool = False) -> E
     )
 
 
-def _curve_caption(compared: Compared, measure: str, *, of_input: bool) -> str:
+def _curve_caption(compared: ShiftDistances, measure: str, *, of_input: bool) -> str:
     facts = compared.facts
     here, there = compared_names(facts)
     what = (
@@ -314,7 +314,7 @@ def _curve_caption(compared: Compared, measure: str, *, of_input: bool) -> str:
     )
 
 
-def _draw_curves(compared: Compared, title: str, measure: str, *, of_input: bool) -> Figure:
+def _draw_curves(compared: ShiftDistances, title: str, measure: str, *, of_input: bool) -> Figure:
     curves = [
         _curve(
             network,
@@ -351,7 +351,7 @@ def _nulls(network: NetworkDistances) -> dict[str, float]:
     return {k.layer: k.null_high for k in network.layers if not math.isnan(k.null_high)}
 
 
-def _transmission(compared: Compared) -> list[str]:
+def _transmission(compared: ShiftDistances) -> list[str]:
     """State where the share of the input's distance falls below half."""
     sentences = []
     for network in compared.networks:
@@ -381,7 +381,7 @@ def _transmission(compared: Compared) -> list[str]:
     return sentences
 
 
-def _against_baseline(compared: Compared) -> list[str]:
+def _against_baseline(compared: ShiftDistances) -> list[str]:
     """State how far each pruned network is from its baseline."""
     baselines = {net.family: net for net in compared.networks if net.pruning == "baseline"}
     sentences = []
@@ -414,12 +414,12 @@ _SIDES: Final = {"skip": "by skip connections", "below": "from below"}
 _FROM: Final = ".from_"
 
 
-def decoder_input_exhibit(compared: Compared, name: str) -> Exhibit:
+def decoder_input_exhibit(compared: ShiftDistances, name: str) -> Exhibit:
     """Show two panels for each encoder: inputs by skip connections, and from below.
 
     Parameters
     ----------
-    compared : Compared
+    compared : ShiftDistances
         Restricted to the layers ``skiptool.names.DECODER_INPUTS``.
     name : str
         Of the comparison, unique on the page.
@@ -442,7 +442,7 @@ def decoder_input_exhibit(compared: Compared, name: str) -> Exhibit:
     )
 
 
-def _decoder_input_caption(compared: Compared, measure: str) -> str:
+def _decoder_input_caption(compared: ShiftDistances, measure: str) -> str:
     facts = compared.facts
     here, there = compared_names(facts)
     note = interval_note(compared)
@@ -459,7 +459,7 @@ def _decoder_input_caption(compared: Compared, measure: str) -> str:
     )
 
 
-def _draw_decoder_inputs(compared: Compared, title: str, measure: str) -> Figure:
+def _draw_decoder_inputs(compared: ShiftDistances, title: str, measure: str) -> Figure:
     families = group_by(compared.networks, lambda network: network.family)
     curves = [
         _curve(network, f"{family}: {panel}", _side(network, side))
@@ -471,7 +471,7 @@ def _draw_decoder_inputs(compared: Compared, title: str, measure: str) -> Figure
     return layer_curves(curves, _blocks(compared), title=title, vertical=measure.split(",")[0])
 
 
-def _blocks(compared: Compared) -> list[str]:
+def _blocks(compared: ShiftDistances) -> list[str]:
     return list(dict.fromkeys(layer.split(_FROM)[0] for layer in compared.layers))
 
 
@@ -485,7 +485,7 @@ def _side(network: NetworkDistances, side: str) -> dict[str, TrainingAverage]:
     }
 
 
-def _decoder_input_table(compared: Compared, title: str) -> Table:
+def _decoder_input_table(compared: ShiftDistances, title: str) -> Table:
     blocks = _blocks(compared)
     columns: dict[str, list[Cell]] = {"block": [*blocks]}
     for network in compared.networks:
@@ -498,7 +498,7 @@ def _decoder_input_table(compared: Compared, title: str) -> Table:
     return _shaded(title, columns, compared)
 
 
-def _side_contrasts(compared: Compared) -> list[str]:
+def _side_contrasts(compared: ShiftDistances) -> list[str]:
     """State at which blocks skip connections bring more shift than the layers below."""
     sentences = []
     for network in compared.networks:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from skiptool.analysis.distances import (
     LEVEL,
-    Compared,
     LayerDistance,
     Network,
     NetworkDistances,
+    ShiftDistances,
     TrainingAverage,
 )
 from skiptool.names import Kind
@@ -187,7 +187,7 @@ def fact_columns(
 
 
 def layer_numbers(
-    compared: Compared, quantity: str, pick: Callable[[LayerDistance], TrainingAverage | None]
+    compared: ShiftDistances, quantity: str, pick: Callable[[LayerDistance], TrainingAverage | None]
 ) -> list[Number]:
     """Return one number of each network and layer as rows."""
     rows: list[Number] = []

@@ -318,8 +318,8 @@ def _intervals(line: Fitted) -> str:
         )
     kinds = count_noun(len(line.cross_validation.held), "kind")
     limit = (
-        f"; {100 * line.asked:g} % cannot be reached with {kinds}"
-        if line.level < line.asked
+        f"; {100 * line.requested_level:g} % cannot be reached with {kinds}"
+        if line.level < line.requested_level
         else ""
     )
     return (

@@ -111,7 +111,7 @@ class Inputs:
         """Read the rows of layers of all shift tables; those of the first format get a warning."""
 
         def read(table: MetricTable) -> dict[str, list[Any]]:
-            columns = table.lacking("channel").columns(_LAYERS)
+            columns = table.where_null("channel").columns(_LAYERS)
             if table.lineage.format_version < FORMAT_VERSIONS[Kind.SHIFT]:
                 columns["warnings"] = [_FIRST_FORMAT] * len(columns["warnings"])
             return columns
@@ -121,7 +121,7 @@ class Inputs:
     def channels(self) -> dict[str, list[Any]]:
         """Gather the channels of all shift tables."""
         names = ("channel", "value", "corrected")
-        return concatenate(self.shifts, lambda table: table.gathered(CHANNEL_KEYS, names))
+        return concatenate(self.shifts, lambda table: table.collect(CHANNEL_KEYS, names))
 
     def parameters(self) -> dict[tuple[str, str, str], int]:
         """Return the parameter counts by architecture, encoder and pruning, as far as known."""

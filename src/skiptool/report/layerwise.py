@@ -11,9 +11,9 @@ import numpy as np
 from skiptool.analysis.distances import (
     LEVEL,
     SIGNIFICANT,
-    Changed,
     Measure,
     Network,
+    ShiftMeasures,
     read_layer_metrics,
 )
 from skiptool.figures.heatmap import Heat, HeatRow, heat_sheet
@@ -183,7 +183,7 @@ def _table(network: Network, title: str) -> Table:
     return Table(title, columns, shade=shade)
 
 
-def _name(row: Changed) -> str:
+def _name(row: ShiftMeasures) -> str:
     facts = row.facts
     if facts["shift"] is None:
         return str(facts["other"])
@@ -229,7 +229,7 @@ def _hidden_shifts(network: Network) -> list[str]:
     return [text for _, text in sorted(hidden, key=lambda pair: -pair[0])]
 
 
-def _hidden_shift(network: Network, row: Changed) -> tuple[float, str] | None:
+def _hidden_shift(network: Network, row: ShiftMeasures) -> tuple[float, str] | None:
     """Return a covariance distance and a sentence on the layer nearest to the output."""
     channels = row.measures.get(Metric.HELLINGER, {})
     agreeing = [layer for layer in network.layers if layer in channels and channels[layer].agrees]
@@ -254,7 +254,7 @@ def _hidden_shift(network: Network, row: Changed) -> tuple[float, str] | None:
     )
 
 
-def _differing(row: Changed, layer: str) -> list[Metric]:
+def _differing(row: ShiftMeasures, layer: str) -> list[Metric]:
     """List the measures of the whole layer by which the sets differ."""
     cells = ((metric, row.measures.get(metric, {}).get(layer)) for metric in _TESTED)
     return [metric for metric, cell in cells if cell is not None and cell.differs]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
-from skiptool.analysis.distances import Compared, NetworkDistances
+from skiptool.analysis.distances import NetworkDistances, ShiftDistances
 from skiptool.figures.heatmap import Heat, HeatRow, heat_sheet
 from skiptool.figures.style import in_paper_order
 from skiptool.names import Kind, ShiftKind, in_data_flow
@@ -63,7 +63,7 @@ class _Matrix:
     values: Float64
 
 
-def overviews(compared: Sequence[Compared]) -> list[Exhibit]:
+def overviews(compared: Sequence[ShiftDistances]) -> list[Exhibit]:
     """Build an overview of each set of shifts of a domain, and of each set of domains."""
     named = [
         one
@@ -86,13 +86,13 @@ _SAME: Final = (
 )
 
 
-def _group(compared: Compared) -> tuple[Any, ...]:
+def _group(compared: ShiftDistances) -> tuple[Any, ...]:
     facts = compared.facts
     across = facts["shift"] == ShiftKind.ORIGINAL and facts["domain"] != facts["reference_domain"]
     return (*(facts[name] for name in _SAME), None if across else facts["domain"])
 
 
-def _exhibit(rows: Sequence[Compared]) -> Exhibit:
+def _exhibit(rows: Sequence[ShiftDistances]) -> Exhibit:
     facts = rows[0].facts
     by_domain = len({row.facts["domain"] for row in rows}) > 1
     names = [str(r.facts["domain"]) if by_domain else shift_name(r.facts) for r in rows]
@@ -140,7 +140,9 @@ def heat_row(facts: Mapping[str, Any], *, by_domain: bool) -> HeatRow:
     return HeatRow("" if factor is None else f"{factor:g}", str(facts["shift"]))
 
 
-def _caption(rows: Sequence[Compared], matrices: Sequence[_Matrix], *, by_domain: bool) -> str:
+def _caption(
+    rows: Sequence[ShiftDistances], matrices: Sequence[_Matrix], *, by_domain: bool
+) -> str:
     facts = rows[0].facts
     images = number_range(int(row.facts["n_other"]) for row in rows)
     several = any(len(matrix.members) > 1 for matrix in matrices)
@@ -158,7 +160,7 @@ def _caption(rows: Sequence[Compared], matrices: Sequence[_Matrix], *, by_domain
 
 
 def _extremes(
-    rows: Sequence[Compared], matrices: Sequence[_Matrix], names: Sequence[str], last: str
+    rows: Sequence[ShiftDistances], matrices: Sequence[_Matrix], names: Sequence[str], last: str
 ) -> list[str]:
     """State what moves the last layer most and least, as far as they can be told apart."""
     sentences = []
@@ -181,7 +183,9 @@ def _extremes(
     return sentences
 
 
-def _interval(row: Compared, members: Sequence[_Key], layer: str) -> tuple[float, float] | None:
+def _interval(
+    row: ShiftDistances, members: Sequence[_Key], layer: str
+) -> tuple[float, float] | None:
     """Return the interval at a layer; None for the mean of several architectures."""
     networks = [network for network in row.networks if _key(network) in members]
     if len(members) > 1 or not networks:
@@ -191,14 +195,14 @@ def _interval(row: Compared, members: Sequence[_Key], layer: str) -> tuple[float
 
 
 def _numbers(
-    rows: Sequence[Compared], matrices: Sequence[_Matrix], layers: Sequence[str]
+    rows: Sequence[ShiftDistances], matrices: Sequence[_Matrix], layers: Sequence[str]
 ) -> list[Number]:
     numbers: list[Number] = []
     for matrix in matrices:
         for row, values in zip(rows, matrix.values, strict=True):
             if len(matrix.members) == 1:
                 networks = tuple(n for n in row.networks if _key(n) in matrix.members)
-                part = Compared(row.facts, networks)
+                part = ShiftDistances(row.facts, networks)
                 numbers += layer_numbers(part, "distance", lambda layer: layer.distance)
                 continue
             facts = {**fact_columns(row.facts), **_member_names(matrix.members)}
@@ -223,7 +227,9 @@ def _key(network: NetworkDistances) -> _Key:
     return network.family, network.pruning
 
 
-def _values(rows: Sequence[Compared], members: Sequence[_Key], layers: Sequence[str]) -> Float64:
+def _values(
+    rows: Sequence[ShiftDistances], members: Sequence[_Key], layers: Sequence[str]
+) -> Float64:
     values = np.full((len(members), len(rows), len(layers)), math.nan)
     columns = {layer: index for index, layer in enumerate(layers)}
     for index, row in enumerate(rows):

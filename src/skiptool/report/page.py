@@ -96,7 +96,7 @@ def render_page(
     environment.filters["classes"] = _classes
     environment.filters["sha256"] = _digest
     environment.filters["sources"] = partial(_sources, lineage)
-    source = files("skiptool.figures").joinpath("page.html.j2").read_text("utf-8")
+    source = files("skiptool.report").joinpath("page.html.j2").read_text("utf-8")
     sections = group_by(exhibits, lambda exhibit: exhibit.heading)
     return environment.from_string(source).render(
         title=title,
@@ -104,7 +104,6 @@ def render_page(
             {
                 "anchor": f"about-{members[0].anchor}",
                 "title": heading,
-                "paragraphs": (),
                 "exhibits": members,
             }
             for heading, members in sections.items()

@@ -133,7 +133,7 @@ def missing_estimates(inputs: Inputs) -> str:
     estimated: dict[tuple[Any, ...], list[bool]] = {}
     units: dict[tuple[Any, ...], str] = {}
     for table in inputs.shifts:
-        columns = table.lacking("channel").columns(
+        columns = table.where_null("channel").columns(
             (*_COMPARISON, *_UNITS, "corrected", "unresolved_channels")
         )
         for *row, corrected, unresolved in zip(*columns.values(), strict=True):
@@ -197,7 +197,7 @@ def _uncompared(inputs: Inputs) -> Iterator[str]:
                 f"{table.path.name}: distances of {split} images are not compared with the loss of "
                 f"IoU without their scores; give a table of 'skiptool predict --split {option}'"
             )
-        columns = table.lacking("channel").columns(["metric", "corrected"])
+        columns = table.where_null("channel").columns(["metric", "corrected"])
         pairs = zip(columns["metric"], columns["corrected"], strict=True)
         means = [value for metric, value in pairs if metric not in LAYERWISE]
         lost = sum(value is None for value in means)

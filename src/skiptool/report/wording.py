@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-from skiptool.analysis.distances import LEVEL, Compared
+from skiptool.analysis.distances import LEVEL, ShiftDistances
 from skiptool.cautions import Caution, merge_cautions
-from skiptool.names import ShiftKind
+from skiptool.names import Metric, ShiftKind
 from skiptool.records import Shift
 
 Training: TypeAlias = tuple[int | None, int | None]
@@ -105,22 +105,9 @@ def most_trainings(networks: Iterable[Iterable[Training]]) -> str:
     return head + count_trainings(most)
 
 
-# Comparisons of feature maps; ``facts`` are those of `skiptool.analysis.distances.Compared`.
+# Comparisons of feature maps; ``facts`` are those of `skiptool.analysis.distances.ShiftDistances`.
 
-_MEASURES: Final = {
-    "hellinger": "Hellinger distance",
-    "bhattacharyya": "Bhattacharyya distance 1 - BC",
-    "jensen-shannon": "Jensen-Shannon distance",
-    "total-variation": "Total variation distance",
-    "kl": "Kullback-Leibler divergence",
-    "kolmogorov-smirnov": "Kolmogorov-Smirnov distance",
-    "wasserstein": "Wasserstein distance, in shares of the range",
-    "wasserstein-exact": "Wasserstein distance of activations",
-    "representation-shift": "Representation shift",
-    "covariance": "Covariance distance",
-    "classifier": "Accuracy of a linear classifier",
-    "paired-difference": "Paired difference, relative to the spread",
-}
+_MEASURES: Final = {metric.value: metric.label for metric in Metric}
 _RANGES: Final = {
     "minmax": "equal width over the joint range of each channel",
     "p0.1": "equal width between the 0.1 % and 99.9 % quantiles of each channel",
@@ -148,12 +135,12 @@ def range_suffix(bins: int | None, rule: str | None) -> str:
     return f", B = {bins} bins{f' of {how}' if how else ''}"
 
 
-def trainings_behind(*compared: Compared) -> str:
+def trainings_behind(*compared: ShiftDistances) -> str:
     """Describe the trainings behind the means of the architecture that has most."""
     return most_trainings(network.trainings for one in compared for network in one.networks)
 
 
-def interval_note(compared: Compared, *, of_input: bool = False) -> str:
+def interval_note(compared: ShiftDistances, *, of_input: bool = False) -> str:
     """Explain the interval of a layer's mean, or of its share of the input's; empty without one."""
     layers = [layer for network in compared.networks for layer in network.layers]
     if all(layer.distance.interval is None for layer in layers):

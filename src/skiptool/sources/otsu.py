@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def otsu(values: UInt8) -> int:
-    """Threshold that leaves the largest variance between two classes of grey levels.
+    """Return the threshold that leaves the largest variance between two classes of grey levels.
 
     Parameters
     ----------

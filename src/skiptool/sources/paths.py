@@ -19,12 +19,7 @@ HANDED = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
 
 
 def refuse_pipe(path: Path) -> None:
-    """Refuse a path that is neither a file nor a folder; a missing path is left to the caller.
-
-    Raises
-    ------
-    SourceError
-    """
+    """Refuse a path that is neither a file nor a folder; a missing path is left to the caller."""
     try:
         mode = os.stat(path).st_mode
     except (OSError, ValueError):
@@ -34,11 +29,6 @@ def refuse_pipe(path: Path) -> None:
 
 
 def refuse_lfs_pointer(path: Path, start: bytes) -> None:
-    """Refuse a Git LFS pointer, recognised by the first bytes of the file.
-
-    Raises
-    ------
-    SourceError
-    """
+    """Refuse a Git LFS pointer, recognised by the first bytes of the file."""
     if start.startswith(POINTER):
         raise SourceError(f"{path}: is a Git LFS pointer; fetch the file itself (git lfs pull)")

@@ -21,24 +21,17 @@ if TYPE_CHECKING:
     from skiptool.records import AnyArray, Bool, Float64, Int64
 
 FOLDS: Final = 5
-"""Number of folds; with fewer units, each is a fold."""
+"""Number of folds; with fewer groups of units, each group is a fold."""
 
 RIDGE: Final = 0.01
 """Added to the diagonal of the scatter, as a fraction of its mean."""
 
 
-def folds_of(groups: Int64, rng: np.random.Generator, folds: int = FOLDS) -> Int64:
-    """Assign groups of units to folds of nearly equal size, regardless of their set.
+def assign_folds(groups: Int64, rng: np.random.Generator, folds: int = FOLDS) -> Int64:
+    """Return the fold (U,) of each unit, in folds of nearly equal size.
 
-    Parameters
-    ----------
-    groups : int64, shape (U,)
-        Units with the same number stay in one fold: the two of a pair, one subject of both sets.
-
-    Returns
-    -------
-    int64, shape (U,)
-        Fold of each unit.
+    Units with the same number in ``groups`` (U,) stay in one fold: the two of a pair, or one
+    subject of both sets.
     """
     unique, index = np.unique(groups, return_inverse=True)
     assigned = np.arange(len(unique)) % min(folds, len(unique))
@@ -62,7 +55,7 @@ def balanced_accuracy(
     Returns
     -------
     float64, shape (L,)
-        Mean of the fractions of either set that are classified correctly: 0.5 is chance, 1 perfect.
+        Mean of the fractions of each set that are classified correctly: 0.5 is chance, 1 perfect.
         A vector on the boundary counts as half, as do all vectors if there is no training data.
 
     Notes
@@ -84,9 +77,9 @@ def balanced_accuracy(
             continue
         first = ours @ means / np.maximum(counts[0], 1)
         second = ~ours @ means / np.maximum(counts[1], 1)
-        both = (np.minimum(*counts) > 0).astype(np.float64)
-        apart = (first - second) * both
-        direction = _directions(vectors[train].reshape(-1, channels), apart.T, ridge)
+        trainable = (np.minimum(*counts) > 0).astype(np.float64)
+        difference = (first - second) * trainable
+        direction = _directions(vectors[train].reshape(-1, channels), difference.T, ridge)
         border = np.einsum("ld,dl->l", (first + second) / 2, direction)
         right[:, test] = _accuracies(vectors[test], direction, border, chosen[:, test])
     shares = np.where(chosen, right, 0.0).sum(axis=1) / chosen.sum(axis=1)
@@ -94,16 +87,16 @@ def balanced_accuracy(
     return np.asarray((shares + others) / 2)
 
 
-def _directions(vectors: AnyArray, apart: Float64, ridge: float) -> Float64:
+def _directions(vectors: AnyArray, differences: Float64, ridge: float) -> Float64:
     """Return the directions (D, L) for differences of means (D, L)."""
     centred = vectors.astype(np.float64)
     centred -= centred.mean(axis=0)
     scatter = centred.T @ centred / len(centred)
     added = ridge * float(np.trace(scatter)) / len(scatter)
     if added <= 0:
-        return np.zeros_like(apart)
+        return np.zeros_like(differences)
     scatter[np.diag_indices_from(scatter)] += added
-    return np.asarray(cho_solve(cho_factor(scatter, overwrite_a=True), apart))
+    return np.asarray(cho_solve(cho_factor(scatter, overwrite_a=True), differences))
 
 
 def _accuracies(vectors: AnyArray, direction: Float64, border: Float64, ours: Bool) -> Float64:

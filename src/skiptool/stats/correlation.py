@@ -1,4 +1,4 @@
-"""Rank correlation of one quantity with many others, with cluster bootstrap intervals.
+"""Rank correlation of one quantity with several others, with cluster bootstrap intervals.
 
 Points that share a cause (all networks see the same shifted images) are not independent, so the
 bootstrap draws causes, each with all its points.
@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from skiptool.errors import ArgumentError
-
 if TYPE_CHECKING:
     from skiptool.records import Float64, Int64
 
 RESAMPLES: Final = 2000
-"""R, enough for the second digit of the ends of a 95 % interval to be stable."""
+"""R, enough to make the second digit of the ends of a 95 % interval stable."""
 
 _BLOCK: Final = 1 << 14
 """Ranks processed at a time: such blocks of resamples stay in a core's cache."""
@@ -48,9 +46,8 @@ def rank_correlation(values: Float64, others: Float64) -> Float64:
     >>> rank_correlation(np.array([1.0, 2.0, 9.0]), np.array([[3.0, 4.0, 5.0], [2.0, 1.0, 0.0]]))
     array([ 1., -1.])
     """
-    _check(values, others)
-    together = np.zeros(len(values), dtype=np.int64)
-    return _replicates(values, others, together, np.ones((1, 1)))[:, 0]
+    single_cluster = np.zeros(len(values), dtype=np.int64)
+    return _replicates(values, others, single_cluster, np.ones((1, 1)))[:, 0]
 
 
 def rank_interval(
@@ -89,12 +86,6 @@ def rank_interval(
     ----------
     A. C. Davison and D. V. Hinkley, Bootstrap Methods and their Application, 1997, section 3.8.
     """
-    _check(values, others)
-    if clusters.shape != values.shape:
-        raise ArgumentError(
-            f"clusters of points: shape {clusters.shape}, expected {values.shape}, one for each "
-            "point"
-        )
     count = int(clusters.max(initial=-1)) + 1
     if count < 2:
         return np.full(len(others), np.nan), np.full(len(others), np.nan)
@@ -106,14 +97,6 @@ def rank_interval(
     return low, high
 
 
-def _check(values: Float64, others: Float64) -> None:
-    if values.ndim != 1 or others.ndim != 2 or others.shape[1] != len(values):
-        raise ArgumentError(
-            f"rank correlation: shapes {values.shape} and {others.shape}, expected (P,) and "
-            "(L, P), both at the same points"
-        )
-
-
 def _ends(replicates: Float64, level: float) -> tuple[float, float]:
     if not replicates.size:
         return np.nan, np.nan
@@ -122,25 +105,27 @@ def _ends(replicates: Float64, level: float) -> tuple[float, float]:
 
 
 def _replicates(values: Float64, others: Float64, clusters: Int64, weights: Float64) -> Float64:
-    """Return rank correlations (L, R) in which cluster c counts ``weights[r, c]`` times, (R, C)."""
+    """Return rank correlations (L, R); weights (R, C) say how often each cluster counts."""
     correlations = np.full((len(others), len(weights)), np.nan)
     for row, other in zip(correlations, others, strict=True):
         known = np.isfinite(values) & np.isfinite(other)
         if known.any():
-            here = clusters[known]
-            first, second = (_below(v[known], here, weights.shape[1]) for v in (values, other))
+            cluster = clusters[known]
+            first, second = (
+                _counts_below(both[known], cluster, weights.shape[1]) for both in (values, other)
+            )
             step = max(1, _BLOCK // int(known.sum()))
             for start in range(0, len(weights), step):
                 part = slice(start, start + step)
-                row[part] = _weighted(first, second, here, weights[part])
+                row[part] = _weighted_correlation(first, second, cluster, weights[part])
     return correlations
 
 
-def _below(values: Float64, clusters: Int64, count: int) -> Float64:
-    """Count for each point the values of each cluster below it, equal ones as half: (C, P).
+def _counts_below(values: Float64, clusters: Int64, count: int) -> Float64:
+    """Count the values of each cluster below each point, equal ones as half: (C, P).
 
     The mean rank of a point among all is their sum plus 1/2; a cluster that is drawn twice counts
-    twice. No resample needs sorting.
+    twice. So resamples need no sorting.
     """
     below = np.empty((count, len(values)))
     for cluster in range(count):
@@ -150,7 +135,9 @@ def _below(values: Float64, clusters: Int64, count: int) -> Float64:
     return below
 
 
-def _weighted(first: Float64, second: Float64, clusters: Int64, weights: Float64) -> Float64:
+def _weighted_correlation(
+    first: Float64, second: Float64, clusters: Int64, weights: Float64
+) -> Float64:
     """Return Pearson's correlation (R,) of the ranks, points weighted like their cluster."""
     times = weights[:, clusters]
     middle = times.sum(axis=1, keepdims=True) / 2  # the mean of the ranks, less the same 1/2

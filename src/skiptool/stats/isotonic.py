@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.optimize import isotonic_regression
 
-from skiptool.errors import ArgumentError
-
 if TYPE_CHECKING:
     from skiptool.records import Float64
 
@@ -49,10 +47,6 @@ def fit_monotone(x: Float64, y: Float64) -> Monotone:
     >>> [round(value, 9) for value in line(np.array([-1.0, 0.5, 9.0])).tolist()]
     [0.0, 0.15, 0.5]
     """
-    if not len(x) or len(x) != len(y):
-        raise ArgumentError(
-            f"isotonic regression: {len(x)} x and {len(y)} y, expected the same number, at least 1"
-        )
     knots, indices, counts = np.unique(x, return_inverse=True, return_counts=True)
     means = np.bincount(indices, weights=y) / counts
     return Monotone(knots, isotonic_regression(means, weights=counts.astype(np.float64)).x)

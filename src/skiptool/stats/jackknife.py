@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from skiptool.records import AnyArray, Float64
 
 UNSURE: Final = 0.1
-"""Standard error of a bias correction as a fraction of it: bias is only partly removed."""
+"""Standard error of a bias correction as a fraction of it: some of the bias remains."""
 
 
-def bias_corrected(
+def correct_bias(
     values: Float64, without: Sequence[Float64]
 ) -> tuple[Float64, tuple[Float64, ...]]:
     """Correct the bias of a statistic.
@@ -81,14 +81,8 @@ def half_width(
 ) -> Float64:
     """Return half the width of the interval around an estimate, shape (...).
 
-    Parameters
-    ----------
-    replicates : sequence of float64, shapes (..., U), (..., V)
-        As for :func:`jackknife_variance`.
-    correction : float64, shape (...)
-        Bias that was subtracted.
-    unsure : float
-        Fraction of it that counts as an additional standard error.
+    ``replicates`` are as for :func:`jackknife_variance`; ``correction`` (...) is the bias that was
+    subtracted, of which the fraction ``unsure`` counts as an additional standard error.
     """
     variance, freedom = jackknife_variance(replicates)
     error = np.sqrt(variance + np.square(unsure * np.asarray(correction)))

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skiptool.errors import ArgumentError
-
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Float64
 
@@ -18,7 +16,7 @@ _TIE = 1e-9
 def relabellings(
     reference: int, other: int, permutations: int, *, paired: bool, rng: np.random.Generator
 ) -> AnyArray:
-    """Draw which of the pooled units are labelled as the reference.
+    """Draw the pooled units that are labelled as the reference.
 
     Parameters
     ----------
@@ -27,8 +25,8 @@ def relabellings(
     permutations : int
         R.
     paired : bool
-        Unit i of one set is paired with unit i of the other: one of each pair is drawn, so labels
-        are exchanged only within pairs.
+        Units i of both sets are a pair: one of each pair is drawn, so labels are exchanged only
+        within pairs.
 
     Returns
     -------
@@ -36,8 +34,6 @@ def relabellings(
         Ascending indices of units; rows are drawn independently.
     """
     if paired:
-        if reference != other:
-            raise ArgumentError(f"pairs: {reference} units against {other}; expected equal numbers")
         drawn = np.arange(reference) + reference * rng.integers(0, 2, (permutations, reference))
         return np.sort(drawn, axis=1).astype(np.int32)
     order = np.argsort(rng.random((permutations, reference + other)), axis=1, kind="stable")
@@ -62,7 +58,7 @@ def p_values(observed: Float64, null: Float64) -> Float64:
     >>> p_values(np.array([0.5, 0.1]), np.array([[0.1, 0.2, 0.3], [0.1, 0.2, 0.3]]))
     array([0.25, 1.  ])
     """
-    p = _reached(observed, null, _TIE * np.abs(observed))
+    p = _exceedance(observed, null, _TIE * np.abs(observed))
     return np.asarray(np.where(np.isnan(observed), np.nan, p))
 
 
@@ -79,7 +75,7 @@ def adjusted_p_values(observed: Float64, null: Float64) -> Float64:
     Returns
     -------
     float64, shape (L,)
-        Probability, if no layer differs, of so large a value in any layer: controls the family-wise
+        Probability of such a large value in any layer if no layer differs: controls the family-wise
         error over layers without assuming independence.
 
     Notes
@@ -101,22 +97,22 @@ def adjusted_p_values(observed: Float64, null: Float64) -> Float64:
     order = np.argsort(-scores[:, 0], kind="stable")
     # From the lowest score up: the maximum over a layer and all those below it.
     highest = np.maximum.accumulate(scores[order[::-1]], axis=0)[::-1]
-    raw = _reached(scores[order, 0], highest[:, 1:], ties[order])
+    raw = _exceedance(scores[order, 0], highest[:, 1:], ties[order])
     adjusted = np.empty(len(observed))
     adjusted[order] = np.maximum.accumulate(raw)
     return adjusted
 
 
-def _reached(observed: Float64, null: Float64, tie: Float64) -> Float64:
-    """Return (1 + k) / (1 + R), counting null values at most ``tie`` below the observed one."""
-    reached = (null >= (observed - tie)[..., np.newaxis]).sum(axis=-1)
-    return np.asarray((1 + reached) / (1 + null.shape[-1]))
+def _exceedance(observed: Float64, null: Float64, tie: Float64) -> Float64:
+    """Return (1 + k) / (1 + R), k null values being at most ``tie`` below the observed one."""
+    count = (null >= (observed - tie)[..., np.newaxis]).sum(axis=-1)
+    return np.asarray((1 + count) / (1 + null.shape[-1]))
 
 
 def holm(p_values: Float64) -> Float64:
     """Adjust p-values (M,) by Holm's method: family-wise error control under any dependence.
 
-    NaN is a test that was not made: it is not counted, and stays NaN.
+    NaN means that a test was not made: it is not counted, and stays NaN.
 
     References
     ----------

@@ -18,7 +18,7 @@ V_t is based on few trainings and may be small by chance. With w = sqrt(V_t / V)
 the test use Student's t with 1 / (w / (T - 1) + (1 - w) / (S - 1)) degrees of freedom: those of the
 trainings if they account for all of the error, those of the subjects if they account for none.
 Hillis's (T - 1) (V / V_t)^2 gave up to 13 % false positives with two trainings, this choice at most
-about 7 % in every setting simulated by ``tests/benchmarks/trainings.py``.
+about 7 % in every setting simulated in ``tests/benchmarks/trainings.py``.
 
 If trainings were measured on different subjects (each fold on its own validation samples), the
 values of the folds vary with the subjects as well. Then the folds are the units: V is the variance
@@ -43,7 +43,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from skiptool.stats.bootstrap import check_level
+from skiptool.errors import ArgumentError
 
 if TYPE_CHECKING:
     from skiptool.records import Bool, Float64, Int64
@@ -63,7 +63,7 @@ class OverTrainings:
         Two-sided, for a mean of 0 over all trainings and subjects; NaN with one training, and if
         nothing varies although the value is not 0.
     nested : bool
-        Groups of trainings were measured on different subjects, and are the units.
+        Groups of trainings were measured on different subjects; these groups are the units.
     """
 
     value: float = np.nan
@@ -98,8 +98,8 @@ def over_trainings(
     Examples
     --------
     >>> values, left_out = np.array([0.3, 0.1]), np.array([[0.2, 0.4], [0.0, 0.2]])
-    >>> found = over_trainings(values, left_out, np.ones((2, 2), dtype=bool))
-    >>> round(found.value, 3), round(found.se_trainings, 3), round(found.se_subjects, 3)
+    >>> mean = over_trainings(values, left_out, np.ones((2, 2), dtype=bool))
+    >>> round(mean.value, 3), round(mean.se_trainings, 3), round(mean.se_subjects, 3)
     (0.2, 0.1, 0.1)
     """
     known = ~np.isnan(values)
@@ -128,16 +128,9 @@ def with_known_error(
 ) -> OverTrainings:
     """Analyse a statistic with known standard error over subjects, but unknown pseudo-values.
 
-    The interaction of trainings and subjects then counts twice: intervals are somewhat too wide.
-
-    Parameters
-    ----------
-    values : float64, shape (T,)
-        The statistic in each training, all on the same subjects; NaN is ignored.
-    error : float
-        Standard error over subjects of its mean over these trainings.
-    subjects : int
-        S on which it is based.
+    ``values`` (T,) is the statistic in each training, all on the same S subjects; NaN is ignored.
+    ``error`` is the standard error over these subjects of its mean over the trainings. The
+    interaction of trainings and subjects then counts twice: intervals are somewhat too wide.
     """
     values = values[~np.isnan(values)]
     square = error**2
@@ -159,7 +152,8 @@ def _summary(
     *,
     nested: bool = False,
 ) -> OverTrainings:
-    check_level(level)
+    if not 0.0 < level < 1.0:
+        raise ArgumentError(f"interval: level {level:g}, expected between 0 and 1, such as 0.95")
     if not len(values):
         return OverTrainings()
     value, several = float(sum(values) / len(values)), len(values) > 1
@@ -187,7 +181,7 @@ def _blocks(present: Bool) -> Int64:
 
 
 def _jackknife(values: Float64, left_out: Float64, present: Bool) -> tuple[float, float]:
-    """Return V_s and V_ts; V_ts is 0 if the table is incomplete, then all of V_s counts."""
+    """Return V_s and V_ts; V_ts is 0 if the table is incomplete, so that all of V_s counts."""
     trainings, subjects = present.shape
     if subjects < 2:
         return np.nan, 0.0
@@ -196,17 +190,17 @@ def _jackknife(values: Float64, left_out: Float64, present: Bool) -> tuple[float
     over_subjects = float(means.var(ddof=1)) / subjects
     if trainings < 2 or not present.all():
         return over_subjects, 0.0
-    rest = pseudo - means - pseudo.mean(axis=1, keepdims=True) + pseudo.mean()
-    squares = float(np.square(rest).sum()) / ((trainings - 1) * (subjects - 1))
+    residual = pseudo - means - pseudo.mean(axis=1, keepdims=True) + pseudo.mean()
+    squares = float(np.square(residual).sum()) / ((trainings - 1) * (subjects - 1))
     return over_subjects, squares / (trainings * subjects)
 
 
 def _between_blocks(values: Float64, blocks: Int64) -> float:
     """Return the variance of the mean over trainings with blocks of them as units."""
     sizes = np.bincount(blocks)
-    off = np.bincount(blocks, values - values.mean())
+    deviations = np.bincount(blocks, values - values.mean())
     count = len(sizes)
-    return float(np.square(off).sum() / sizes.sum() ** 2 * count / (count - 1))
+    return float(np.square(deviations).sum() / sizes.sum() ** 2 * count / (count - 1))
 
 
 def _freedom(over_trainings: float, variance: float, trainings: int, subjects: int) -> float:

@@ -1,11 +1,15 @@
-"""``skiptool extract images``: images with masks to a dataset store."""
+"""``skiptool extract images``: images with masks to a dataset store.
+
+Images are listed from a manifest or folders, surveyed (each is read once), assigned to splits by
+subject, and written whole or as tiles.
+"""
 
 from __future__ import annotations
 
 import csv
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -19,20 +23,20 @@ from skiptool.exports.nnunet import check_nnunet, export_nnunet
 from skiptool.exports.png import export_pairs
 from skiptool.exports.sheets import draw_sheets
 from skiptool.extraction import Extraction, ExtractionTarget, file_sizes, survey_inputs
-from skiptool.names import IGNORE_LABEL, ExportFormat, normalise_unicode, quoted_name
+from skiptool.names import IGNORE_LABEL, ExportFormat, normalise_unicode, quote_name
 from skiptool.parallel import available_cores, ordered_map, thread_map
 from skiptool.records import SILENT, Outcome, Progress, Sample, as_path, as_table, check_name
 from skiptool.sources.pictures.intensities import FULL, Scale
 from skiptool.sources.pictures.labels import (
     BACKGROUND,
     LabelMap,
-    classes_of,
+    class_names,
     colour_name,
     label_map,
 )
 from skiptool.sources.pictures.manifest import (
-    EXPORTED,
-    LISTED,
+    EXPORT_CLASSES,
+    EXPORT_MANIFEST,
     MaskPattern,
     NamePattern,
     Row,
@@ -45,9 +49,9 @@ from skiptool.sources.pictures.samples import Item, ReadOptions, read_samples, s
 from skiptool.splits import SplitInput, SplitOptions, assign_splits
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
-from skiptool.stores.lineage import Invocation, digest
-from skiptool.stores.staging import Form
-from skiptool.stores.transfers import places_may_be_urls
+from skiptool.stores.lineage import Invocation, hash_json
+from skiptool.stores.staging import OutputType
+from skiptool.stores.transfers import accept_urls
 from skiptool.stores.zarrs import report_failures
 
 if TYPE_CHECKING:
@@ -55,10 +59,22 @@ if TYPE_CHECKING:
     from skiptool.sources.pictures.labels import Key
 
 
+COLUMNS = ("image", "domain", "subject")
+OPTIONAL_COLUMNS = ("mask", "id", "split", "fold")
+FILE_COLUMNS = (*CHANNEL_COLUMNS, "mask")
+"""Columns that hold paths."""
+
+DEFAULT_CLASSES = (BACKGROUND, "foreground")
+
+DARK = 0.25
+"""Share of the range: if no grey image is brighter, the assumed range is probably wrong."""
+
+BLACK = (0, 0, 0)
+
 EXPORTERS = {ExportFormat.PNG: export_pairs, ExportFormat.NNUNET: export_nnunet}
 
 
-@places_may_be_urls(out=Form.STORE)
+@accept_urls(out=OutputType.STORE)
 def extract_images(
     out: Path | str,
     *,
@@ -113,24 +129,24 @@ def extract_images(
         Class names; pixel value = label unless ``labels`` says otherwise. By default those of
         ``labels``, else background and foreground.
     labels : mapping of int or (red, green, blue) to str, optional
-        Pixel value or colour to class name, or ``ignore``; several may share a class.
+        Class name, or ``ignore``, of each pixel value or colour; several may share a class.
     channels : {1, 3}, optional
         Channels of the images; by default 3 for colour and 8-bit grey, 1 for deeper grey.
     scale : str
-        Values that are black and white: ``full``, ``LOW:HIGH``, ``minmax`` or ``pP``, see
+        Values taken as black and white: ``full``, ``LOW:HIGH``, ``minmax`` or ``pP``, see
         :class:`skiptool.sources.pictures.intensities.Scale`.
     patch_size, stride : int, optional
-        Pixels of a tile, and from tile to tile; images stay whole by default.
+        Side of a tile and distance from tile to tile in pixels; images stay whole by default.
     upright : bool
-        Turn images that are stored rotated (EXIF orientation) and refused otherwise; their masks
-        match them as displayed.
+        Rotate images that are stored rotated (EXIF orientation), which are refused otherwise;
+        their masks must match them as displayed.
     test_fraction : float
-        Share of subjects held out for testing where no split is listed.
+        Share of subjects held out for testing if no split is listed.
     folds : int
         Validation folds of the training samples, grouped by subject.
     train_domain : str, optional
-        Train on this domain only: test on its share of subjects and on all other domains.
-    seed : int
+        Train on this domain only; test on ``test_fraction`` of its subjects and on all other
+        domains.
     qc : Path or str, optional
         Folder of contact sheets; by default next to ``out``, its stem with ``-qc``.
     pictures : bool
@@ -138,9 +154,7 @@ def extract_images(
     export : (ExportFormat, Path or str), optional
         Format and folder in which the dataset is also written.
     workers : int, optional
-        Threads that read; all usable cores by default.
-    overwrite, resume, dry_run : bool
-    progress : Progress
+        Threads that read images; all usable cores by default.
 
     Returns
     -------
@@ -171,12 +185,12 @@ def extract_images(
         classes=classes,
         labels=labels,
     )
-    reading = _reading(
+    reading = _read_options(
         label_map(listed.classes, listed.labels), channels, scale, patch_size, stride, upright
     )
     splits = SplitOptions(test_fraction, folds, seed, train_domain)
-    parameters = {
-        "classes": ",".join(map(quoted_name, listed.classes)),
+    parameters: dict[str, Any] = {
+        "classes": ",".join(map(quote_name, listed.classes)),
         "labels": _label_options(listed.labels),
         "domain": domain,
         "pattern": pattern,
@@ -184,14 +198,18 @@ def extract_images(
         "scale": scale,
         "patch_size": patch_size,
         "stride": reading.stride,
-        # recorded only where given, so that the ids of other stores do not change
-        **({"upright": True} if upright else {}),
-        **({} if mask_pattern is None else {"mask_pattern": mask_pattern}),
-        **splits.recorded,
     }
+    if upright:  # else omitted, so that ids of earlier stores stay valid
+        parameters["upright"] = True
+    if mask_pattern is not None:
+        parameters["mask_pattern"] = mask_pattern
+    parameters |= splits.recorded
+    inputs: tuple[Path | str, ...] = ()
+    if manifest is not None:
+        inputs = (manifest if isinstance(manifest, Path) else "-",)
     invocation = Invocation(
         "extract images",
-        () if manifest is None else (manifest if isinstance(manifest, Path) else "-",),
+        inputs,
         parameters,
         {"images": images, "masks": masks, "out": out, "qc": qc, "no_pictures": not pictures},
         {"files": _fingerprint(listed.rows)},
@@ -209,6 +227,40 @@ def extract_images(
         export_format=export_format,
         threads=available_cores() if workers is None else workers,
     ).run()
+
+
+def _read_options(
+    labels: LabelMap,
+    channels: int | None,
+    scale: str,
+    patch_size: int | None,
+    stride: int | None,
+    upright: bool,
+) -> ReadOptions:
+    if channels not in (None, 1, 3):
+        raise ArgumentError(f"--channels {channels}: expected 1 (grey) or 3 (colour)")
+    if stride is not None and patch_size is None:
+        raise ArgumentError("--stride goes with --patch-size; give that too")
+    for option, value in (("patch-size", patch_size), ("stride", stride)):
+        if value is not None and value < 1:
+            raise ArgumentError(f"--{option} {value}: expected 1 or more")
+    step = patch_size if stride is None else stride
+    return ReadOptions(labels, Scale.parse(scale), channels, patch_size, step, upright)
+
+
+def _label_options(labels: Mapping[Key, str]) -> list[str]:
+    """Return a label map as values of ``--labels``, sorted."""
+    keys = sorted(labels, key=lambda key: (isinstance(key, tuple), key))
+    return [
+        f"{key if isinstance(key, int) else colour_name(key)}={quote_name(labels[key])}"
+        for key in keys
+    ]
+
+
+def _fingerprint(rows: Sequence[Row]) -> str:
+    """Hash rows and file sizes: a run can only be resumed with unchanged inputs."""
+    paths = [Path(row[name]) for row in rows for name in FILE_COLUMNS if row.get(name)]
+    return hash_json([[dict(row) for row in rows], file_sizes(paths)])
 
 
 @dataclass
@@ -254,115 +306,30 @@ class _ImageExtraction(Extraction):
         writer.finish()
 
     def write_side_outputs(self) -> tuple[Path, ...]:
-        return write_side_outputs(
-            self.target,
-            self.export_format,
-            "images" if self.reading.patch_size is None else "tiles",
-            self.progress,
-        )
+        target, folders = self.target, []
+        if target.pictures:
+            data = open_dataset(target.out)
+            target.qc.mkdir(exist_ok=True)
+            with self.progress.task("pictures", 1) as task:
+                unit = "images" if self.reading.patch_size is None else "tiles"
+                draw_sheets(target.qc, data, unit)
+                task.advance()
+            folders.append(target.qc)
+        if self.export_format is not None and target.export is not None:
+            export = EXPORTERS[self.export_format]
+            folders.append(export(target.out, target.export, self.progress))
+        return tuple(folders)
 
     def summary(self) -> dict[str, Any]:
         samples: Counter[str] = Counter()
-        sides = {"train": 0, "test": 0}
+        splits = {"train": 0, "test": 0}
         for item, fold in zip(self.items, self.fold.tolist(), strict=True):
             samples[item.row["domain"]] += len(item.ids)
-            sides["test" if fold < 0 else "train"] += len(item.ids)
-        tiled = {"images": len(self.items)} if any(item.tiles for item in self.items) else {}
-        return {"samples": dict(samples), **tiled, **sides, "failed": len(self.failures)}
-
-
-def assign_images(items: Sequence[Item], options: SplitOptions, progress: Progress) -> Int64:
-    """Return the fold of each image, -1 for testing, stratified by its share of foreground.
-
-    See `skiptool.splits.assign_splits`. Tiles share the fold of their image.
-    """
-    inputs = [
-        SplitInput(
-            item.row["image"], item.row["subject"], item.row["domain"], item.split, item.fold
-        )
-        for item in items
-    ]
-    foreground = np.array([item.foreground for item in items])
-    return assign_splits(inputs, options, progress, strata=foreground, by_input=True)
-
-
-def write_images(
-    writer: DatasetWriter,
-    items: Sequence[Item],
-    fold: Int64,
-    reading: ReadOptions,
-    threads: int,
-    progress: Progress,
-) -> None:
-    """Append the samples of all items in order, except for those that the store already holds."""
-    todo = [
-        (item, int(number))
-        for item, number in zip(items, fold, strict=True)
-        if not all(writer.holds(item.row["domain"], name) for name in item.ids)
-    ]
-
-    def read(entry: tuple[Item, int]) -> list[Sample]:
-        item, number = entry
-        return list(read_samples(item, reading, number))
-
-    with progress.task("extract", len(items)) as task:
-        task.advance(len(items) - len(todo))
-        for samples in ordered_map(read, todo, threads):
-            for sample in samples:
-                if not writer.holds(sample.domain, sample.id):
-                    writer.append(sample)
-            task.advance()
-
-
-def write_side_outputs(
-    target: ExtractionTarget, export_format: ExportFormat | None, unit: str, progress: Progress
-) -> tuple[Path, ...]:
-    """Draw contact sheets and export the finished store; return the folders.
-
-    ``unit`` is what the sheets call a sample.
-    """
-    folders = []
-    if target.pictures:
-        data = open_dataset(target.out)
-        target.qc.mkdir(exist_ok=True)
-        with progress.task("pictures", 1) as task:
-            draw_sheets(target.qc, data, unit)
-            task.advance()
-        folders.append(target.qc)
-    if export_format is not None and target.export is not None:
-        folders.append(EXPORTERS[export_format](target.out, target.export, progress))
-    return tuple(folders)
-
-
-def _reading(
-    labels: LabelMap,
-    channels: int | None,
-    scale: str,
-    patch_size: int | None,
-    stride: int | None,
-    upright: bool,
-) -> ReadOptions:
-    if channels not in (None, 1, 3):
-        raise ArgumentError(f"--channels {channels}: expected 1 (grey) or 3 (colour)")
-    if stride is not None and patch_size is None:
-        raise ArgumentError("--stride goes with --patch-size; give that too")
-    for option, value in (("patch-size", patch_size), ("stride", stride)):
-        if value is not None and value < 1:
-            raise ArgumentError(f"--{option} {value}: expected 1 or more")
-    step = patch_size if stride is None else stride
-    return ReadOptions(labels, Scale.parse(scale), channels, patch_size, step, upright)
-
-
-def _label_options(labels: Mapping[Key, str]) -> list[str]:
-    """Write a label map as values of ``--labels``, sorted."""
-    keys = sorted(labels, key=lambda key: (isinstance(key, tuple), key))
-    return [f"{k if isinstance(k, int) else colour_name(k)}={quoted_name(labels[k])}" for k in keys]
-
-
-def _fingerprint(rows: Sequence[Row]) -> str:
-    """Hash the rows and the sizes of their files: a resumed run must find the same inputs."""
-    paths = [Path(row[name]) for row in rows for name in FILE_COLUMNS if row.get(name)]
-    return digest([[dict(row) for row in rows], file_sizes(paths)])
+            splits["test" if fold < 0 else "train"] += len(item.ids)
+        summary: dict[str, Any] = {"samples": dict(samples)}
+        if any(item.tiles for item in self.items):
+            summary["images"] = len(self.items)
+        return summary | splits | {"failed": len(self.failures)}
 
 
 def _sample_bytes(item: Item) -> int:
@@ -371,17 +338,7 @@ def _sample_bytes(item: Item) -> int:
     return height * width * (channels * (4 if item.dtype == "float32" else 1) + 1)
 
 
-COLUMNS = ("image", "domain", "subject")
-OPTIONAL_COLUMNS = ("mask", "id", "split", "fold")
-FILE_COLUMNS = (*CHANNEL_COLUMNS, "mask")
-"""Columns that hold paths."""
-
-DEFAULT_CLASSES = (BACKGROUND, "foreground")
-
-DARK = 0.25
-"""Share of the range: if no grey image is brighter, the scale is probably another one."""
-
-_BLACK = (0, 0, 0)
+# Listing: rows of all images from a manifest or from folders, before any file is opened.
 
 
 @dataclass(frozen=True, slots=True)
@@ -433,7 +390,7 @@ def list_images(
     mask_names = None if mask_pattern is None else MaskPattern.parse(mask_pattern)
     if images is not None and masks is not None:
         rows, failed = pair_folders(images, masks, domain, name_pattern, mask_names)
-        listed = ListedImages(rows, _classes(classes, labels), labels or {}, tuple(failed))
+        listed = ListedImages(rows, _class_names(classes, labels), labels or {}, tuple(failed))
     elif mask_names is not None:
         raise ArgumentError("--mask-pattern goes with --images DIR and --masks DIR")
     elif isinstance(manifest, Path) and (manifest / DATASET_JSON).is_file():
@@ -445,18 +402,20 @@ def list_images(
         listed = _from_manifest(manifest or "", classes, labels)
     for row in listed.rows:
         check_name(row["domain"], f"{row['image']}: domain")
-    rows, twins, warnings = _with_ids(sorted(listed.rows, key=lambda row: row["domain"]))
-    failures = (*listed.failures, *twins)
+    rows, rejected, warnings = _with_ids(sorted(listed.rows, key=lambda row: row["domain"]))
+    failures = (*listed.failures, *rejected)
     if not rows:
         raise SourceError(f"all {len(failures)} inputs failed, the first: {failures[0]}")
     return replace(listed, rows=rows, failures=failures, warnings=(*listed.warnings, *warnings))
 
 
-def _classes(classes: Sequence[str] | None, labels: Mapping[Key, str] | None) -> tuple[str, ...]:
+def _class_names(
+    classes: Sequence[str] | None, labels: Mapping[Key, str] | None
+) -> tuple[str, ...]:
     if classes:
         return tuple(classes)
-    named = classes_of(labels) if labels else DEFAULT_CLASSES
-    return named if len(named) > 1 else DEFAULT_CLASSES  # labels may name only what is ignored
+    named = class_names(labels) if labels else DEFAULT_CLASSES
+    return named if len(named) > 1 else DEFAULT_CLASSES  # the labels may all be ``ignore``
 
 
 def _from_nnunet(
@@ -467,34 +426,36 @@ def _from_nnunet(
     labels: Mapping[Key, str] | None,
 ) -> ListedImages:
     dataset = read_nnunet(folder, domain, pattern)
-    given = bool(classes or labels)
-    return ListedImages(
+    listed = ListedImages(
         dataset.rows,
-        _classes(classes, labels) if given else dataset.classes,
-        labels or {} if given else dataset.labels,
+        dataset.classes,
+        dataset.labels,
         tuple(dataset.failures),
         tuple(dataset.warnings),
     )
+    if classes or labels:
+        return replace(listed, classes=_class_names(classes, labels), labels=labels or {})
+    return listed
 
 
 def _from_manifest(
     manifest: Path | str, classes: Sequence[str] | None, labels: Mapping[Key, str] | None
 ) -> ListedImages:
     if isinstance(manifest, Path) and manifest.is_dir():
-        folder, manifest = manifest, manifest / EXPORTED
+        folder, manifest = manifest, manifest / EXPORT_MANIFEST
         if not manifest.is_file():
             raise SourceError(
-                f"{folder}: holds neither {DATASET_JSON} (nnU-Net) nor {EXPORTED} (exported "
+                f"{folder}: holds neither {DATASET_JSON} (nnU-Net) nor {EXPORT_MANIFEST} (exported "
                 "pairs); for folders of pictures give --images DIR --masks DIR"
             )
-        if not (classes or labels) and (folder / LISTED).is_file():
-            classes = _exported_classes(folder / LISTED)
+        if not (classes or labels) and (folder / EXPORT_CLASSES).is_file():
+            classes = _exported_classes(folder / EXPORT_CLASSES)
     rows = manifest_rows(manifest, COLUMNS, FILE_COLUMNS, OPTIONAL_COLUMNS)
-    return ListedImages(rows, _classes(classes, labels), labels or {})
+    return ListedImages(rows, _class_names(classes, labels), labels or {})
 
 
 def _exported_classes(path: Path) -> list[str]:
-    """Read the classes of exported pairs: one line of a CSV."""
+    """Read the classes of exported pairs, one line of CSV."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             return list(map(unescape_formula, next(csv.reader(file), [])))
@@ -509,13 +470,13 @@ def _exported_classes(path: Path) -> list[str]:
 
 def _with_ids(rows: Sequence[Row]) -> tuple[list[Row], list[str], list[str]]:
     """Give every row an id; return rows, failures (rows left out) and warnings."""
-    paths = {row[name] for row in rows for name in ("image", "mask") if row.get(name)}
+    paths = {row[column] for row in rows for column in ("image", "mask") if row.get(column)}
     files = {path: os.path.realpath(path) for path in paths}
-    sound, failures = _without_duplicates(rows, files)
-    named, warnings = _with_subjects(list(_named(sound)))
-    warnings += _shared_masks(sound, files)
+    rows, failures = _without_duplicates(rows, files)
+    names, warnings = _prefix_subjects(rows, _shortest_names(rows))
+    warnings += _shared_masks(rows, files)
     unique: dict[tuple[str, str], Row] = {}
-    for row, name in named:
+    for row, name in zip(rows, names, strict=True):
         first = unique.setdefault((row["domain"], name), row)
         if first is not row:
             failures.append(
@@ -528,20 +489,20 @@ def _with_ids(rows: Sequence[Row]) -> tuple[list[Row], list[str], list[str]]:
 def _without_duplicates(
     rows: Sequence[Row], files: Mapping[str, str]
 ) -> tuple[list[Row], list[str]]:
-    """Leave out files that are listed twice, under whatever path, or as both image and mask."""
-    sound: list[Row] = []
+    """Leave out files that are listed twice, under any path, or as both image and mask."""
+    distinct: list[Row] = []
     failures: list[str] = []
-    first: dict[str, Row] = {}
+    first_row: dict[str, Row] = {}
     listed: set[tuple[str, str]] = set()
     for row in rows:
         image, domain, mask = row["image"], row["domain"], row.get("mask")
         file = files[image]
-        other = first.setdefault(file, row)
+        first = first_row.setdefault(file, row)
         if (file, domain) in listed:
             failures.append(f"{image}: is listed twice in domain {domain}; list it once")
-        elif other["subject"] != row["subject"]:
+        elif first["subject"] != row["subject"]:
             failures.append(
-                f"{image}: is listed for subject {other['subject']} in domain {other['domain']} "
+                f"{image}: is listed for subject {first['subject']} in domain {first['domain']} "
                 f"and for subject {row['subject']} in domain {domain}; it can show one of them"
             )
         elif mask and files[mask] == file:
@@ -549,67 +510,39 @@ def _without_duplicates(
                 f"{image}: is given both as image and as mask; give the file of its mask"
             )
         else:
-            sound.append(row)
+            distinct.append(row)
         listed.add((file, domain))
-    return sound, failures
+    return distinct, failures
 
 
 def _shared_masks(rows: Sequence[Row], files: Mapping[str, str]) -> list[str]:
-    masks = [(files[row["mask"]], row["domain"]) for row in rows if row.get("mask")]
-    shared = [mask for mask, count in Counter(masks).items() if count > 1]
+    """Return a warning if several images of a domain share a mask."""
+    masks = Counter((files[row["mask"]], row["domain"]) for row in rows if row.get("mask"))
+    shared = [file for (file, _), count in masks.items() if count > 1]
     if not shared:
         return []
     return [
-        f"masks given for several images of one domain: {len(shared)} ({shared[0][0]}, for "
-        "example); check the manifest, a mask belongs to one image"
+        f"masks given for several images of one domain: {len(shared)} ({shared[0]}, for example); "
+        "check the manifest, a mask belongs to one image"
     ]
 
 
-def _with_subjects(
-    named: Sequence[tuple[Row, str]],
-) -> tuple[list[tuple[Row, str]], list[str]]:
-    """Prefix the subject to names that different subjects have in different domains."""
-    subjects: dict[str, dict[str, str]] = {}
-    for row, name in named:
-        subjects.setdefault(name, {})[row["domain"]] = row["subject"]
-    shared = {name for name, by_domain in subjects.items() if len(set(by_domain.values())) > 1}
-    given = {name for row, name in named if name in shared and row.get("id")}
-    prefixed = [
-        (row, f"{row['subject']}-{name}" if name in shared - given else name) for row, name in named
-    ]
-    warnings = []
-    if shared - given:
-        first = next(new for (_, old), (_, new) in zip(named, prefixed, strict=True) if old != new)
-        warnings.append(
-            "file names that are of different subjects in several domains: "
-            f"{len(shared - given)}; they are not the same place, so their ids begin with the "
-            f"subject ({first})"
-        )
-    if given:
-        warnings.append(
-            f"ids that are of different subjects in several domains: {len(given)} ({min(given)}, "
-            "for one); equal ids mean the same place, but these are not taken for pairs"
-        )
-    return prefixed, warnings
-
-
-def _named(rows: Sequence[Row]) -> Iterator[tuple[Row, str]]:
-    """Name rows by their stems, with as much of the path in front as tells them apart."""
+def _shortest_names(rows: Sequence[Row]) -> list[str]:
+    """Name rows by their stems, preceded by as many folders as are needed to be unique."""
     depth = [0] * len(rows)
-    longer: Sequence[int] = range(len(rows))
-    names: list[tuple[str, str]] = []
-    while longer:
-        names = [(row["domain"], _name(row, depth[i])) for i, row in enumerate(rows)]
-        counts = Counter(names)
-        longer = [
+    ambiguous: Sequence[int] = range(len(rows))
+    names: list[str] = []
+    while ambiguous:
+        names = [_name(row, depth[i]) for i, row in enumerate(rows)]
+        counts = Counter((row["domain"], name) for row, name in zip(rows, names, strict=True))
+        ambiguous = [
             i
             for i, row in enumerate(rows)
-            if counts[names[i]] > 1 and _name(row, depth[i] + 1) != names[i][1]
+            if counts[row["domain"], names[i]] > 1 and _name(row, depth[i] + 1) != names[i]
         ]
-        for i in longer:
+        for i in ambiguous:
             depth[i] += 1
-    for row, (_, name) in zip(rows, names, strict=True):
-        yield row, name
+    return names
 
 
 def _name(row: Row, depth: int) -> str:
@@ -617,9 +550,39 @@ def _name(row: Row, depth: int) -> str:
     if row.get("id"):
         return row["id"]
     path = Path(row["image"])
-    return normalise_unicode(
-        "-".join((*path.parent.parts[len(path.parent.parts) - depth :], path.stem))
-    )
+    folders = path.parent.parts
+    return normalise_unicode("-".join((*folders[len(folders) - depth :], path.stem)))
+
+
+def _prefix_subjects(rows: Sequence[Row], names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Prefix the subject to names of different subjects in several domains; also return warnings.
+
+    Ids that the manifest gives stay as they are.
+    """
+    subjects: dict[str, dict[str, str]] = {}
+    for row, name in zip(rows, names, strict=True):
+        subjects.setdefault(name, {})[row["domain"]] = row["subject"]
+    shared = {name for name, by_domain in subjects.items() if len(set(by_domain.values())) > 1}
+    given = {row["id"] for row in rows if row.get("id") in shared}
+    renamed = shared - given
+    prefixed = [
+        f"{row['subject']}-{name}" if name in renamed else name
+        for row, name in zip(rows, names, strict=True)
+    ]
+    warnings = []
+    if renamed:
+        first = next(new for old, new in zip(names, prefixed, strict=True) if old != new)
+        warnings.append(
+            f"file names that belong to different subjects in several domains: {len(renamed)}; "
+            f"they do not show the same place, so their ids begin with the subject ({first})"
+        )
+    if given:
+        warnings.append(
+            f"ids that belong to different subjects in several domains: {len(given)} "
+            f"({min(given)}, for one); equal ids mean the same place, but these are not treated "
+            "as pairs"
+        )
+    return prefixed, warnings
 
 
 # Survey: every image and mask is read once.
@@ -628,12 +591,12 @@ def _name(row: Row, depth: int) -> str:
 def survey_images(
     rows: Sequence[Row], reading: ReadOptions, threads: int, progress: Progress
 ) -> tuple[list[Item], list[str]]:
-    """Read every row; return the sound items in order, and a line for each of the others.
+    """Read the files of every row; return the usable items in order, and one line for each failure.
 
     Raises
     ------
     SourceError
-        If none is sound.
+        If all fail.
     """
     items, failures = survey_inputs(
         partial(survey, reading=reading), rows, partial(thread_map, workers=threads), progress
@@ -644,8 +607,8 @@ def survey_images(
     masked = [item for item in items if item.row.get("mask")]
     if all(item.foreground == 0 for item in masked) and any(item.ignored for item in masked):
         progress.warn(
-            f"no mask has any foreground, but pixels of value {IGNORE_LABEL}, which means "
-            "'ignored'; if it is a class, say so: --labels 255=foreground"
+            f"no mask has any foreground, but some have pixels of value {IGNORE_LABEL}, which "
+            "means 'ignored'; if it is a class, give --labels 255=foreground"
         )
     _warn_of_palettes(items, reading, progress)
     return items, failures
@@ -655,8 +618,8 @@ def _warn_of_intensities(items: Sequence[Item], reading: ReadOptions, progress: 
     brightest = max((item.brightest for item in items if item.dtype == "float32"), default=1.0)
     if brightest < DARK and reading.scale == FULL:
         progress.warn(
-            f"no pixel is brighter than {brightest:.1%} of the range of the files; a camera of 12 "
-            "bits counts to 4095, for example: --scale 0:4095"
+            f"no pixel is brighter than {brightest:.1%} of the range of the files; if they are of "
+            "a 12-bit camera, for example, give --scale 0:4095"
         )
     grey = sum(item.grey for item in items)
     if grey and reading.channels is None:
@@ -668,11 +631,11 @@ def _warn_of_intensities(items: Sequence[Item], reading: ReadOptions, progress: 
 
 def _warn_of_palettes(items: Sequence[Item], reading: ReadOptions, progress: Progress) -> None:
     """Warn once of palettes whose colours contradict the use of indices as labels."""
-    remedy = "if the colours are meant, map them with --labels '#RRGGBB=CLASS'"
-    first: dict[int, Item] = {}
+    remedy = "to use the colours instead, map them with --labels '#RRGGBB=CLASS'"
+    first_with: dict[int, Item] = {}
     for item in items:
         for index, colour in item.shown.items():
-            other = first.setdefault(index, item)
+            other = first_with.setdefault(index, item)
             if other.shown[index] != colour:
                 progress.warn(
                     f"palette index {index} is {colour_name(other.shown[index])} in "
@@ -682,8 +645,8 @@ def _warn_of_palettes(items: Sequence[Item], reading: ReadOptions, progress: Pro
                 return
     table = reading.labels.table
     for item in items:
-        black = [index for index, colour in item.shown.items() if colour == _BLACK]
-        if black and item.shown.get(0, _BLACK) != _BLACK and table[0] == 0 < table[black].max():
+        black = [index for index, colour in item.shown.items() if colour == BLACK]
+        if black and item.shown.get(0, BLACK) != BLACK and table[0] == 0 < table[black].max():
             progress.warn(
                 f"{item.row['mask']}: its palette shows index 0, the background, in "
                 f"{colour_name(item.shown[0])} and index {black[0]} in black; the indices are "
@@ -700,13 +663,13 @@ def check_formats(items: Sequence[Item]) -> None:
     MismatchError
         Names the first that differs from most of its domain.
     """
-    usual: dict[str, Item] = {}
+    typical: dict[str, Item] = {}
     for domain in dict.fromkeys(item.row["domain"] for item in items):
-        own = [item for item in items if item.row["domain"] == domain]
-        counts = Counter((item.shape, item.dtype) for item in own)
-        usual[domain] = max(own, key=lambda item: counts[item.shape, item.dtype])
+        members = [item for item in items if item.row["domain"] == domain]
+        counts = Counter((item.shape, item.dtype) for item in members)
+        typical[domain] = max(members, key=lambda item: counts[item.shape, item.dtype])
     for item in items:
-        other = usual[item.row["domain"]]
+        other = typical[item.row["domain"]]
         where = f"domain {item.row['domain']}, sample {item.name}"
         if (item.shape[2], item.dtype) != (other.shape[2], other.dtype):
             raise MismatchError(
@@ -720,3 +683,49 @@ def check_formats(items: Sequence[Item]) -> None:
                 "images of one domain have one size: cut tiles with --patch-size, crop them, or "
                 "give them another domain"
             )
+
+
+# Splits and samples.
+
+
+def assign_images(items: Sequence[Item], options: SplitOptions, progress: Progress) -> Int64:
+    """Return the fold of each image, -1 for testing, stratified by its share of foreground.
+
+    See `skiptool.splits.assign_splits`. Tiles share the fold of their image.
+    """
+    inputs = [
+        SplitInput(
+            item.row["image"], item.row["subject"], item.row["domain"], item.split, item.fold
+        )
+        for item in items
+    ]
+    foreground = np.array([item.foreground for item in items])
+    return assign_splits(inputs, options, progress, strata=foreground, by_input=True)
+
+
+def write_images(
+    writer: DatasetWriter,
+    items: Sequence[Item],
+    fold: Int64,
+    reading: ReadOptions,
+    threads: int,
+    progress: Progress,
+) -> None:
+    """Append the samples of all items in order, except for those that the store already holds."""
+    todo = [
+        (item, int(number))
+        for item, number in zip(items, fold, strict=True)
+        if not all(writer.holds(item.row["domain"], name) for name in item.ids)
+    ]
+
+    def read(entry: tuple[Item, int]) -> list[Sample]:
+        item, number = entry
+        return list(read_samples(item, reading, number))
+
+    with progress.task("extract", len(items)) as task:
+        task.advance(len(items) - len(todo))
+        for samples in ordered_map(read, todo, threads):
+            for sample in samples:
+                if not writer.holds(sample.domain, sample.id):
+                    writer.append(sample)
+            task.advance()

@@ -26,26 +26,33 @@ from skiptool.comparison.layer import Design
 from skiptool.comparison.pairs import (
     PRINTED,
     Pair,
-    columns_of,
-    in_order,
+    check_bins,
+    counted_settings,
     layer_warnings,
     measure_pairs,
+    result_columns,
+    sort_results,
     unshared_layers,
 )
-from skiptool.comparison.results import Measured
-from skiptool.comparison.stored_counts import check_bins, counted_settings
+from skiptool.comparison.results import LayerResult
 from skiptool.errors import ArgumentError, FormatError, MismatchError, suggestion
 from skiptool.names import Kind, Metric, RangeRule, ShiftKind
 from skiptool.parallel import available_cores, dask_mapper, thread_map
 from skiptool.records import SILENT, Outcome, Progress, Table, as_path
-from skiptool.stores.addresses import located, public
-from skiptool.stores.artifacts import check_unchanged, feature_folder, is_folder
+from skiptool.stores.addresses import path_or_url, redact
+from skiptool.stores.artifacts import check_unchanged, find_feature_stores, is_folder
 from skiptool.stores.counts import open_activations
 from skiptool.stores.features import FeatureStore
-from skiptool.stores.lineage import Invocation, lineage
-from skiptool.stores.staging import Form, check_form, check_free, protect_inputs, staged
+from skiptool.stores.lineage import Invocation, create_lineage
+from skiptool.stores.staging import (
+    OutputType,
+    atomic_output,
+    check_output_type,
+    check_writable,
+    protect_inputs,
+)
 from skiptool.stores.tables import TableWriter, as_table
-from skiptool.stores.transfers import places_may_be_urls
+from skiptool.stores.transfers import accept_urls
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -81,14 +88,14 @@ class _Comparison:
     reference: FeatureStore
     other: FeatureStore
     design: Design
-    measured: Sequence[Measured]
+    measured: Sequence[LayerResult]
 
     @property
     def name(self) -> str:
         return f"{self.other.name} against {self.reference.name}"
 
 
-@places_may_be_urls(out=Form.TABLE)
+@accept_urls(out=OutputType.TABLE)
 def measure_shift(
     reference: Place,
     others: Sequence[Place] | Place,
@@ -160,7 +167,7 @@ def measure_shift(
     )
 
 
-@places_may_be_urls(out=Form.TABLE)
+@accept_urls(out=OutputType.TABLE)
 def measure_shifts(
     places: Sequence[Place],
     out: Path | str | None = None,
@@ -206,7 +213,7 @@ def measure_shifts(
     failures: tuple[str, ...] = ()
     with protect_inputs(places):
         if explicit and len(places) == 2 and not references:
-            if len({_address(located(place)) for place in places}) < 2:
+            if len({_address(path_or_url(place)) for place in places}) < 2:
                 progress.warn(f"{places[0]}: is compared with itself, so all distances are 0")
             groups = [[open_activations(place) for place in places]]
             arguments = [store.where for store in groups[0]]
@@ -214,7 +221,7 @@ def measure_shifts(
             stores, failures = _open_all(places, progress)
             chosen = [open_activations(place) for place in references]
             groups = group_stores(stores, chosen, explicit=explicit, warn=progress.warn)
-            arguments = [public(str(place)) for place in places]
+            arguments = [redact(str(place)) for place in places]
             if chosen:
                 placement["reference"] = [store.where for store in chosen]
         outcome = _compare_groups(
@@ -271,8 +278,8 @@ def _compare_groups(
     several = len(groups) > 1
     with protect_inputs(store.place for store in all_stores), ExitStack() as stack:
         if out is not None:
-            check_form(out, Form.TABLE)
-            check_free(out, overwrite=overwrite, resume=False)
+            check_output_type(out, OutputType.TABLE)
+            check_writable(out, overwrite=overwrite, resume=False)
         remote = any(isinstance(store.place, str) for store in all_stores)
         readers = max(settings.workers, REMOTE_READERS) if remote else settings.workers
         mapper: Mapper = partial(thread_map, workers=readers)
@@ -292,7 +299,7 @@ def _compare_groups(
         if out is not None:
             invocation = replace(
                 invocation,
-                parameters={**settings.asked, "all_pairs": all_pairs},
+                parameters={**settings.options, "all_pairs": all_pairs},
                 placement={**invocation.placement, "out": out},
                 inputs=_inputs(groups),
             )
@@ -317,7 +324,7 @@ def _compare_group(
 ) -> list[_Comparison]:
     designs, results = measure_pairs(stores, pairs, settings, mapper, progress, keep=keep)
     return [
-        _Comparison(stores[first], stores[second], design, in_order(measured, settings))
+        _Comparison(stores[first], stores[second], design, sort_results(measured, settings))
         for (first, second), design, measured in zip(pairs, designs, results, strict=True)
     ]
 
@@ -335,9 +342,9 @@ def _open_all(
                 progress.warn(f"{store.where}: is given twice; the second is ignored")
             stores.setdefault(_address(store.place), store)
             continue
-        folder = located(place)
-        paths, ignored = feature_folder(folder)
-        where = public(str(folder))
+        folder = path_or_url(place)
+        paths, ignored = find_feature_stores(folder)
+        where = redact(str(folder))
         if not paths:
             content = f" ({', '.join(ignored)})" if ignored else ""
             raise FormatError(f"{where}: holds no feature store{content}; check the path")
@@ -556,16 +563,19 @@ def _write_table(
     values = []
     if any(None in (pair.reference.id, pair.other.id) for pair in comparisons):
         values = [_values(measured) for pair in comparisons for measured in pair.measured]
-    header = lineage(Kind.SHIFT, invocation, {**invocation.determinants, "values": values})
-    with staged(out, overwrite=overwrite) as partial_out, TableWriter(partial_out, header) as table:
+    header = create_lineage(Kind.SHIFT, invocation, {**invocation.determinants, "values": values})
+    with (
+        atomic_output(out, overwrite=overwrite) as partial_out,
+        TableWriter(partial_out, header) as table,
+    ):
         for pair in comparisons:
             facts = _store_columns(pair.reference, pair.other)
             for measured in pair.measured:
-                columns = columns_of(measured, pair.design)
+                columns = result_columns(measured, pair.design)
                 table.append({**facts, **columns}, len(columns["channel"]))
 
 
-def _values(measured: Measured) -> list[float]:
+def _values(measured: LayerResult) -> list[float]:
     mean = np.array([measured.mean["value"]])
     return list(map(float, measured.channels.get("value", mean)))
 
@@ -618,7 +628,7 @@ def _printed_table(
     for pair in comparisons:
         names = {"reference": pair.reference.name, "other": pair.other.name}
         for measured in pair.measured:
-            columns = columns_of(measured, pair.design)
+            columns = result_columns(measured, pair.design)
             for row in range(len(columns["channel"]) if per_channel else 1):
                 rows.append(names | {name: _cell(columns[name], row) for name in PRINTED})
     hidden = set() if per_channel else {"channel"}
@@ -732,8 +742,8 @@ def compare_features(
     mapper = partial(thread_map, workers=settings.workers)
     (design,), (measured,) = measure_pairs([first, second], [(0, 1)], settings, mapper)
     columns: dict[str, list[Any]] = {"reference": [], "other": []}
-    for result in in_order(measured, settings):
-        values_by_name = columns_of(result, design)
+    for result in sort_results(measured, settings):
+        values_by_name = result_columns(result, design)
         rows = len(values_by_name["channel"])
         values_by_name |= {"reference": "reference", "other": "other"}
         for name, values in values_by_name.items():

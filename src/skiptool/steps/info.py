@@ -12,18 +12,18 @@ from typing import Any
 
 from skiptool.errors import FormatError, SkiptoolError
 from skiptool.names import Kind
-from skiptool.records import SILENT, Outcome, Progress, as_places
-from skiptool.stores.addresses import is_web, last_part, located, public
+from skiptool.records import SILENT, Outcome, Progress, as_paths_or_urls
+from skiptool.stores.addresses import is_web, last_part, path_or_url, redact
 from skiptool.stores.artifacts import (
     TABLES,
     artifacts_below,
-    check_sound,
     is_artifact,
     is_store,
     kind_of,
     lineage_of,
     local_file,
     natural_order,
+    verify,
 )
 from skiptool.stores.contents import contents_tables
 from skiptool.stores.counts import open_counts
@@ -38,17 +38,17 @@ from skiptool.stores.tables import open_table
 from skiptool.stores.transfers import (
     FILES,
     ZARR,
-    entries_at,
+    accept_urls,
+    entries_below,
     fetch_artifact,
     fetch_models,
     is_folder_at,
-    places_may_be_urls,
-    root_of,
+    root_file,
 )
 from skiptool.stores.zarrs import open_root, recorded_failures
 
 
-@places_may_be_urls()
+@accept_urls()
 def describe(
     paths: Sequence[Path | str] | Path | str,
     *,
@@ -82,7 +82,7 @@ def describe(
     entries: dict[str, Any] = {}
     failures: list[str] = []
     places: list[Path | str] = []
-    for path in as_places(paths):
+    for path in as_paths_or_urls(paths):
         try:
             places += _expand(path)
         except SkiptoolError as error:
@@ -90,10 +90,10 @@ def describe(
     with progress.task("info", len(places)) as task:
         for place in places:
             try:
-                entries[public(str(place))] = _describe(place, check, progress)
+                entries[redact(str(place))] = _describe(place, check, progress)
             except SkiptoolError as error:
                 failures.append(str(error))
-            task.advance(note=last_part(located(place)))
+            task.advance(note=last_part(path_or_url(place)))
     if not entries:
         raise FormatError("; ".join(failures))
     text = "\n\n".join(
@@ -105,7 +105,7 @@ def describe(
 
 def _expand(place: Path | str) -> list[Path | str]:
     """Replace a folder that is not itself an artifact by the artifacts in it, if any."""
-    folder = located(place)
+    folder = path_or_url(place)
     if isinstance(folder, Path):
         if folder.is_dir() and not is_artifact(folder):
             return [*artifacts_below(folder)] or [place]
@@ -114,14 +114,14 @@ def _expand(place: Path | str) -> list[Path | str]:
         return [folder]
     below = [
         path
-        for path, root in entries_at(folder)
+        for path, root in entries_below(folder)
         if root or (root is None and last_part(path).endswith((*TABLES, ".npy")))
     ]
     return sorted(below, key=natural_order) or [folder]
 
 
 def _describe(place: Path | str, check: bool, progress: Progress) -> dict[str, Any]:
-    artifact = located(place)
+    artifact = path_or_url(place)
     if isinstance(artifact, str) and not last_part(artifact).endswith(FILES):
         return _describe_url(artifact, check, progress)
     with local_file(artifact) as path:
@@ -135,7 +135,7 @@ def _describe_local(path: Path, check: bool) -> dict[str, Any]:
 
 def _describe_url(url: str, check: bool, progress: Progress) -> dict[str, Any]:
     """Describe a store by its metadata; download anything else, and everything to be checked."""
-    root = root_of(RemoteFolder(url))
+    root = root_file(RemoteFolder(url))
     if root is None:
         open_root(url, "skiptool")  # raises
     if check or root == INDEX:
@@ -152,7 +152,7 @@ def _describe_artifact(path: Path | str, check: bool) -> dict[str, Any]:
     kind = kind_of(path)
     if kind not in _CONTENTS:
         raise FormatError(f"{path}: is of kind {kind.value}, which is no store or table")
-    sealed = check and check_sound(Path(path), kind)
+    sealed = check and verify(Path(path), kind)
     header = lineage_of(path)
     entry: dict[str, Any] = {"kind": kind.value, **_CONTENTS[kind](path)}
     entry["lineage"] = None if header is None else header.as_json()
@@ -279,7 +279,7 @@ def _counts_contents(path: Path | str) -> dict[str, Any]:
     store = open_counts(path)
     facts = _feature_facts(store)
     layers = facts.pop("layers")
-    images = int(store.counted(store.layers[0]).images.sum())
+    images = int(store.count_layout(store.layers[0]).images.sum())
     return {**facts, "images": images, "rows": len(store), "layers": layers}
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from skiptool.errors import ArgumentError
 from skiptool.model.unet import restore_network
 from skiptool.records import Normalisation
-from skiptool.stores.addresses import located, public
+from skiptool.stores.addresses import path_or_url, redact
 from skiptool.stores.artifacts import model_folders
 from skiptool.stores.copies import temporary_copies
 from skiptool.stores.models import open_model
@@ -44,16 +44,16 @@ def load_model(path: Path | str, normalise: str | None = None) -> torch.nn.Modul
         If its encoder is unknown, ``normalise`` is given for a network trained here, or several
         models are below a URL.
     """
-    place = located(path)
+    place = path_or_url(path)
     with temporary_copies(), urls_in_errors():
         folders = [place] if isinstance(place, Path) else model_folders([place])
         if len(folders) > 1:
             raise ArgumentError(
-                f"{public(str(path))}: {len(folders)} models are below it, expected one; name it"
+                f"{redact(str(path))}: {len(folders)} models are below it, expected one; name it"
             )
         stored = open_model(folders[0])
         if normalise is not None:
-            stored = stored.normalised(Normalisation.parse(normalise))
+            stored = stored.with_normalisation(Normalisation.parse(normalise))
         tensors = stored.tensors()
     network: torch.nn.Module = restore_network(stored.architecture, tensors, stored.normalisation)
     return network

@@ -14,7 +14,7 @@ import numpy as np
 from skiptool.errors import ArgumentError, FormatError
 from skiptool.figures.style import figure_bytes
 from skiptool.names import Kind, PictureFormat, ShiftKind
-from skiptool.records import SILENT, Outcome, Progress, Table, as_path, as_places
+from skiptool.records import SILENT, Outcome, Progress, Table, as_path, as_paths_or_urls
 from skiptool.report.contents import image_exhibits, printed_tables, table_exhibits
 from skiptool.report.exhibit import Exhibit, name_exhibits, nan_to_none
 from skiptool.report.inputs import Inputs
@@ -26,14 +26,20 @@ from skiptool.report.summary import (
     single_training_warning,
     unused_inputs,
 )
-from skiptool.stores.addresses import last_part, located, public
+from skiptool.stores.addresses import last_part, path_or_url, redact
 from skiptool.stores.artifacts import kind_of, lineage_of, local_file
 from skiptool.stores.dataset import open_dataset
-from skiptool.stores.lineage import Invocation, Lineage, lineage
+from skiptool.stores.lineage import Invocation, Lineage, create_lineage
 from skiptool.stores.masks import open_masks
-from skiptool.stores.staging import Form, check_form, check_free, protect_inputs, staged
+from skiptool.stores.staging import (
+    OutputType,
+    atomic_output,
+    check_output_type,
+    check_writable,
+    protect_inputs,
+)
 from skiptool.stores.tables import REPORT, MetricTable, open_table, write_table
-from skiptool.stores.transfers import is_store_at, places_may_be_urls
+from skiptool.stores.transfers import accept_urls, is_store_at
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,7 +52,7 @@ _NUMBERS_OF_PAGE: Final = "numbers.parquet"
 """Suffix of the table of numbers next to a page: ``report-numbers.parquet``."""
 
 
-@places_may_be_urls(out=Form.PAGE, figures=Form.FILLED)
+@accept_urls(out=OutputType.PAGE, figures=OutputType.FILES)
 def write_report(
     tables: Sequence[Path | str] | Path | str,
     out: Path | str | None = None,
@@ -102,16 +108,16 @@ def write_report(
     ExistsError
         If an output exists.
     """
-    tables, out, figures = as_places(tables), as_path(out), as_path(figures)
+    tables, out, figures = as_paths_or_urls(tables), as_path(out), as_path(figures)
     if not 0 < level < 1:
         raise ArgumentError(f"level {level:g}: expected a number above 0 and below 1, such as 0.95")
     if out is not None:
-        check_form(out, Form.PAGE)
+        check_output_type(out, OutputType.PAGE)
     with protect_inputs(tables):
         numbers = _numbers_path(out, figures)
         for path in filter(None, (out, numbers)):
             if path.parent != figures or figures.is_dir():  # otherwise it does not exist yet
-                check_free(path, overwrite=overwrite, resume=False)
+                check_writable(path, overwrite=overwrite, resume=False)
         inputs = read_inputs(tables)
         exhibits = table_exhibits(inputs, level, seed, forecast=forecast)
         _warn_all(unused_inputs(inputs, exhibits, forecast=forecast), progress)
@@ -135,10 +141,10 @@ def write_report(
         if forecast:
             parameters["forecast"] = True
             determinants.append("forecast")
-        arguments = [public(str(table)) for table in tables]
+        arguments = [redact(str(table)) for table in tables]
         invocation = Invocation("report", arguments, parameters, {"out": out, "figures": figures})
-        header = lineage(Kind.REPORT, invocation, determinants)
-        with staged(numbers, overwrite=overwrite) as partial:
+        header = create_lineage(Kind.REPORT, invocation, determinants)
+        with atomic_output(numbers, overwrite=overwrite) as partial:
             write_table(partial, header, *as_columns(drawn, REPORT))
         if out is not None:
             page = render_page(
@@ -152,7 +158,7 @@ def write_report(
                 facts=facts(inputs),
                 caution=caution,
             )
-            with staged(out, overwrite=overwrite) as partial:
+            with atomic_output(out, overwrite=overwrite) as partial:
                 partial.write_text(page, encoding="utf-8")
         return Outcome(() if out is None else (out,), (numbers, *files), tables=printed)
 
@@ -168,17 +174,17 @@ class FigureFolder:
     def make(self, names: Iterable[str]) -> None:
         """Create the folder; raise `ExistsError` if a file of one of the names exists."""
         if not self.path.is_dir():
-            check_free(self.path, overwrite=False, resume=False)
+            check_writable(self.path, overwrite=False, resume=False)
             self.path.mkdir()
         for name in names:
             for path in self._paths(name):
-                check_free(path, overwrite=self.overwrite, resume=False)
+                check_writable(path, overwrite=self.overwrite, resume=False)
 
     def save(self, name: str, figure: Figure) -> list[Path]:
         """Write a figure in every format, each file whole or not at all."""
         paths = self._paths(name)
         for path, kind in zip(paths, self.formats, strict=True):
-            with staged(path, overwrite=self.overwrite) as partial:
+            with atomic_output(path, overwrite=self.overwrite) as partial:
                 partial.write_bytes(figure_bytes(figure, kind))
         return paths
 
@@ -245,7 +251,7 @@ def _warn_all(lines: Sequence[str], progress: Progress) -> None:
 
 def _require_tables(printed: tuple[Table, ...], places: Sequence[Path | str]) -> tuple[Table, ...]:
     if not printed:
-        names = ", ".join(last_part(located(place)) for place in places)
+        names = ", ".join(last_part(path_or_url(place)) for place in places)
         raise FormatError(
             f"{names}: no numbers to print; give tables with rows, or --out for a page of images"
         )
@@ -256,7 +262,7 @@ def _numbers_path(out: Path | None, figures: Path | None) -> Path | None:
     """Return the path of the numbers, next to the page or else among the figures."""
     if out is None:
         return None if figures is None else figures / _NUMBERS
-    page = out.suffix.lower() in Form.PAGE.value[1]
+    page = out.suffix.lower() in OutputType.PAGE.suffixes
     return out.with_name(f"{out.stem if page else out.name}-{_NUMBERS_OF_PAGE}")
 
 
@@ -323,7 +329,7 @@ def read_inputs(places: Sequence[Path | str]) -> Inputs:
     """
     inputs = Inputs()
     known: set[tuple[Kind, str]] = set()
-    for place in map(located, places):
+    for place in map(path_or_url, places):
         if isinstance(place, str) and is_store_at(place):
             _add_input(inputs, place, known)
             continue

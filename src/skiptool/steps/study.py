@@ -27,11 +27,11 @@ from typing import IO, Any, Final
 from skiptool.errors import ArgumentError, ExistsError, MismatchError, SkiptoolError
 from skiptool.names import Split
 from skiptool.records import SILENT, Outcome, Progress
-from skiptool.stores.addresses import last_part, local, located, parent_of, public
+from skiptool.stores.addresses import last_part, parent_url, path_or_url, redact, require_local
 from skiptool.stores.artifacts import model_places
 from skiptool.stores.dataset import DatasetStore, Domain, open_dataset
 from skiptool.stores.features import open_features
-from skiptool.stores.staging import whole_file
+from skiptool.stores.staging import atomic_file
 from skiptool.substitution import PIXEL_SIZES, SAME_SCALE
 
 RECORD: Final = "study.json"
@@ -174,16 +174,16 @@ def run_study(
             "--normalise is for networks that skiptool did not train; name them with --models"
         )
     study = _plan(
-        located(data),
-        local(out, "a study is made in a folder on this machine only"),
+        path_or_url(data),
+        require_local(out, "a study is made in a folder on this machine only"),
         train_domain,
-        None if test is None else located(test),
+        None if test is None else path_or_url(test),
         options,
         progress,
     )
     steps = _Steps(study.out, progress, dry=dry_run)
     if not dry_run:
-        _write_record(study, [public(str(model)) for model in models])
+        _write_record(study, [redact(str(model)) for model in models])
         steps.begin()
     trained = [str(model) for model in models] or _train(study, steps)
     tables = [*_predict(study, steps, trained), *_measure(study, steps, trained)]
@@ -350,7 +350,7 @@ def _write_record(study: _Study, models: Sequence[str]) -> None:
     if study.out.exists() and any(study.out.iterdir()):
         raise ExistsError(f"{study.out}: exists, but is no study; give another --out")
     study.out.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         partial.write_text(json.dumps(record, indent=1) + "\n")
 
 
@@ -385,7 +385,7 @@ class _Steps:
             Network of a command that is run for each. It shows one line per comparison instead of
             its tables, and only the first of warnings that differ in the network and numbers alone.
         """
-        line = shlex.join(("skiptool", *map(public, words)))
+        line = shlex.join(("skiptool", *map(redact, words)))
         if self.dry:
             self._progress.say(f"$ {line}")
             return [words[words.index("-o") + 1]]
@@ -555,11 +555,11 @@ def _measure(study: _Study, steps: _Steps, models: Sequence[str]) -> list[str]:
         "permutations": str(study.options.permutations),
         "seed": str(study.options.seed),
     }
-    places: list[Path | str] = [located(model) for model in models]
+    places: list[Path | str] = [path_or_url(model) for model in models]
     if steps.dry and any(isinstance(place, Path) and not place.exists() for place in places):
         places = [study.out / "runs" / "NETWORK"]  # not trained yet
     for model in model_places(places):
-        run = model.parent if isinstance(model, Path) else parent_of(model)
+        run = model.parent if isinstance(model, Path) else parent_url(model)
         name = f"{last_part(run)}-{last_part(model)}"
         table = study.out / f"shift-{name}.parquet"
         folder = study.out / f"features-{name}"

@@ -30,8 +30,8 @@ from skiptool.stores.artifacts import is_complete
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
 from skiptool.stores.lineage import Invocation
-from skiptool.stores.staging import Form, check_free, clear_leftovers, staged
-from skiptool.stores.transfers import places_may_be_urls
+from skiptool.stores.staging import OutputType, atomic_output, check_writable, clear_leftovers
+from skiptool.stores.transfers import accept_urls
 
 if TYPE_CHECKING:
     from skiptool.records import Int64
@@ -65,7 +65,7 @@ class _Renderer:
         )
 
 
-@places_may_be_urls(out=Form.STORE)
+@accept_urls(out=OutputType.STORE)
 def synthesise_dataset(
     out: Path | str,
     *,
@@ -151,14 +151,14 @@ def synthesise_dataset(
         {"templates": template_set.digest[:32]},
     )
     done = is_complete(out, invocation, resume=resume, clear=True)
-    check_free(out, overwrite=overwrite, resume=resume)
+    check_writable(out, overwrite=overwrite, resume=resume)
     for folder in filter(None, (export, save_templates_to)):
         if not folder.is_dir() or any(folder.iterdir()):
-            check_free(folder, overwrite=overwrite, resume=resume)
+            check_writable(folder, overwrite=overwrite, resume=resume)
     if not done:
         assigned = _assign_folds(settings, n, test_fraction, folds, seed)
         renderer = _Renderer(prepare(template_set, settings), size, seed, assigned)
-        with staged(out, overwrite=overwrite, resume=resume) as partial:
+        with atomic_output(out, overwrite=overwrite, resume=resume) as partial:
             _write(renderer, DatasetWriter(partial, CLASSES, invocation), workers, progress)
     side = _write_side_outputs(out, template_set, export, save_templates_to, progress)
     domain = open_dataset(out).domain(DOMAIN)
@@ -236,7 +236,7 @@ def _write_side_outputs(
         if filled and load_templates(saved).digest == templates.digest:
             clear_leftovers(saved)
         else:
-            with staged(saved, overwrite=True) as partial:
+            with atomic_output(saved, overwrite=True) as partial:
                 save_templates(templates, partial)
     if export is not None:
         data = open_dataset(out)

@@ -38,23 +38,23 @@ from skiptool.records import (
     Training,
     training_name,
 )
-from skiptool.stores.addresses import local
+from skiptool.stores.addresses import require_local
 from skiptool.stores.artifacts import check_unchanged, is_complete
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.folds import TrainingFolds, training_folds
 from skiptool.stores.journal import Journal
-from skiptool.stores.lineage import Invocation, digest, lineage
+from skiptool.stores.lineage import Invocation, create_lineage, hash_json
 from skiptool.stores.models import model_identity, write_model
 from skiptool.stores.staging import (
-    check_free,
+    atomic_file,
+    atomic_output,
+    check_writable,
     lock_output,
-    parents_made,
-    partial_of,
-    staged,
-    whole_file,
+    make_parents,
+    partial_path,
 )
 from skiptool.stores.tables import write_table
-from skiptool.stores.transfers import local_domain, places_may_be_urls
+from skiptool.stores.transfers import accept_urls, fetch_domain
 
 if TYPE_CHECKING:
     from skiptool.records import SampleReader
@@ -111,7 +111,7 @@ def train_fold(
     return Path(done.outputs[0])
 
 
-@places_may_be_urls()
+@accept_urls()
 def train_models(
     data: Path | str,
     out: Path | str,
@@ -196,7 +196,7 @@ def train_models(
     ExistsError
         If a model folder exists.
     """
-    out = local(out, "models are trained in a folder on this machine only")
+    out = require_local(out, "models are trained in a folder on this machine only")
     protocol = protocol or Training(fold=0)
     check_protocol(protocol)
     check_loggers(loggers)
@@ -221,7 +221,7 @@ def train_models(
     jobs = [
         plan_job(plan, out, architecture, parameter_count(networks[architecture]), training, folds)
         for architecture in architectures
-        for training in plan_trainings(protocol, sorted(set(fold)) or plan.numbers, repeat)
+        for training in plan_trainings(protocol, sorted(set(fold)) or plan.fold_numbers, repeat)
     ]
     unfinished = [
         job
@@ -265,7 +265,7 @@ def _copy_domain(
             f"{plan.store.path}: each of {ranks.size} processes would copy it; copy it to a disk "
             "that all of them see, and give that path"
         )
-    return replace(plan, store=local_domain(plan.store, plan.domain.name, progress))
+    return replace(plan, store=fetch_domain(plan.store, plan.domain.name, progress))
 
 
 def _train_all(
@@ -305,8 +305,8 @@ def _train_model(
     job = run.job
     if ranks.size == 1 and is_complete(job.folder, job.invocation, resume=run.resume):
         return  # finished meanwhile by another task of the same array
-    partial_folder = staged(job.folder, overwrite=overwrite, resume=run.resume, worth=LAST)
-    with parents_made(job.folder), partial_folder as folder:
+    partial_folder = atomic_output(job.folder, overwrite=overwrite, resume=run.resume, keep_if=LAST)
+    with make_parents(job.folder), partial_folder as folder:
         journal = open_journal(folder, job, thread_count(), progress)
         write_trained(folder, plan, job, run.fit(ranks, progress))
         if not keep_last:
@@ -351,7 +351,7 @@ class TrainingRun:
             self.job.training,
             self.train,
             self.validation,
-            partial_of(self.job.folder),
+            partial_path(self.job.folder),
             device=self.device,
             workers=self.workers,
             progress=progress,
@@ -411,7 +411,7 @@ def plan_job(
         If the network cannot take images of this size, or the fold has no training or no
         validation samples.
     """
-    plan.parts(training.fold)
+    plan.split(training.fold)
     architecture.check_size(plan.domain.height, plan.domain.width, f"domain {plan.domain.name}")
     folder = out / architecture.folder / training_name(training.fold, training.repeat)
     settings: dict[str, Any] = {}
@@ -454,9 +454,9 @@ def plan_run(
     logging = None
     if loggers:
         out, name = job.folder.parents[1], f"{job.folder.parent.name}/{job.folder.name}"
-        logging = Logging(loggers, out / LOGS, name, digest(job.invocation.determinants))
-    train, validation = plan.parts(job.training.fold)
-    draws, protocol = plan.by_draw(train), job.training
+        logging = Logging(loggers, out / LOGS, name, hash_json(job.invocation.determinants))
+    train, validation = plan.split(job.training.fold)
+    draws, protocol = plan.group_by_draw(train), job.training
     # Check this before any process starts, and before batches are counted.
     check_divisible(protocol.batch_size, draws, len(validation), protocol.devices * protocol.nodes)
     return TrainingRun(
@@ -475,10 +475,10 @@ def check_folders(jobs: Sequence[TrainingJob], out: Path, overwrite: bool, resum
     """Refuse folders that cannot be written, and models named twice, before any training."""
     if not out.is_dir():
         # The folder of runs is created if missing, and never replaced.
-        check_free(out, overwrite=False, resume=False)
+        check_writable(out, overwrite=False, resume=False)
     for job in jobs:
         if job.folder.parent.is_dir():
-            check_free(job.folder, overwrite=overwrite, resume=resume)
+            check_writable(job.folder, overwrite=overwrite, resume=resume)
     if len({job.folder for job in jobs}) < len(jobs):
         raise ArgumentError(
             "an encoder, pruning, fold or repeat is given twice; each makes one model"
@@ -579,7 +579,7 @@ def copy_checkpoint(job: TrainingJob, *, dry_run: bool) -> None:
     ExistsError
         If its checkpoint was not kept, or another process is continuing it.
     """
-    partial_folder, last = partial_of(job.folder), job.folder / LAST
+    partial_folder, last = partial_path(job.folder), job.folder / LAST
     if not job.folder.is_dir() or (partial_folder / LAST).is_file():
         return
     if not last.is_file():
@@ -592,7 +592,7 @@ def copy_checkpoint(job: TrainingJob, *, dry_run: bool) -> None:
     with lock_output(job.folder):
         partial_folder.mkdir(exist_ok=True)
         Journal(partial_folder, job.invocation).begin()
-        with whole_file(partial_folder / LAST) as copy:
+        with atomic_file(partial_folder / LAST) as copy:
             shutil.copyfile(last, copy)
 
 
@@ -631,8 +631,10 @@ def write_trained(
     except FormatError:
         (folder / LAST).unlink(missing_ok=True)
         raise
-    header = lineage(Kind.MODEL, job.invocation, model_identity(job.architecture, fitted.tensors))
-    train, validation = map(len, plan.parts(job.training.fold))
+    header = create_lineage(
+        Kind.MODEL, job.invocation, model_identity(job.architecture, fitted.tensors)
+    )
+    train, validation = map(len, plan.split(job.training.fold))
     extra = {
         "fold": job.training.fold,
         "repeat": job.training.repeat,
@@ -652,7 +654,7 @@ def write_trained(
     write_model(folder, job.architecture, fitted.tensors, header, extra)
     rows = [asdict(row) for row in fitted.history]
     columns = {"mIoU" if key == "miou" else key: [row[key] for row in rows] for key in rows[0]}
-    history = lineage(Kind.HISTORY, job.invocation, {"model": header.id})
+    history = create_lineage(Kind.HISTORY, job.invocation, {"model": header.id})
     write_table(folder / "history.parquet", history, columns, len(rows))
 
 

@@ -16,12 +16,12 @@ _URL = re.compile(r"://(?:[^/\s'\"]*@)?([^\s'\"?]*)(?:\?[^\s'\"]*)?")
 _ONE_SLASH = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/(?!/)(.*)", re.DOTALL)
 
 
-def located(place: str | Path) -> Path | str:
-    """Return a local path (also of ``file://``) as a Path, and any other URL unchanged as text.
+def path_or_url(place: str | Path) -> Path | str:
+    """Return a local path or ``file://`` URL as a Path, and any other URL unchanged as text.
 
     Examples
     --------
-    >>> str(located("file:///data/f.zarr")), located("s3://bucket/f.zarr")
+    >>> str(path_or_url("file:///data/f.zarr")), path_or_url("s3://bucket/f.zarr")
     ('/data/f.zarr', 's3://bucket/f.zarr')
     """
     word = str(place)
@@ -32,21 +32,21 @@ def located(place: str | Path) -> Path | str:
     return word if isinstance(place, str) and "://" in word else Path(place)
 
 
-def local(place: str | Path, what: str) -> Path:
-    """Return a local path; refuse a URL with ``what``, the reason it is not supported."""
-    found = located(place)
-    if isinstance(found, str):
-        raise ArgumentError(f"{public(found)}: {what}; give a local path")
-    check_slashes(found)
-    return found
+def require_local(place: str | Path, reason: str) -> Path:
+    """Return a local path; refuse a URL with the reason why it is not supported."""
+    path = path_or_url(place)
+    if isinstance(path, str):
+        raise ArgumentError(f"{redact(path)}: {reason}; give a local path")
+    check_slashes(path)
+    return path
 
 
-def public(text: str) -> str:
+def redact(text: str) -> str:
     """Strip credentials and queries from a URL, or from all URLs in a message.
 
     Examples
     --------
-    >>> public("https://me:secret@host/f.zarr?signature=abc")
+    >>> redact("https://me:secret@host/f.zarr?signature=abc")
     'https://host/f.zarr'
     """
     return _URL.sub(r"://\1", text)
@@ -62,11 +62,11 @@ def last_part(place: str | Path) -> str:
     """
     if isinstance(place, Path):
         return place.name or place.resolve().name
-    return public(place).rstrip("/").rpartition("/")[2]
+    return redact(place).rstrip("/").rpartition("/")[2]
 
 
 def join_url(url: str, name: str) -> str:
-    """Append a relative name to the URL of a folder, in front of its query.
+    """Append a relative name to the URL of a folder, before its query.
 
     Examples
     --------
@@ -77,12 +77,12 @@ def join_url(url: str, name: str) -> str:
     return f"{address.rstrip('/')}/{name}{mark}{query}"
 
 
-def parent_of(url: str) -> str:
+def parent_url(url: str) -> str:
     """Return the URL of the parent folder, without its query.
 
     Examples
     --------
-    >>> parent_of("s3://bucket/a/f.zarr/"), parent_of("memory://f.zarr")
+    >>> parent_url("s3://bucket/a/f.zarr/"), parent_url("memory://f.zarr")
     ('s3://bucket/a', 'memory:/')
     """
     return url.partition("?")[0].rstrip("/").rpartition("/")[0]
@@ -96,34 +96,35 @@ def sibling_url(url: str, name: str) -> str:
     >>> sibling_url("s3://bucket/a/f.zarr/", "g.zarr"), sibling_url("memory://f.zarr", "g.zarr")
     ('s3://bucket/a/g.zarr', 'memory://g.zarr')
     """
-    return f"{parent_of(url)}/{name}"
+    return f"{parent_url(url)}/{name}"
 
 
 def is_web(url: str) -> bool:
-    """Tell whether a URL is http(s): such servers list no folders and take no uploads."""
+    """Return whether a URL is http(s): web servers neither list folders nor accept uploads."""
     return url.startswith(("http://", "https://"))
 
 
 def check_slashes(word: str | Path) -> None:
     """Refuse a URL with a single slash, as ``pathlib`` and some shells write it.
 
-    ``file:/path`` is a local path and is accepted. The message omits what may be a password.
+    ``file:/path`` is a local path and is accepted. The message omits a possible password.
     """
-    found = _ONE_SLASH.match(str(word))
-    if found is None or found[1] == "file" or os.path.lexists(word):
+    match = _ONE_SLASH.match(str(word))
+    if match is None or match[1] == "file" or os.path.lexists(word):
         return
-    protocol, name = found[1], without_host(f"{found[1]}://{found[2]}")
+    protocol = match[1]
+    name = redacted_name(f"{protocol}://{match[2]}")
     raise ArgumentError(
         f"{protocol}:/.../{name}: a URL has two slashes after its protocol; write {protocol}://"
     )
 
 
-def without_host(url: str) -> str:
-    """Return the last component of a URL, without credentials if that is the host.
+def redacted_name(url: str) -> str:
+    """Return the last component of a URL, without credentials if it is the host.
 
     Examples
     --------
-    >>> without_host("https://me:secret@host?key=secret"), without_host("s3://bucket/a/")
+    >>> redacted_name("https://me:secret@host?key=secret"), redacted_name("s3://bucket/a/")
     ('host', 'a')
     """
     address = url.partition("?")[0].rstrip("/")

@@ -1,4 +1,4 @@
-"""Artifacts by path: find them in folders, tell their kind, read their header, verify them."""
+"""Artifacts by path: find them in folders, identify them, read their headers, verify them."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ import zarr
 from skiptool.distances.bins import check_features
 from skiptool.errors import ExistsError, FormatError, SkiptoolError
 from skiptool.names import Kind
-from skiptool.stores.addresses import join_url, last_part, located, public
-from skiptool.stores.counts import open_activations, open_counts, open_tallies, read_bins
+from skiptool.stores.addresses import join_url, last_part, path_or_url, redact
+from skiptool.stores.counts import open_activations, open_count_layers, open_counts, read_bins
 from skiptool.stores.dataset import DatasetStore, Domain, StoredSamples, open_dataset, open_domain
 from skiptool.stores.features import (
     FeatureStore,
@@ -38,24 +38,24 @@ from skiptool.stores.features import (
 from skiptool.stores.lineage import (
     Invocation,
     Lineage,
-    check_same,
+    check_same_run,
     extends_run,
-    identifier,
+    hash_bytes,
     parse_lineage,
 )
 from skiptool.stores.masks import MaskEntries, open_masks
 from skiptool.stores.models import CONFIG, WEIGHTS, open_model, read_config
 from skiptool.stores.overlays import INDEX, damaged_pictures, open_overlays
 from skiptool.stores.remote import fetch_file
-from skiptool.stores.seals import SEAL, broken_members, table_is_whole
+from skiptool.stores.seals import SEAL, broken_members, table_matches_seal
 from skiptool.stores.staging import clear_leftovers
 from skiptool.stores.tables import check_extent, open_table, table_kind
 from skiptool.stores.transfers import (
     ZARR,
-    entries_at,
+    entries_below,
     fetch_models,
     is_folder_at,
-    models_at,
+    model_urls,
 )
 from skiptool.stores.zarrs import member_names, open_root, read_columns
 
@@ -78,37 +78,32 @@ def model_folders(places: Sequence[Path | str]) -> list[Path]:
     Returns
     -------
     list of Path
-        In the order given; those of one folder sorted by name, numbers in names by value. A place
-        without a model is kept: opening it explains the error. Hidden folders (a running training)
-        and stores are skipped; links to folders are followed only if they lead to a model.
-
-    Raises
-    ------
-    FormatError
-        If there is no model at a URL, or none below that of a host that lists folders.
-    SourceError, ArgumentError
-        If a URL cannot be read, or the copy does not fit on the disk.
+        In the order given; those of a folder are sorted by name, numbers in names by value. A path
+        without a model is kept, as opening it explains the error. Hidden folders (a running
+        training) and stores are skipped; links to folders are followed only if they lead to a
+        model.
     """
-    return _replaced(places, fetch_models)
+    return _expand_folders(places, fetch_models)
 
 
 def model_places(places: Sequence[Path | str]) -> list[Path | str]:
     """Like `model_folders`, but keep URLs and fetch nothing."""
-    return _replaced(places, models_at)
+    return _expand_folders(places, model_urls)
 
 
-def _replaced(places: Sequence[Path | str], remote: Callable[[str], Sequence[T]]) -> list[Path | T]:
-    """Replace folders by the models below them, and URLs by what ``remote`` returns."""
+def _expand_folders(
+    places: Sequence[Path | str], expand_url: Callable[[str], Sequence[T]]
+) -> list[Path | T]:
     models: list[Path | T] = []
-    for place in map(located, places):
+    for place in map(path_or_url, places):
         if isinstance(place, Path):
-            models += sorted(_below(place), key=natural_order) or [place]
+            models += sorted(_models_below(place), key=natural_order) or [place]
         else:
-            models += sorted(remote(place), key=natural_order)
+            models += sorted(expand_url(place), key=natural_order)
     return models
 
 
-def _below(path: Path) -> Iterator[Path]:
+def _models_below(path: Path) -> Iterator[Path]:
     if _is_model(path):
         yield path
         return
@@ -118,10 +113,10 @@ def _below(path: Path) -> Iterator[Path]:
         if child.name.startswith(".") or not child.is_dir():
             continue
         if _is_model(child) or not child.is_symlink():
-            yield from _below(child)
+            yield from _models_below(child)
 
 
-def feature_folder(folder: Path | str) -> tuple[list[Path | str], tuple[str, ...]]:
+def find_feature_stores(folder: Path | str) -> tuple[list[Path | str], tuple[str, ...]]:
     """Find the feature stores, and stores of their counts, below a folder, at any depth.
 
     Returns
@@ -130,14 +125,7 @@ def feature_folder(folder: Path | str) -> tuple[list[Path | str], tuple[str, ...
         Zarr stores of these kinds or without a kind, sorted by name, numbers in names by value; if
         there are none, the ``.npy`` files.
     left_out : tuple of str
-        All else, counted: ``2 of kind dataset``, ``1 unfinished``.
-
-    Raises
-    ------
-    FormatError
-        If the folder is on a web server, which lists none.
-    SourceError, ArgumentError
-        If a URL cannot be read.
+        Numbers of other entries: ``2 of kind dataset``, ``1 unfinished``.
     """
     stores: list[Path | str] = []
     files: list[Path | str] = []
@@ -147,7 +135,7 @@ def feature_folder(folder: Path | str) -> tuple[list[Path | str], tuple[str, ...
         entries = _local_entries(folder)
     else:
         roots = (None, "", *ZARR)
-        entries = ((url, root is not None) for url, root in entries_at(folder) if root in roots)
+        entries = ((url, root is not None) for url, root in entries_below(folder) if root in roots)
     for path, is_folder in entries:
         name = last_part(path)
         if name.startswith("."):
@@ -162,12 +150,12 @@ def feature_folder(folder: Path | str) -> tuple[list[Path | str], tuple[str, ...
             files.append(path)
     if stores and files:
         others[".npy files"] += len(files)
-    left_out = tuple(f"{number} {what}" for what, number in others.items() if number)
+    left_out = tuple(f"{number} {entry}" for entry, number in others.items() if number)
     return sorted(stores or files, key=natural_order), left_out
 
 
 def _local_entries(folder: Path) -> Iterator[tuple[Path, bool]]:
-    """Yield stores, hidden entries and files, and whether each is a folder.
+    """Yield stores, hidden entries and files below a folder, and whether each is a folder.
 
     Links to folders are followed only if they lead to stores.
     """
@@ -179,20 +167,20 @@ def _local_entries(folder: Path) -> Iterator[tuple[Path, bool]]:
 
 
 def is_folder(place: Path | str) -> bool:
-    """Tell whether a path or URL is a folder of stores, not a store or file."""
-    here = located(place)
-    if isinstance(here, str):
-        return is_folder_at(here)
-    return here.is_dir() and not is_store(here)
+    """Return whether a path or URL is a folder of stores, not a store or file."""
+    path = path_or_url(place)
+    if isinstance(path, str):
+        return is_folder_at(path)
+    return path.is_dir() and not is_store(path)
 
 
 def is_store(path: Path) -> bool:
-    """Tell whether a folder is a Zarr store."""
+    """Return whether a folder is a Zarr store."""
     return any((path / name).is_file() for name in ZARR)
 
 
 def _kind(store: Path | str) -> str | None:
-    """Return the kind that a Zarr store declares, None if it has none or cannot be read."""
+    """Return the kind that a Zarr store declares, or None if it has none or cannot be read."""
     try:
         if isinstance(store, Path):
             text = (store / "zarr.json").read_bytes()
@@ -205,14 +193,14 @@ def _kind(store: Path | str) -> str | None:
 
 
 def _is_model(path: Path) -> bool:
-    """Tell whether a folder is a model or the remains of one, which opening it explains."""
+    """Return whether a folder is a model or the remains of one, which opening it explains."""
     return any((path / name).is_file() for name in (CONFIG, WEIGHTS))
 
 
 def natural_order(path: Path | str) -> list[tuple[int, str]]:
     """Sort key of paths: numbers in names by value."""
     parts = re.split(r"(\d+)", str(path))
-    return [(int(part), "") if place % 2 else (0, part) for place, part in enumerate(parts)]
+    return [(int(part), "") if index % 2 else (0, part) for index, part in enumerate(parts)]
 
 
 # Single artifacts
@@ -224,14 +212,14 @@ TABLES = (".parquet", ".parq", ".pq")
 @contextmanager
 def local_file(place: Path | str) -> Iterator[Path]:
     """Yield the local path of a file or folder; fetch a file behind a URL temporarily."""
-    here = located(place)
-    if isinstance(here, Path):
-        yield here
+    source = path_or_url(place)
+    if isinstance(source, Path):
+        yield source
         return
-    where, name = public(here), last_part(here)
+    where, name = redact(source), last_part(source)
     with TemporaryDirectory() as folder:
         path = Path(folder, name if name.strip(".") else "file")
-        path.write_bytes(fetch_file(here))
+        path.write_bytes(fetch_file(source))
         try:
             yield path
         except SkiptoolError as error:
@@ -239,15 +227,7 @@ def local_file(place: Path | str) -> Iterator[Path]:
 
 
 def kind_of(path: Path | str) -> Kind:
-    """Return the kind of artifact at a path, or of the store at a URL.
-
-    Raises
-    ------
-    FormatError
-        If nothing is there, or it was not made by skiptool.
-    SourceError, ArgumentError
-        If a URL cannot be read.
-    """
+    """Return the kind of the artifact at a path, or of the store at a URL."""
     if isinstance(path, str):
         return _kind_of_store(path)
     if not path.exists():
@@ -266,13 +246,13 @@ def kind_of(path: Path | str) -> Kind:
 def _kind_of_store(place: Path | str) -> Kind:
     kind = open_root(place, "skiptool").attrs.get("kind")
     if kind not in tuple(_STORE_CHECKS):
-        where = public(str(place))
+        where = redact(str(place))
         raise FormatError(f"{where}: a Zarr store, but not made by skiptool (kind {brief(kind)})")
     return Kind(str(kind))
 
 
 def is_artifact(folder: Path) -> bool:
-    """Tell whether a folder is a Zarr store, a model or a folder of overlays."""
+    """Return whether a folder is a Zarr store, a model or a folder of overlays."""
     return is_store(folder) or any((folder / name).is_file() for name in (CONFIG, INDEX))
 
 
@@ -299,7 +279,7 @@ def artifacts_below(folder: Path) -> list[Path]:
 
 
 def lineage_of(path: Path | str) -> Lineage | None:
-    """Return the header of the artifact at a path or URL, None for a foreign model folder."""
+    """Return the header of the artifact at a path or URL, or None for a foreign model folder."""
     kind = kind_of(path)
     if isinstance(path, Path):
         if kind is Kind.MODEL:
@@ -308,18 +288,14 @@ def lineage_of(path: Path | str) -> Lineage | None:
             return open_overlays(path)[0]
         if path.is_file():
             return open_table(path, kind).lineage
-    return parse_lineage(dict(open_root(path, kind.value).attrs), public(str(path)), kind)
+    return parse_lineage(dict(open_root(path, kind.value).attrs), redact(str(path)), kind)
 
 
 def is_complete(out: Path, invocation: Invocation, *, resume: bool, clear: bool = False) -> bool:
-    """Tell whether a resumed run finds its output complete.
+    """Return whether the output of a resumed run is already complete.
 
-    Parameters
-    ----------
-    resume : bool
-        An output with less of ``invocation.grows`` than requested is not complete.
-    clear : bool
-        Remove what killed processes left next to it.
+    An output with a smaller value of ``invocation.grows`` than requested is not complete. If
+    ``clear``, leftovers of killed processes next to a complete output are removed.
 
     Raises
     ------
@@ -339,7 +315,7 @@ def is_complete(out: Path, invocation: Invocation, *, resume: bool, clear: bool 
     if header is None:
         raise ExistsError(f"{out}: exists already and was not made by skiptool; give --overwrite")
     made = {"parameters": header.parameters, "inputs": header.inputs}
-    check_same(made, invocation, str(out))
+    check_same_run(made, invocation, str(out))
     if extends_run(made, invocation):
         return False
     if clear:
@@ -349,15 +325,15 @@ def is_complete(out: Path, invocation: Invocation, *, resume: bool, clear: bool 
 
 # Verification: an artifact is read completely and compared with its checksums, part by part
 
-BLOCK = 16
-SHOWN = 8
+_SAMPLES_PER_READ = 16
+_MAX_LISTED = 8
 HISTORY, CHECKPOINT = "history.parquet", "last.ckpt"
 
 Findings = dict[str, str]
-"""Part of an artifact to its damage, empty if it is intact."""
+"""Part of an artifact to its damage, which is empty if the part is intact."""
 
 
-def check_sound(path: Path, kind: Kind) -> bool:
+def verify(path: Path, kind: Kind) -> bool:
     """Verify all checksums, digests, ranges, ids and seals of an artifact.
 
     Returns
@@ -368,12 +344,16 @@ def check_sound(path: Path, kind: Kind) -> bool:
     Raises
     ------
     FormatError
-        If something is damaged: names the damaged and the intact parts.
+        If any part is damaged; the message lists the damaged and the intact parts.
     """
     if kind in _STORE_CHECKS:
         findings = _check_store(path, kind)
+    elif kind is Kind.MODEL:
+        findings = _check_model(path)
+    elif kind is Kind.OVERLAYS:
+        findings = _check_overlays(path)
     else:
-        findings = {Kind.MODEL: _model, Kind.OVERLAYS: _overlays}.get(kind, _table)(path)
+        findings = _check_table(path)
     damaged = [f"{part}: {reason}" for part, reason in findings.items() if reason]
     if damaged:
         intact = [part for part, reason in findings.items() if not reason]
@@ -382,21 +362,22 @@ def check_sound(path: Path, kind: Kind) -> bool:
             "again to be safe"
         )
     if path.is_file():
-        return table_is_whole(path) is not None
+        return table_matches_seal(path) is not None
     if kind in (Kind.MODEL, Kind.OVERLAYS):
         return SEAL in read_config(path / (CONFIG if kind is Kind.MODEL else INDEX))
     return SEAL in open_root(path, kind.value).attrs
 
 
 def _listed(parts: Sequence[str]) -> str:
-    more = f" and {len(parts) - SHOWN} others" if len(parts) > SHOWN else ""
-    return ", ".join(parts[:SHOWN]) + more
+    text = ", ".join(parts[:_MAX_LISTED])
+    others = len(parts) - _MAX_LISTED
+    return f"{text} and {others} others" if others > 0 else text
 
 
-def _reason(path: Path, act: Callable[..., object], *arguments: object) -> str:
-    """Return the error of a check, without the leading path and the remedy."""
+def _damage(path: Path, check: Callable[..., object], *arguments: object) -> str:
+    """Return the error of a check without the leading path and the remedy, empty if none."""
     try:
-        act(*arguments)
+        check(*arguments)
     except SkiptoolError as error:
         text = str(error).removeprefix(f"{path}: ").removeprefix(f"{path}/")
         return text.rpartition("; ")[0] or text
@@ -404,60 +385,63 @@ def _reason(path: Path, act: Callable[..., object], *arguments: object) -> str:
 
 
 def _check_store(path: Path, kind: Kind) -> Findings:
-    """Check metadata and parts of a Zarr store; if they are intact, what only its reader checks."""
+    """Check metadata and parts of a Zarr store; if they are intact, open it with its reader."""
     root, check = open_root(path, kind.value), _STORE_CHECKS[kind]
     parse_lineage(dict(root.attrs), str(path), kind)
     files = [f"{name}/zarr.json".removeprefix("./") for name in broken_members(root)]
     findings = dict.fromkeys(files, "not as written") | dict(check.parts(root, path))
-    reason = "" if any(findings.values()) else _reason(path, check.reader, path)
-    return {**findings, "the whole": reason} if reason else findings
+    if not any(findings.values()):
+        damage = _damage(path, check.reader, path)
+        if damage:
+            findings["the whole"] = damage
+    return findings
 
 
-def _domains(root: zarr.Group, path: Path) -> Iterator[tuple[str, str]]:
+def _check_domains(root: zarr.Group, path: Path) -> Iterator[tuple[str, str]]:
     for name in member_names(root, str(path)):
         part = f"domain {name}"
-        reason = _reason(path, open_domain, str(path), root, name)
-        if reason:
-            yield part, reason
+        damage = _damage(path, open_domain, str(path), root, name)
+        if damage:
+            yield part, damage
             continue
         domain = open_domain(str(path), root, name)
-        bad, count = dict(_bad_samples(path, domain)), len(domain)
-        if bad:
-            yield f"{part}, samples {_listed(list(bad))}", next(iter(bad.values()))
-        if len(bad) < count:
-            yield f"{part}, {count - len(bad)} of {count} samples", ""
+        damaged, count = dict(_damaged_samples(path, domain)), len(domain)
+        if damaged:
+            yield f"{part}, samples {_listed(list(damaged))}", next(iter(damaged.values()))
+        if len(damaged) < count:
+            yield f"{part}, {count - len(damaged)} of {count} samples", ""
 
 
-def _bad_samples(path: Path, domain: Domain) -> Iterator[tuple[str, str]]:
-    """Yield id and reason of each unreadable or changed sample."""
+def _damaged_samples(path: Path, domain: Domain) -> Iterator[tuple[str, str]]:
+    """Yield the id and the damage of each unreadable or changed sample."""
     reader = StoredSamples(path, domain.name, tuple(range(len(domain))))
-    for start in range(0, len(domain), BLOCK):
-        rows = range(start, min(start + BLOCK, len(domain)))
+    for start in range(0, len(domain), _SAMPLES_PER_READ):
+        rows = range(start, min(start + _SAMPLES_PER_READ, len(domain)))
         try:
             _check_samples(reader, domain, rows)
         except SkiptoolError:
-            for row in rows:  # one by one: most of them may be intact
-                reason = _reason(path, _check_samples, reader, domain, [row])
-                if reason:
-                    yield str(domain.columns["id"][row]), reason
+            for row in rows:  # one by one, as most of them may be intact
+                damage = _damage(path, _check_samples, reader, domain, [row])
+                if damage:
+                    yield str(domain.columns["id"][row]), damage
 
 
 def _check_samples(reader: StoredSamples, domain: Domain, rows: Sequence[int]) -> None:
     images, masks = reader.read_many(rows)
     digests = domain.columns.get("digest")
-    if digests is None:  # stores of other writers may lack it
+    if digests is None:  # other writers may omit it
         return
     for row, image, mask in zip(rows, images, masks, strict=True):
-        if identifier(image.tobytes(), mask.tobytes()) != digests[row]:
+        if hash_bytes(image.tobytes(), mask.tobytes()) != digests[row]:
             raise FormatError("pixels are not those that were written; make the store again")
 
 
-def _layers(
+def _check_layers(
     check: Callable[[zarr.Group, str, Path], None], root: zarr.Group, path: Path
 ) -> Iterator[tuple[str, str]]:
     for layer in layer_names(dict(root.attrs), str(path)):
-        yield f"layer {layer}", _reason(path, check, root, layer, path)
-    yield "samples", _reason(path, read_columns, root, str(path))
+        yield f"layer {layer}", _damage(path, check, root, layer, path)
+    yield "samples", _damage(path, read_columns, root, str(path))
 
 
 def _check_activations(root: zarr.Group, layer: str, path: Path) -> None:
@@ -473,12 +457,12 @@ def _check_activations(root: zarr.Group, layer: str, path: Path) -> None:
 
 def _check_counts(root: zarr.Group, layer: str, path: Path) -> None:
     """Check that a row of n images adds up to n * K in every channel."""
-    arrays, vectors = open_tallies(root, [layer], str(path)), root.attrs.get("vectors")
+    arrays, vectors = open_count_layers(root, [layer], str(path)), root.attrs.get("vectors")
     read_bins(root, [layer], arrays[layer].shape[2], str(path))
     for start, counts, ranges in _blocks(arrays, path):
         sums = counts.sum(axis=2, dtype=np.int64)
-        whole = isinstance(vectors, int) and vectors > 0 and not (sums % vectors).any()
-        if not whole or (sums != sums[:, :1]).any() or not sums.all():
+        divisible = isinstance(vectors, int) and vectors > 0 and not (sums % vectors).any()
+        if not divisible or (sums != sums[:, :1]).any() or not sums.all():
             raise FormatError(
                 f"rows from {start}: do not add up to whole images; count the activations again"
             )
@@ -489,7 +473,7 @@ def _check_counts(root: zarr.Group, layer: str, path: Path) -> None:
 def _blocks(
     arrays: Mapping[str, Layer], path: Path
 ) -> Iterator[tuple[int, AnyArray, tuple[AnyArray, AnyArray] | None]]:
-    """Yield start, values, and low and high (n, D) of each block of a single layer."""
+    """Yield start, values, and low and high (n, D) for each block of a single layer."""
     (layer,) = arrays
     store = FeatureStore(path, str(path), None, {}, (layer,), {}, arrays)
     ranges = store.ranges(layer)
@@ -498,10 +482,10 @@ def _blocks(
         yield start, block, None if ranges is None else (ranges[0][rows], ranges[1][rows])
 
 
-def _entries(root: zarr.Group, path: Path) -> Iterator[tuple[str, str]]:
+def _check_entries(root: zarr.Group, path: Path) -> Iterator[tuple[str, str]]:
     store = MaskEntries(path, root)
     for name in store.names():
-        yield f"entry {name}", _reason(path, _check_entry, store, name)
+        yield f"entry {name}", _damage(path, _check_entry, store, name)
 
 
 def _check_entry(store: MaskEntries, name: str) -> None:
@@ -514,40 +498,40 @@ def _check_entry(store: MaskEntries, name: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _StoreCheck:
-    """Check of one kind of store: yields parts and their damage; reader that opens it whole."""
+    """Functions for a kind of store: yield the damage of its parts, and open it as a whole."""
 
     parts: Callable[[zarr.Group, Path], Iterator[tuple[str, str]]]
     reader: Callable[[Path], object]
 
 
 _STORE_CHECKS: Mapping[Kind, _StoreCheck] = {
-    Kind.DATASET: _StoreCheck(_domains, open_dataset),
-    Kind.FEATURES: _StoreCheck(partial(_layers, _check_activations), open_features),
-    Kind.COUNTS: _StoreCheck(partial(_layers, _check_counts), open_counts),
-    Kind.MASKS: _StoreCheck(_entries, open_masks),
+    Kind.DATASET: _StoreCheck(_check_domains, open_dataset),
+    Kind.FEATURES: _StoreCheck(partial(_check_layers, _check_activations), open_features),
+    Kind.COUNTS: _StoreCheck(partial(_check_layers, _check_counts), open_counts),
+    Kind.MASKS: _StoreCheck(_check_entries, open_masks),
 }
 
 
-def _model(path: Path) -> Findings:
-    findings = {CONFIG: _reason(path, open_model, path)}
+def _check_model(path: Path) -> Findings:
+    findings = {CONFIG: _damage(path, open_model, path)}
     if not findings[CONFIG]:
-        stored = open_model(path)
-        findings[WEIGHTS] = _reason(path, stored.tensors)
-        if stored.lineage is None:  # a folder of another program
+        model = open_model(path)
+        findings[WEIGHTS] = _damage(path, model.tensors)
+        if model.lineage is None:  # a folder written by another program
             return findings
-    findings[HISTORY] = _reason(path, open_table, path / HISTORY, Kind.HISTORY)
+    findings[HISTORY] = _damage(path, open_table, path / HISTORY, Kind.HISTORY)
     if (path / CHECKPOINT).is_file():
-        findings[CHECKPOINT] = _reason(path, _check_archive, path / CHECKPOINT)
+        findings[CHECKPOINT] = _damage(path, _check_archive, path / CHECKPOINT)
     return findings
 
 
 def _check_archive(path: Path) -> None:
-    """Check the CRC-32 of every file in a checkpoint, a ZIP archive; unpickle nothing."""
+    """Check the CRC-32 of every file in a checkpoint, a ZIP archive, without unpickling."""
     try:
         with ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
             if size > path.stat().st_size:  # a checkpoint is not compressed
-                raise ValueError(f"{size:,} bytes are said to be in it")
+                raise ValueError(f"it claims to hold {size:,} bytes")
             damaged = archive.testzip()
     except (BadZipFile, OSError, ValueError, NotImplementedError, zlib.error) as error:
         damaged = str(error)
@@ -555,23 +539,23 @@ def _check_archive(path: Path) -> None:
         raise FormatError(f"{path}: is damaged ({damaged}); the model does not need it, remove it")
 
 
-def _overlays(path: Path) -> Findings:
+def _check_overlays(path: Path) -> Findings:
     _, pictures = open_overlays(path)
-    bad = damaged_pictures(path, pictures)
-    intact = f"{len(pictures) - len(bad)} of {len(pictures)} pictures"
-    return {**dict.fromkeys(bad, "not as written"), intact: ""}
+    damaged = damaged_pictures(path, pictures)
+    intact = f"{len(pictures) - len(damaged)} of {len(pictures)} pictures"
+    return {**dict.fromkeys(damaged, "not as written"), intact: ""}
 
 
-def _table(path: Path) -> Findings:
+def _check_table(path: Path) -> Findings:
     kind = table_kind(path)
-    check_extent(path, table_is_whole(path))
+    check_extent(path, table_matches_seal(path))
     findings = {
-        f"column {name}": _reason(path, _read_column, path, name)
+        f"column {name}": _damage(path, _read_column, path, name)
         for name in pq.read_schema(path).names
     }
-    reason = _reason(path, open_table, path, kind)
+    damage = _damage(path, open_table, path, kind)
     # if all pages are intact, the metadata is damaged
-    return {"the file": reason} if reason and not any(findings.values()) else findings
+    return {"the file": damage} if damage and not any(findings.values()) else findings
 
 
 def _read_column(path: Path, name: str) -> None:
@@ -585,29 +569,24 @@ def _read_column(path: Path, name: str) -> None:
 
 
 def check_unchanged(opened: DatasetStore | FeatureStore) -> None:
-    """Refuse a local store that was changed or replaced while it was read.
+    """Refuse a local store that was changed, replaced or deleted while it was read.
 
-    Pixels and activations are read while the work goes on; deleted chunks would read as zeros.
-    Behind a URL only the id of a dataset is compared, as lost chunks are noticed when they are
-    read. A local copy cannot have changed.
-
-    Raises
-    ------
-    FormatError
-        If it is gone, lacks a chunk, or is another store now.
+    Pixels and activations are read during a run; deleted chunks would be read as zeros. Behind a
+    URL, only the id of a dataset is compared, as lost chunks are detected when they are read. A
+    local copy cannot have changed.
     """
     if isinstance(opened, DatasetStore):
         if opened.copy is not None:
             return
-        where, before, now = str(opened.path), opened.lineage.id, _current_id(opened)
+        where, old_id, new_id = str(opened.path), opened.lineage.id, _current_id(opened)
     elif isinstance(opened.place, Path):
-        again = open_activations(opened.place)
-        where, before, now = opened.where, opened.id or "", again.id or ""
+        reopened = open_activations(opened.place)
+        where, old_id, new_id = opened.where, opened.id or "", reopened.id or ""
     else:
         return
-    if now != before:
+    if new_id != old_id:
         raise FormatError(
-            f"{where}: was replaced while it was read (its id was {before}, is {now}); run again"
+            f"{where}: was replaced while it was read (its id was {old_id}, is {new_id}); run again"
         )
 
 

@@ -1,7 +1,7 @@
 """Contents of a dataset store: pixels of each class, and constant images and masks.
 
-Counted sample by sample while they are packed, summed by domain, and kept in the attribute
-``contents`` at the root of the store, so that suspicious data are found without reading the pixels
+They are counted while samples are packed, summed by domain, and stored in the attribute
+``contents`` at the root of the store, so that suspicious data is found without reading the pixels
 again::
 
     {<domain>: {"samples": N,
@@ -9,11 +9,12 @@ again::
                 "even_images": [k, <id>],         constant images: number and the first id
                 "even_masks": {<label>: [k, <id>]}}}
 
-It follows from the pixels; no id depends on it. Stores of early versions lack it.
+No id depends on this attribute, which follows from the pixels. Stores of early versions lack it.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,60 +46,59 @@ class SampleContent:
     ----------
     pixels : mapping of str to int
         Pixels of each label that occurs; keys are text, as in JSON.
-    even : bool
+    is_constant : bool
         All pixels of the image are equal.
     """
 
     pixels: Mapping[str, int]
-    even: bool
+    is_constant: bool
 
     def as_json(self) -> dict[str, Any]:
         """Return the journal entry."""
-        return {"pixels": dict(self.pixels), "even": self.even}
+        return {"pixels": dict(self.pixels), "even": self.is_constant}
 
     @classmethod
-    def parse(cls, noted: Mapping[str, Any]) -> SampleContent:
-        """Parse what `as_json` returned."""
-        return cls(dict(noted["pixels"]), bool(noted["even"]))
+    def parse(cls, entry: Mapping[str, Any]) -> SampleContent:
+        """Parse a journal entry."""
+        return cls(dict(entry["pixels"]), bool(entry["even"]))
 
 
 def count_content(sample: Sample) -> SampleContent:
     """Count the pixels of each label of a sample."""
     counts = np.bincount(sample.mask.ravel(), minlength=IGNORE_LABEL + 1)
     pixels = {str(label): int(counts[label]) for label in np.flatnonzero(counts)}
-    return SampleContent(pixels, _is_even(sample.image))
+    return SampleContent(pixels, _is_constant(sample.image))
 
 
 def summarise(samples: Iterable[tuple[str, SampleContent]]) -> dict[str, Any]:
     """Summarise the samples of a domain, each given with its id."""
-    pixels: dict[str, int] = {}
-    images: list[Any] = [0, ""]
-    masks: dict[str, list[Any]] = {}
     count = 0
-    for name, content in samples:
+    pixels: Counter[str] = Counter()
+    constant_images: list[Any] = [0, ""]
+    constant_masks: dict[str, list[Any]] = {}
+    for sample_id, content in samples:
         count += 1
-        for label, number in content.pixels.items():
-            pixels[label] = pixels.get(label, 0) + number
-        if content.even:
-            images = [images[0] + 1, images[1] or name]
+        pixels.update(content.pixels)
+        if content.is_constant:
+            number, first_id = constant_images
+            constant_images = [number + 1, first_id or sample_id]
         if len(content.pixels) == 1:
-            entry = masks.setdefault(next(iter(content.pixels)), [0, name])
+            entry = constant_masks.setdefault(next(iter(content.pixels)), [0, sample_id])
             entry[0] += 1
     labels = sorted(pixels, key=int)
     return {
         "samples": count,
         "pixels": {label: pixels[label] for label in labels},
-        "even_images": images,
-        "even_masks": {label: masks[label] for label in labels if label in masks},
+        "even_images": constant_images,
+        "even_masks": {label: constant_masks[label] for label in labels if label in constant_masks},
     }
 
 
 def contents_tables(path: Path | str, progress: Progress) -> tuple[Table, ...]:
-    """Tabulate the contents of a dataset store, and warn of likely mistakes.
+    """Tabulate the contents of a dataset store by domain, and warn of likely mistakes.
 
-    Warns of classes without pixels, constant images and masks, and samples of different subjects
-    that are copies of each other. Returns one table with a row for each domain, or none for stores
-    of early versions, which lack the counts.
+    Warns of classes without pixels, constant images and masks, and identical samples of different
+    subjects. Returns no table for stores of early versions, which lack the counts.
     """
     root = open_root(path, "dataset")
     attributes = root.attrs
@@ -106,8 +106,8 @@ def contents_tables(path: Path | str, progress: Progress) -> tuple[Table, ...]:
     if not isinstance(contents, dict) or not isinstance(classes, list):
         return ()
     names = [str(name) for name in classes]
-    for line in (*_doubts(contents, names), *_copies(root, contents, str(path))):
-        progress.warn(line)
+    for warning in (*_warnings(contents, names), *_duplicates(root, contents, str(path))):
+        progress.warn(warning)
     return (_table(root, contents, names, str(path)),)
 
 
@@ -141,7 +141,7 @@ def _subjects(root: zarr.Group, domain: str, where: str) -> dict[str, set[str]]:
     return subjects
 
 
-def _doubts(domains: Domains, classes: Sequence[str]) -> Iterable[str]:
+def _warnings(domains: Domains, classes: Sequence[str]) -> Iterable[str]:
     for label, name in enumerate(classes):
         without = [
             domain for domain, content in domains.items() if str(label) not in content["pixels"]
@@ -152,7 +152,7 @@ def _doubts(domains: Domains, classes: Sequence[str]) -> Iterable[str]:
     total = sum(content["samples"] for content in domains.values())
     images = {domain: content["even_images"] for domain, content in domains.items()}
     if any(count for count, _ in images.values()):
-        yield _even("images are constant", images, total)
+        yield _constant_warning("images are constant", images, total)
     labels = {int(label) for content in domains.values() for label in content["even_masks"]}
     for label in sorted(labels):
         name = IGNORED if label == IGNORE_LABEL else classes[label]
@@ -160,26 +160,37 @@ def _doubts(domains: Domains, classes: Sequence[str]) -> Iterable[str]:
             domain: content["even_masks"].get(str(label), [0, ""])
             for domain, content in domains.items()
         }
-        yield _even(f"masks are {name} ({label}) throughout", masks, total)
+        yield _constant_warning(f"masks are {name} ({label}) throughout", masks, total)
 
 
-def _copies(root: zarr.Group, domains: Iterable[str], where: str) -> list[str]:
-    """Report samples of different subjects with equal pixels; constant images may be equal."""
-    first: dict[str, tuple[str, int, str, str]] = {}
-    pairs: list[tuple[str, str]] = []
+@dataclass(frozen=True, slots=True)
+class _Occurrence:
+    """Position of the first sample with some pixels."""
+
+    domain: str
+    row: int
+    subject: str
+    id: str
+
+
+def _duplicates(root: zarr.Group, domains: Iterable[str], where: str) -> list[str]:
+    """Report samples of different subjects with equal pixels, except constant images."""
+    occurrences: dict[str, _Occurrence] = {}
     constant: dict[str, bool] = {}
-    for name in domains:
-        columns = read_columns(open_group(root, name, where), f"{where}: domain {name}")
-        rows = zip(columns["digest"], columns["subject"], columns["id"], strict=True)
-        for place, (digest, subject, key) in enumerate(rows):
-            domain, row, other, other_key = first.setdefault(digest, (name, place, subject, key))
-            if other == subject:
+    pairs: list[tuple[str, str]] = []
+    for domain in domains:
+        columns = read_columns(open_group(root, domain, where), f"{where}: domain {domain}")
+        samples = zip(columns["digest"], columns["subject"], columns["id"], strict=True)
+        for row, (digest, subject, sample_id) in enumerate(samples):
+            sample = _Occurrence(domain, row, subject, sample_id)
+            first = occurrences.setdefault(digest, sample)
+            if first.subject == subject:
                 continue
             if digest not in constant:
-                images = open_array(open_group(root, domain, where), "images", where, 4)
-                constant[digest] = _is_even(read_rows(images, row, where))
+                images = open_array(open_group(root, first.domain, where), "images", where, 4)
+                constant[digest] = _is_constant(read_rows(images, first.row, where))
             if not constant[digest]:
-                pairs.append((f"{other_key} of {other}", f"{key} of {subject}"))
+                pairs.append((f"{first.id} of {first.subject}", f"{sample_id} of {subject}"))
     if not pairs:
         return []
     return [
@@ -188,11 +199,11 @@ def _copies(root: zarr.Group, domains: Iterable[str], where: str) -> list[str]:
     ]
 
 
-def _is_even(image: AnyArray) -> bool:
+def _is_constant(image: AnyArray) -> bool:
     return bool((image == image[:1, :1]).all())
 
 
-def _even(what: str, counts: Mapping[str, Sequence[Any]], total: int) -> str:
+def _constant_warning(statement: str, counts: Mapping[str, Sequence[Any]], total: int) -> str:
     domain, first = next((name, sample) for name, (count, sample) in counts.items() if count)
     number = sum(count for count, _ in counts.values())
-    return f"{number} of {total} {what}, the first: {first} in domain {domain}"
+    return f"{number} of {total} {statement}, the first: {first} in domain {domain}"

@@ -7,8 +7,8 @@
                                     ``bins`` (B), ``dtype`` that activations were rounded to before
                                     counting, ``vectors`` (K of one image), ``pool_images`` (images
                                     in a row, at most), ``ranges_id`` (a hash of all bins),
-                                    ``reference_domain`` (whose unshifted images set the ranges;
-                                    null if another store did)
+                                    ``reference_domain`` (whose unshifted images define the ranges;
+                                    null if those of another store were used)
       counts/<name>   (N, D, B)     uint16, or uint32 if a row holds more than 65,535 values
       bins/<name>/
         low, span     (D,)          float64: range divided into B bins of equal width; values
@@ -17,10 +17,10 @@
         low, high     (N, D)        float32, of the values of each row and channel
       samples/        ...           columns of the rows
 
-A row is an image, or a block of up to ``pool_images`` images in the order of the data: of one
-subject if subjects repeat, of any subjects if every image is of another one. Rows of blocks have
-the column ``images``, the number of images in the block; their ``id`` is that of the first image,
-and other columns are kept if they agree within every block.
+A row is an image, or a block of up to ``pool_images`` images in the order of the data: of the same
+subject if subjects repeat, of any subjects if every image is of a different one. Rows of blocks
+have the column ``images``, the number of images in the block; their ``id`` is that of the first
+image, and other columns are kept if they agree within every block.
 
 A value x is in bin floor((x - low) * B / span), see
 `skiptool.distances.counting.count_activations`. The range is that of the reference, the values of
@@ -30,9 +30,9 @@ their bins are equal.
 
 Arrays of rows are sharded as in feature stores: up to 64 chunks in a file, 16 rows in a chunk
 (fewer if rows are blocks: about 16 images). Counts are compressed with Zstandard after a bit
-shuffle, all else with LZ4, and every chunk ends in a CRC-32C.
+shuffle, everything else with LZ4, and every chunk ends in a CRC-32C.
 
-The id is a hash of weights, data, domain, split, shift, preprocessing, layers, pooling, dtype, the
+The id is a hash of weights, data, domain, split, shift, preprocessing, layers, pooling, dtype,
 number of bins and of images in a row, and the source of the ranges.
 """
 
@@ -46,10 +46,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import zarr
 
-from skiptool.distances.bins import MAX_BINS, Binning, Counted
+from skiptool.distances.bins import MAX_BINS, Binning, CountLayout
 from skiptool.errors import FormatError
 from skiptool.names import Kind
-from skiptool.stores.addresses import last_part, located, public
+from skiptool.stores.addresses import last_part, path_or_url, redact
 from skiptool.stores.features import (
     FACTS,
     FeatureStore,
@@ -60,10 +60,10 @@ from skiptool.stores.features import (
     layer_names,
     open_features,
 )
-from skiptool.stores.lineage import identifier, parse_lineage
+from skiptool.stores.lineage import hash_bytes, parse_lineage
 from skiptool.stores.remote import map_items
 from skiptool.stores.seals import check_store
-from skiptool.stores.shards import rows_of
+from skiptool.stores.shards import row_reader
 from skiptool.stores.zarrs import open_array, open_group, open_root, read_columns, read_rows
 
 if TYPE_CHECKING:
@@ -76,10 +76,10 @@ COUNTING = ("bins", "dtype", "vectors", "pool_images", "ranges_id", "reference_d
 IMAGES = "images"
 """Column of rows of several images: number of images in each."""
 
-_READ_AT_ONCE = 64
-"""Rows read at once: chunks may be far smaller."""
+_ROWS_PER_READ = 64
+"""Rows read at once, as chunks may be far smaller."""
 
-_AGAIN = "count the activations again"
+_REMEDY = "count the activations again"
 
 
 @dataclass(frozen=True)
@@ -89,13 +89,11 @@ class CountsStore(FeatureStore):
     Attributes
     ----------
     edges : mapping
-        Layer to low and span (D,) of its bins, not yet read.
-    known : mapping
-        Layer to its bins, once they are read.
+        Layer to low and span (D,) of its bins, read on demand.
     """
 
     edges: Mapping[str, tuple[Rows, Rows]] = field(default_factory=dict)
-    known: dict[str, Counted] = field(default_factory=dict, repr=False, compare=False)
+    _counted: dict[str, CountLayout] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def images(self) -> Int64:
@@ -104,49 +102,41 @@ class CountsStore(FeatureStore):
             return np.ones(len(self), dtype=np.int64)
         return np.asarray(self.columns[IMAGES], dtype=np.int64)
 
-    def counted(self, layer: str) -> Counted:
+    def count_layout(self, layer: str) -> CountLayout:
         """Return how the values of a layer were counted."""
         _, channels, bins = self._layer(layer).shape
-        if layer not in self.known:
+        if layer not in self._counted:
             binning = _binning(self.edges[layer], bins, f"{self.where}: bins of {layer}")
             if len(binning.low) != channels:
                 raise FormatError(
                     f"{self.where}: bins of {layer} are of {len(binning.low)} channels, the layer "
-                    f"has {channels}; {_AGAIN}"
+                    f"has {channels}; {_REMEDY}"
                 )
-            self.known[layer] = Counted(binning, int(self.facts["vectors"]), self.images)
-        return self.known[layer]
+            self._counted[layer] = CountLayout(binning, int(self.facts["vectors"]), self.images)
+        return self._counted[layer]
 
 
 def open_activations(place: Path | str) -> FeatureStore:
     """Open features or counts of them; see :func:`open_features`."""
-    here = located(place)
-    if not last_part(here).endswith((".npy", ".npz")):
-        check_finished(here, public(str(place)))
-        attributes: dict[str, Any] = dict(open_root(here, "feature", (3, 2)).attrs)
+    path = path_or_url(place)
+    if not last_part(path).endswith((".npy", ".npz")):
+        check_finished(path, redact(str(place)))
+        attributes: dict[str, Any] = dict(open_root(path, "feature", (3, 2)).attrs)
         if attributes.get("kind") == Kind.COUNTS:
             return open_counts(place)
     return open_features(place)
 
 
 def open_counts(place: Path | str) -> CountsStore:
-    """Open a counts store and check its layout.
-
-    Raises
-    ------
-    FormatError
-        If there is none, or it is of another kind or version, damaged, or still being written.
-    SourceError, ArgumentError
-        If a URL cannot be read.
-    """
-    where, place = public(str(place)), located(place)
+    """Open a counts store and check its layout."""
+    where, place = redact(str(place)), path_or_url(place)
     check_finished(place, where)
     root = open_root(place, "counts")
     attributes: dict[str, Any] = dict(root.attrs)
     lineage = parse_lineage(attributes, where, Kind.COUNTS)
     facts = facts_of(attributes, where, (*FACTS, *COUNTING))
     columns = read_columns(root, where)
-    layers = open_tallies(root, layer_names(attributes, where), where)
+    layers = open_count_layers(root, layer_names(attributes, where), where)
     _check_facts(facts, columns, layers, where)
     check_lengths(columns, layers, where)
     check_store(root, where)
@@ -160,26 +150,26 @@ def _check_facts(
     for name, most in (("bins", MAX_BINS), ("vectors", None), ("pool_images", None)):
         value = facts[name]
         if value is None or value < 1 or (most is not None and value > most):
-            raise FormatError(f"{where}: attribute {name} is {value}; {_AGAIN}")
+            raise FormatError(f"{where}: attribute {name} is {value}; {_REMEDY}")
     if not len(columns.get("id", ())):
-        raise FormatError(f"{where}: holds no row of counts; {_AGAIN}")
+        raise FormatError(f"{where}: holds no row of counts; {_REMEDY}")
     if facts["pool_images"] > 1:
         images = columns.get(IMAGES)
         if images is None or images.dtype.kind not in "iu" or (images < 1).any():
-            raise FormatError(f"{where}: column {IMAGES} holds no numbers of images; {_AGAIN}")
+            raise FormatError(f"{where}: column {IMAGES} holds no numbers of images; {_REMEDY}")
     for name, layer in layers.items():
         if layer.shape[2] != facts["bins"]:
             raise FormatError(
                 f"{where}: layer {name} has {layer.shape[2]} bins, the store {facts['bins']}; "
-                f"{_AGAIN}"
+                f"{_REMEDY}"
             )
 
 
-def open_tallies(root: zarr.Group, names: Sequence[str], where: str) -> dict[str, Layer]:
+def open_count_layers(root: zarr.Group, names: Sequence[str], where: str) -> dict[str, Layer]:
     """Open the counts of layers and the ranges of their rows, and check for missing chunks."""
     counts, ranges = (open_group(root, name, where) for name in ("counts", "ranges"))
 
-    def opened(name: str) -> Layer:
+    def open_layer(name: str) -> Layer:
         values = open_array(counts, name, f"{where}: counts", 3, ["uint16", "uint32"])
         low, high = (
             open_array(ranges, f"{name}/{end}", f"{where}: ranges", 2, ["float32"])
@@ -188,19 +178,18 @@ def open_tallies(root: zarr.Group, names: Sequence[str], where: str) -> dict[str
         if not low.shape == high.shape == values.shape[:2]:
             raise FormatError(
                 f"{where}: ranges of layer {name} are {low.shape} and {high.shape}, its counts "
-                f"{values.shape}; {_AGAIN}"
+                f"{values.shape}; {_REMEDY}"
             )
         rows, channels, bins = values.shape
-        at_once = max(1, min(_READ_AT_ONCE, rows))
         return Layer(
-            rows_of(values),
+            row_reader(values),
             (rows, channels, bins),
             values.dtype.newbyteorder("="),
-            at_once,
-            (rows_of(low), rows_of(high)),
+            max(1, min(_ROWS_PER_READ, rows)),
+            (row_reader(low), row_reader(high)),
         )
 
-    return dict(zip(names, map_items(root.store, opened, names), strict=True))
+    return dict(zip(names, map_items(root.store, open_layer, names), strict=True))
 
 
 def open_bins(
@@ -209,18 +198,18 @@ def open_bins(
     """Open low and span of the bins of layers."""
     bins = open_group(root, "bins", where)
 
-    def opened(name: str) -> tuple[zarr.Array[Any], zarr.Array[Any]]:
+    def open_edges(name: str) -> tuple[zarr.Array[Any], zarr.Array[Any]]:
         low, span = (
             open_array(bins, f"{name}/{end}", f"{where}: bins", 1, ["float64"])
             for end in ("low", "span")
         )
         return low, span
 
-    return dict(zip(names, map_items(root.store, opened, names), strict=True))
+    return dict(zip(names, map_items(root.store, open_edges, names), strict=True))
 
 
 def read_bins(root: zarr.Group, names: Sequence[str], bins: int, where: str) -> dict[str, Binning]:
-    """Read the bins of layers, also of a store that is still growing."""
+    """Read the bins of layers, even if the store is still growing."""
     edges = open_bins(root, names, where)
     return {name: _binning(edges[name], bins, f"{where}: bins of {name}") for name in names}
 
@@ -229,7 +218,7 @@ def _binning(edges: tuple[Rows, Rows], bins: int, where: str) -> Binning:
     low, span = (read_rows(values, slice(None), where).astype(np.float64) for values in edges)
     finite = bool(np.isfinite(low).all() and np.isfinite(span).all())
     if low.shape != span.shape or not finite or not (span > 0).all():
-        raise FormatError(f"{where}: are not valid ranges; {_AGAIN}")
+        raise FormatError(f"{where}: are not valid ranges; {_REMEDY}")
     return Binning(bins, low, span, clamp=True)
 
 
@@ -240,4 +229,4 @@ def ranges_id(bins: Mapping[str, Binning]) -> str:
         edges = (binning.low, binning.span)
         parts.append(f"{name}\0{binning.bins}\0".encode())
         parts += [values.astype("<f8").tobytes() for values in edges]
-    return identifier(*parts)
+    return hash_bytes(*parts)

@@ -1,7 +1,7 @@
-"""Writing counts stores: blocks of activations in, rows of counts out, resumable (see ``journal``).
+"""Write counts stores: blocks of activations in, rows of counts out, resumable (see ``journal``).
 
-A part is one chunk of rows of every layer (see ``features_writer``). Images of one row are summed
-as they arrive. A resumed run counts the images of rows that were not written yet again.
+A part is one chunk of rows of every layer (see ``features_writer``). The counts of images of one
+row are added up as they arrive. A resumed run recounts the images of rows that were not written.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from skiptool.stores.features_writer import (
     stored_extremes,
 )
 from skiptool.stores.journal import JOURNAL
-from skiptool.stores.lineage import Invocation, check_same
+from skiptool.stores.lineage import Invocation, check_same_run
 from skiptool.stores.zarrs import create_array
 
 if TYPE_CHECKING:
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
     """Counts (n, D, B), lows and highs (n, D) of images or rows."""
 
 _REDUCTIONS: Final = (np.add, np.minimum, np.maximum)
-"""Reduce the counts, lows and highs of the images of a row."""
+"""Reduce counts, lows and highs from images to a row."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rows:
+class RowAssignment:
     """Assignment of images to rows of counts.
 
     Attributes
@@ -52,85 +52,91 @@ class Rows:
         First image of each row, in the order in which images are counted.
     images : int
         Number of images.
-    together : int
+    max_images : int
         Images in a row, at most.
     """
 
     first: Int64
     images: int
-    together: int
+    max_images: int
+
+    def __len__(self) -> int:
+        return len(self.first)
 
     @property
-    def held(self) -> Int64:
+    def sizes(self) -> Int64:
         """Number of images in each row, (N,)."""
         return np.diff(np.append(self.first, self.images))
 
-    def whole(self, images: int) -> int:
+    def complete_rows(self, images: int) -> int:
         """Return the number of rows that are complete after this many images."""
-        return int(np.searchsorted(self.first + self.held, images, side="right"))
+        return int(np.searchsorted(self.first + self.sizes, images, side="right"))
 
-    def before(self, row: int) -> int:
-        """Return the number of images in the rows before one."""
-        return int(self.first[row]) if row < len(self.first) else self.images
+    def images_before(self, row: int) -> int:
+        """Return the number of images in all rows before this one."""
+        return int(self.first[row]) if row < len(self) else self.images
 
     def columns(self, columns: Mapping[str, Any]) -> dict[str, Any]:
         """Turn columns of images into columns of rows.
 
-        ``id`` is that of the first image; other columns are kept if they agree within every row.
-        If rows may hold several images, the column ``images`` is added.
+        ``id`` is that of the first image; other columns are kept if they agree within every row. If
+        rows may consist of several images, the column ``images`` is added.
         """
-        if self.together == 1:
+        if self.max_images == 1:
             return dict(columns)
-        kept = {}
+        row_columns = {}
         for name, values in columns.items():
             array = np.asarray(values)
-            of_rows = array[self.first]
-            expected = np.repeat(of_rows, self.held)
+            row_values = array[self.first]
+            expected = np.repeat(row_values, self.sizes)
             both_nan = (expected != expected) & (array != array)
             if name == "id" or bool(((expected == array) | both_nan).all()):
-                kept[name] = of_rows
-        return {**kept, IMAGES: self.held}
+                row_columns[name] = row_values
+        return {**row_columns, IMAGES: self.sizes}
 
 
-def assign_rows(subjects: Sequence[object], images: int, together: int) -> tuple[Int64, Rows]:
+def assign_rows(
+    subjects: Sequence[object], images: int, max_images: int
+) -> tuple[Int64, RowAssignment]:
     """Assign images to rows, in their order.
 
     Parameters
     ----------
     subjects : sequence
-        Subject of each image, or empty. If subjects repeat, every row is of one subject.
-    together : int
+        Subject of each image, or empty. If subjects repeat, every row is of a single subject.
+    max_images : int
         Images in a row, at most.
 
     Returns
     -------
     order : int64, shape (images,)
         Images in the order of rows: subjects by first appearance, each with its images in order.
-    rows : Rows
+    rows : RowAssignment
 
     Examples
     --------
     >>> order, rows = assign_rows(["a", "b", "a", "a"], 4, 2)
-    >>> order.tolist(), rows.first.tolist(), rows.held.tolist()
+    >>> order.tolist(), rows.first.tolist(), rows.sizes.tolist()
     ([0, 2, 3, 1], [0, 2, 3], [2, 1, 1])
     """
     names = [str(subject) for subject in subjects]
     repeated = all(names) and 0 < len(set(names)) < len(names)
-    if together == 1 or not repeated:
-        return np.arange(images), Rows(np.arange(0, images, together), images, together)
+    if max_images == 1 or not repeated:
+        first = np.arange(0, images, max_images)
+        return np.arange(images), RowAssignment(first, images, max_images)
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
     subject = np.array([numbers[name] for name in names])
     stops = np.cumsum(np.bincount(subject)).tolist()
-    first = [
-        np.arange(start, stop, together)
-        for start, stop in zip([0, *stops[:-1]], stops, strict=True)
-    ]
-    return np.argsort(subject, kind="stable"), Rows(np.concatenate(first), images, together)
+    starts = [0, *stops[:-1]]
+    first = np.concatenate(
+        [np.arange(start, stop, max_images) for start, stop in zip(starts, stops, strict=True)]
+    )
+    return np.argsort(subject, kind="stable"), RowAssignment(first, images, max_images)
 
 
-def tally_type(vectors: int, rows: Rows) -> np.dtype[Any]:
-    """Return the data type that holds every count of rows, with K vectors an image."""
-    most = vectors * int(rows.held.max())
+def count_dtype(vectors: int, rows: RowAssignment) -> np.dtype[Any]:
+    """Return the smallest data type for the counts of rows, given K vectors per image."""
+    most = vectors * int(rows.sizes.max())
     return np.dtype(np.uint16 if most <= np.iinfo(np.uint16).max else np.uint32)
 
 
@@ -145,15 +151,20 @@ class _CountArrays(LayerArrays):
     def add(self, parts: Parts, starts: Sequence[int], *, continues: bool, ends: bool) -> None:
         """Reduce images to rows, which begin at ``starts``.
 
-        ``continues``: the first row continues the partial one; ``ends``: the last row is complete.
+        Parameters
+        ----------
+        continues : bool
+            Whether the first row continues the partial one.
+        ends : bool
+            Whether the last row is complete.
         """
         rows = tuple(
             reduction.reduceat(part, starts, axis=0, dtype=part.dtype)
             for reduction, part in zip(_REDUCTIONS, parts, strict=True)
         )
         if continues and self.partial is not None:
-            for reduction, own, before in zip(_REDUCTIONS, rows, self.partial, strict=True):
-                reduction(own[:1], before, out=own[:1])
+            for reduction, part, partial in zip(_REDUCTIONS, rows, self.partial, strict=True):
+                reduction(part[:1], partial, out=part[:1])
         self.partial = None if ends else tuple(part[-1:].copy() for part in rows)
         self.complete.append(rows if ends else tuple(part[:-1] for part in rows))
 
@@ -167,18 +178,14 @@ class _CountArrays(LayerArrays):
 class CountsWriter(ChunkedWriter[_CountArrays]):
     """Count blocks of activations into a growing counts store.
 
-    See `ChunkedWriter`; ``facts`` are attributes of the store (see ``counts``), ``grid`` and
-    ``dtype`` among them. A store begun with other ``bins`` is refused.
+    See `ChunkedWriter`; ``facts`` are attributes of the store (see ``counts``), including ``grid``
+    and ``dtype``. ``written`` is the number of images to skip: all of them are in rows that are
+    safely in the store. A store begun with other bins is refused.
 
     Parameters
     ----------
     bins : mapping of str to Binning
         Bins of the layers, in order of data flow.
-
-    Attributes
-    ----------
-    written : int
-        All images before this one are in rows that are safely in the store.
     """
 
     kind = Kind.COUNTS
@@ -192,20 +199,20 @@ class CountsWriter(ChunkedWriter[_CountArrays]):
         identity: object,
         facts: Mapping[str, Any],
         columns: Mapping[str, Any],
-        rows: Rows,
+        rows: RowAssignment,
         bins: Mapping[str, Binning],
     ) -> None:
         self._rows, self._bins = rows, bins
         self._vectors = prod(facts["grid"])
-        self._dtype = tally_type(self._vectors, rows)
-        self._chunk = max(1, CHUNK // rows.together)
+        self._dtype = count_dtype(self._vectors, rows)
+        self._chunk = max(1, CHUNK // rows.max_images)
         facts = {**facts, "vectors": self._vectors, "ranges_id": ranges_id(bins)}
-        super().__init__(path, invocation, identity, facts, columns, len(rows.first))
-        self._counted_before = rows.before(self._done)
-        # Blocks are the same in every run, so that an image is computed with the same others. The
-        # first may therefore hold images of rows that are written already: they are skipped.
-        whole = self._counted_before == rows.images
-        self.written = rows.images if whole else self._counted_before // CHUNK * CHUNK
+        super().__init__(path, invocation, identity, facts, columns, len(rows))
+        self._counted_before = rows.images_before(self._done)
+        # Blocks are the same in every run, so that each image is always processed in the same
+        # batch. The first block may therefore contain images of rows already written: skip them.
+        complete = self._counted_before == rows.images
+        self.written = rows.images if complete else self._counted_before // CHUNK * CHUNK
 
     def append(self, blocks: Mapping[str, Float32]) -> None:
         """Count the activations of up to :data:`CHUNK` images.
@@ -213,29 +220,24 @@ class CountsWriter(ChunkedWriter[_CountArrays]):
         Parameters
         ----------
         blocks : mapping of layer name to float32 (n, D, K)
-            n equal in all layers; every block but the last is a whole one.
-
-        Raises
-        ------
-        FormatError
-            If a value is not finite.
-        ArgumentError
-            If a value overflows the data type, or the shapes are not as above.
+            With the same n in all layers; every block but the last is a whole chunk. Values that
+            are not finite, or overflow the data type, are refused.
         """
         images = self._next(blocks)
-        fresh = slice(max(images.start, self._counted_before), images.stop)
-        if fresh.start < fresh.stop:
-            first, last = np.searchsorted(self._rows.first, (fresh.start, fresh.stop))
-            starts = (self._rows.first[first:last] - fresh.start).tolist()
+        uncounted = slice(max(images.start, self._counted_before), images.stop)
+        if uncounted.start < uncounted.stop:
+            first, last = np.searchsorted(self._rows.first, (uncounted.start, uncounted.stop))
+            starts = (self._rows.first[first:last] - uncounted.start).tolist()
             continues = 0 not in starts
             starts = [0, *starts] if continues else starts
-            ends = self._rows.before(self._rows.whole(fresh.stop)) == fresh.stop
+            complete = self._rows.complete_rows(uncounted.stop)
+            ends = self._rows.images_before(complete) == uncounted.stop
             for name, layer in self._layers.items():
-                block = blocks[name][fresh.start - images.start :]
-                parts = self._count(name, block, layer.binning, self._columns["id"][fresh])
+                block = blocks[name][uncounted.start - images.start :]
+                parts = self._count(name, block, layer.binning, self._columns["id"][uncounted])
                 layer.add(parts, starts, continues=continues, ends=ends)
         self.written = images.stop
-        self._write(self._rows.whole(images.stop))
+        self._write(self._rows.complete_rows(images.stop))
 
     def _stored_columns(self) -> Mapping[str, Any]:
         return self._rows.columns(self._columns)
@@ -251,12 +253,13 @@ class CountsWriter(ChunkedWriter[_CountArrays]):
         counts = count_activations(block.astype(dtype, copy=False), binning)
         return counts.astype(self._dtype, copy=False), low, high
 
-    def _write(self, whole: int) -> None:
+    def _write(self, complete: int) -> None:
         """Write chunks of the complete rows, and a shorter last one once all rows are complete."""
-        while self._done < whole and (whole - self._done >= self._chunk or whole == self._length):
-            stop = min(self._done + self._chunk, whole)
-            written = {name: layer.write(stop - self._done) for name, layer in self._layers.items()}
-            self._note(stop, written)
+        chunk = 1 if complete == self._length else self._chunk
+        while complete - self._done >= chunk:
+            stop = min(self._done + self._chunk, complete)
+            sizes = {name: layer.write(stop - self._done) for name, layer in self._layers.items()}
+            self._record(stop, sizes)
 
     def _begin(self) -> None:
         """Create the arrays of all layers, and write their bins."""
@@ -285,8 +288,8 @@ class CountsWriter(ChunkedWriter[_CountArrays]):
 
     def _resume(self, parts: Sequence[Mapping[str, Any]]) -> None:
         number = next(iter(self._bins.values())).bins
-        begun = read_bins(self._root, tuple(self._bins), number, str(self._path))
-        if ranges_id(begun) != ranges_id(self._bins):
+        stored = read_bins(self._root, tuple(self._bins), number, str(self._path))
+        if ranges_id(stored) != ranges_id(self._bins):
             raise ExistsError(
                 f"{self._path}: was begun with other bins; give --overwrite to start again"
             )
@@ -298,21 +301,16 @@ class CountsWriter(ChunkedWriter[_CountArrays]):
 def resumed_bins(
     path: Path, invocation: Invocation, layers: Sequence[str]
 ) -> dict[str, Binning] | None:
-    """Return the bins of a store that an interrupted run has begun in ``path``, None without one.
+    """Return the bins of the store that an interrupted run has begun in ``path``, if any.
 
-    Raises
-    ------
-    ExistsError
-        If it was begun with other parameters.
-    FormatError
-        If the bins are missing or damaged.
+    A store begun with other parameters, and missing or damaged bins, are refused.
     """
     try:
-        begun: object = json.loads((path / JOURNAL).read_bytes().partition(b"\n")[0])
+        determinants: object = json.loads((path / JOURNAL).read_bytes().partition(b"\n")[0])
     except (OSError, ValueError, RecursionError):
         return None
-    if not isinstance(begun, dict):
+    if not isinstance(determinants, dict):
         return None
-    check_same(begun, invocation, str(path))
+    check_same_run(determinants, invocation, str(path))
     root = zarr.open_group(path, mode="r", zarr_format=3)
     return read_bins(root, layers, int(invocation.parameters["bins"]), str(path))

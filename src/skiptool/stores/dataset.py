@@ -6,23 +6,23 @@
       zarr.json                     attributes: the header (see ``lineage``), ``classes`` (names,
                                     index = label), ``ignore_index`` (255), ``contents``
                                     (contents of each domain, see ``contents``), ``seal``
-      <domain>/                     one group for each domain, and nothing else at the root
+      <domain>/                     one group for each domain, nothing else at the root
         images    (N, H, W, 3) uint8, or (N, H, W, 1) float32 in [0, 1]
         masks     (N, H, W) uint8, labels; 255 = ignored
         samples/
-          id      (N,) string       unique in its domain; equal id and subject in two domains:
-                                    the same location
+          id      (N,) string       unique in its domain; the same id and subject in two
+                                    domains mean the same location
           subject (N,) string       unit of splits and statistics
           split   (N,) string       train, test
           fold    (N,) int64        validation fold, -1 for test
-          digest  (N,) string       hash of the sample's image and mask (other writers may leave
-                                    it out)
+          digest  (N,) string       hash of the sample's image and mask (other writers may omit
+                                    it)
           ...     (N,)              columns of the source (cells, x, y, mpp, slice ...); ``draw``
                                     (int64, 0..E-1): training epoch e takes draw e modulo E
 
-Inner chunk: one image. Shards of 16 images, each written once by one writer; chunks are
-compressed with LZ4 and end in a CRC-32C. The id is the hash of the classes and, domain by domain,
-of size, type and all columns under ``samples``, hence of the pixels, in order.
+Inner chunk: one image. Shards hold 16 images and are written once; chunks are compressed with LZ4
+and end in a CRC-32C. The id is the hash of the classes and, domain by domain, of size, type and all
+columns under ``samples``, which include the hashes of the pixels, in order.
 """
 
 from __future__ import annotations
@@ -39,14 +39,15 @@ import zarr
 from skiptool.errors import ArgumentError, FormatError, MismatchError, suggestion
 from skiptool.names import IGNORE_LABEL, Kind, Split
 from skiptool.records import Progress, Sample, check_name, is_name
-from skiptool.stores.addresses import last_part, located, public
+from skiptool.stores.addresses import path_or_url, redact
 from skiptool.stores.contents import SampleContent, count_content
 from skiptool.stores.journal import JOURNAL
-from skiptool.stores.lineage import Lineage, identifier, parse_lineage
+from skiptool.stores.lineage import Lineage, hash_bytes, parse_lineage
 from skiptool.stores.remote import map_items
 from skiptool.stores.seals import check_store
-from skiptool.stores.shards import compress, rows_of
+from skiptool.stores.shards import compress, row_reader
 from skiptool.stores.zarrs import (
+    OpenStore,
     member_names,
     open_array,
     open_group,
@@ -64,7 +65,7 @@ if TYPE_CHECKING:
     Arrays = tuple[zarr.Array[Any], zarr.Array[Any]]
 
 IDENTITY_COLUMNS = ("id", "subject", "split", "fold", "digest")
-"""Columns under ``samples/`` of every dataset; other writers may leave out the last."""
+"""Columns under ``samples/`` of every dataset; other writers may omit the last."""
 
 IMAGE_FORMS = (("uint8", 3), ("float32", 1))
 """Data types and numbers of channels C of images."""
@@ -98,41 +99,28 @@ class Domain:
         return self.height * self.width * (self.channels * np.dtype(dtype).itemsize + 1)
 
     def select(self, split: str | None) -> list[int]:
-        """Return the indices of the samples of one split, or of all with None."""
+        """Return the indices of the samples of a split, or of all samples with None."""
         splits = self.columns["split"]
         return [index for index in range(len(self)) if split in (None, splits[index])]
 
 
 @dataclass(frozen=True, slots=True)
-class DatasetStore:
-    """An open dataset: its header, classes and domains (pixels are read on demand).
+class DatasetStore(OpenStore):
+    """An open dataset: its header, classes and domains; pixels are read on demand.
 
     Attributes
     ----------
-    place : Path or str
-        Local path or URL.
     copy : Path, optional
-        Local copy of domains behind a URL; their pixels are read from it.
+        Local copy of domains behind a URL, from which their pixels are read.
     """
 
-    place: Path | str
     lineage: Lineage
     classes: tuple[str, ...]
     domains: Mapping[str, Domain]
     copy: Path | None = None
 
-    @property
-    def path(self) -> Path | str:
-        """Name in messages: the local path, or the URL without credentials."""
-        return self.place if isinstance(self.place, Path) else public(self.place)
-
-    @property
-    def name(self) -> str:
-        """Last component of the place, for display."""
-        return last_part(self.place)
-
     def domain(self, name: str) -> Domain:
-        """Return one domain; refuse an unknown name."""
+        """Return a domain; refuse an unknown name."""
         if name not in self.domains:
             raise ArgumentError(
                 f"{self.path}: has no domain {name!r}, it has {', '.join(self.domains)}"
@@ -141,22 +129,15 @@ class DatasetStore:
         return self.domains[name]
 
     def samples(self, domain: str, indices: Sequence[int]) -> StoredSamples:
-        """Return a reader of the samples ``indices`` of a domain, in that order."""
+        """Return a reader of samples of a domain, in the order of ``indices``."""
         return StoredSamples(self.place, self.domain(domain).name, tuple(indices), self.copy)
 
 
 @dataclass(slots=True)
 class StoredSamples:
-    """A :class:`~skiptool.records.SampleReader` over a store; picklable, opened at the first read.
+    """Reader of samples of a domain, in the order of ``indices``.
 
-    Attributes
-    ----------
-    place : Path or str
-        Local path or URL.
-    indices : tuple of int
-        Samples of the domain, in this order.
-    copy : Path, optional
-        As of :class:`DatasetStore`.
+    It is a picklable :class:`~skiptool.records.SampleReader`, which opens the store on first use.
     """
 
     place: Path | str
@@ -182,50 +163,41 @@ class StoredSamples:
         return image[0], mask[0]
 
     def read_many(self, positions: Sequence[int]) -> tuple[Image, UInt8]:
-        """Return images (n, H, W, C) and masks (n, H, W) of several samples, n > 0.
-
-        Raises
-        ------
-        FormatError
-            If a chunk is damaged.
-        SourceError
-            If a remote store cannot be reached.
-        """
-        rows = [self.indices[position] for position in positions]
+        """Return images (n, H, W, C) and masks (n, H, W) of several samples, n > 0."""
         store, images, masks = self._open()
-        runs = _runs(rows)
+        runs = _consecutive_runs([self.indices[position] for position in positions])
         parts = [(array, run) for array in (images, masks) for run in runs]
-        blocks = map_items(store, self._run, parts)
-        return _joined(blocks[: len(runs)]), _joined(blocks[len(runs) :])
+        blocks = map_items(store, self._read_run, parts)
+        return _concatenate(blocks[: len(runs)]), _concatenate(blocks[len(runs) :])
 
-    def _run(self, part: tuple[Rows, range]) -> AnyArray:
-        array, rows = part
-        last = f"s {rows[0]} to {rows[-1]}" if len(rows) > 1 else f" {rows[0]}"
-        where = f"{public(str(self.place))}: domain {self.domain}, sample{last}"
-        return read_rows(array, slice(rows.start, rows.stop), where)
+    def _read_run(self, part: tuple[Rows, range]) -> AnyArray:
+        array, run = part
+        samples = f"samples {run[0]} to {run[-1]}" if len(run) > 1 else f"sample {run[0]}"
+        where = f"{redact(str(self.place))}: domain {self.domain}, {samples}"
+        return read_rows(array, slice(run.start, run.stop), where)
 
     def _open(self) -> tuple[Store, Rows, Rows]:
-        # connections do not survive a fork
+        # connections must not be shared with a forked process
         if self._arrays is None or (isinstance(self.place, str) and self._process != os.getpid()):
-            where = public(str(self.place))
+            where = redact(str(self.place))
             root = open_root(self.copy or self.place, "dataset")
             group = open_group(root, self.domain, where)
             images, masks = _open_pixels(group, f"{where}: domain {self.domain}")
-            self._arrays = root.store, rows_of(images), rows_of(masks)
+            self._arrays = root.store, row_reader(images), row_reader(masks)
             self._process = os.getpid()
         return self._arrays
 
 
-def _joined(parts: Sequence[AnyArray]) -> AnyArray:
+def _concatenate(parts: Sequence[AnyArray]) -> AnyArray:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _runs(rows: Sequence[int]) -> list[range]:
-    """Split rows, in their order, into runs of consecutive ones.
+def _consecutive_runs(rows: Sequence[int]) -> list[range]:
+    """Split rows, in their order, into runs of consecutive numbers.
 
     Examples
     --------
-    >>> _runs([4, 5, 6, 9, 2, 3])
+    >>> _consecutive_runs([4, 5, 6, 9, 2, 3])
     [range(4, 7), range(9, 10), range(2, 4)]
     """
     runs: list[range] = []
@@ -247,13 +219,13 @@ def open_dataset(place: Path | str) -> DatasetStore:
     SourceError, ArgumentError
         If a URL cannot be read.
     """
-    where, place = public(str(place)), located(place)
+    where, place = redact(str(place)), path_or_url(place)
     root = open_root(place, "dataset")
     attributes: dict[str, Any] = dict(root.attrs)
     lineage = parse_lineage(attributes, where, Kind.DATASET)
     classes = attributes.get("classes")
-    named = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
-    if attributes.get("ignore_index") != IGNORE_LABEL or not named or not classes:
+    valid = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+    if attributes.get("ignore_index") != IGNORE_LABEL or not valid or not classes:
         raise FormatError(
             f"{where}: attributes lack 'classes' (names) or 'ignore_index' {IGNORE_LABEL}; make "
             "the dataset again"
@@ -264,27 +236,28 @@ def open_dataset(place: Path | str) -> DatasetStore:
         if isinstance(place, str):
             remedy = "or its host lists none; make the dataset again, or copy it here first"
         raise FormatError(f"{where}: holds no domain; {remedy}")
-    opened = map_items(root.store, lambda name: open_domain(where, root, name), names)
+    domains = map_items(root.store, lambda name: open_domain(where, root, name), names)
     check_store(root, where)
-    return DatasetStore(place, lineage, tuple(classes), dict(zip(names, opened, strict=True)))
+    return DatasetStore(place, lineage, tuple(classes), dict(zip(names, domains, strict=True)))
 
 
 def open_domain(path: str, root: zarr.Group, name: str) -> Domain:
     """Open one domain and check its layout."""
     group, where = open_group(root, name, path), f"{path}: domain {name}"
-    if not is_name(name):  # it becomes part of file names, and is shown
+    if not is_name(name):  # it becomes part of file names and messages
         raise FormatError(f"{where!r}: not a name that skiptool writes; make the dataset again")
     images, _ = _open_pixels(group, where)
     columns = read_columns(group, where)
     missing = [column for column in IDENTITY_COLUMNS[:-1] if column not in columns]
     if missing:
         raise FormatError(f"{where}: has no column {', '.join(missing)}; make the dataset again")
-    wrong = [name for name, values in columns.items() if len(values) != len(columns["id"])]
-    if wrong or images.shape[0] != len(columns["id"]) or not images.shape[0]:
+    samples, ids = images.shape[0], len(columns["id"])
+    lengths = {name: len(values) for name, values in columns.items() if len(values) != ids}
+    if lengths or samples != ids or not samples:
+        others = "".join(f", {length} of column {name}" for name, length in lengths.items())
         raise FormatError(
-            f"{where}: {images.shape[0]} images, {len(columns['id'])} ids"
-            + "".join(f", {len(columns[name])} of column {name}" for name in wrong)
-            + "; expected one of each for every sample, at least one; make the dataset again"
+            f"{where}: {samples} images, {ids} ids{others}; expected one of each for every sample, "
+            "at least one; make the dataset again"
         )
     _check_columns(columns, where)
     return Domain(name, images.shape[1], images.shape[2], images.shape[3], columns)
@@ -303,61 +276,69 @@ def _open_pixels(group: zarr.Group, where: str) -> Arrays:
 
 def _check_columns(columns: Mapping[str, Any], where: str) -> None:
     texts = [name for name in IDENTITY_COLUMNS if name != "fold" and name in columns]
-    wrong = [name for name in texts if columns[name].dtype != object]
+    invalid = [name for name in texts if columns[name].dtype != object]
     if columns["fold"].dtype.kind != "i":
-        wrong.append("fold")
-    elif not wrong and not set(columns["split"]) <= set(Split):
-        wrong.append("split")
-    if wrong:
-        raise FormatError(f"{where}: column {wrong[0]} holds invalid values; make it again")
+        invalid.append("fold")
+    elif not invalid and not set(columns["split"]) <= set(Split):
+        invalid.append("split")
+    if invalid:
+        raise FormatError(f"{where}: column {invalid[0]} holds invalid values; make it again")
 
 
 # Samples to be stored
 
-TAKEN = (JOURNAL, "zarr.json")
-"""Names at the root that no domain can have."""
+RESERVED = (JOURNAL, "zarr.json")
+"""Files at the root of a store, after which no domain can be named."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Packed:
+class PackedSample:
     """A sample ready for a store: checked, hashed and compressed.
 
     Attributes
     ----------
     row : mapping
         Its columns as JSON types, with the hash of its pixels.
-    form : (tuple of int, str)
-        Shape and dtype of its image.
+    shape : (H, W, C)
+        Shape of its image.
+    dtype : str
+        Data type of its image.
     chunks : (bytes, bytes)
         Image and mask.
     """
 
     domain: str
     row: Mapping[str, Any]
-    form: tuple[tuple[int, ...], str]
+    shape: tuple[int, ...]
+    dtype: str
     chunks: tuple[bytes, bytes]
     content: SampleContent
 
 
-def pack(sample: Sample, classes: Sequence[str]) -> Packed:
+def pack(sample: Sample, classes: Sequence[str]) -> PackedSample:
     """Check, hash and compress a sample; thread-safe, as it needs no store.
 
     Raises
     ------
     ArgumentError
-        If image or mask are not as :class:`~skiptool.records.Sample` says, or a name is not allowed
-        in a store.
+        If image or mask are not as described in :class:`~skiptool.records.Sample`, or a name is not
+        allowed in a store.
     MismatchError
         If image and mask differ in size, or the mask holds a label without a class.
     """
     check_sample(sample, classes)
-    form = sample.image.shape, str(sample.image.dtype)
-    chunks = compress(sample.image), compress(sample.mask)
-    return Packed(sample.domain, _row(sample), form, chunks, count_content(sample))
+    return PackedSample(
+        sample.domain,
+        _row(sample),
+        sample.image.shape,
+        str(sample.image.dtype),
+        (compress(sample.image), compress(sample.mask)),
+        count_content(sample),
+    )
 
 
 def check_sample(sample: Sample, classes: Sequence[str]) -> None:
-    """Check a sample by itself; errors as of `pack`."""
+    """Check a single sample; for the errors, see `pack`."""
     where = f"domain {sample.domain}, sample {sample.id}"
     _check_names(sample, where)
     _check_pixels(sample, where)
@@ -372,7 +353,7 @@ def check_sample(sample: Sample, classes: Sequence[str]) -> None:
 
 
 def column_kinds(columns: Mapping[str, Any]) -> dict[str, str]:
-    """Return which of the source's columns a row has, and whether each is text or a number.
+    """Return the source's columns in a row, and whether each is text or a number.
 
     Examples
     --------
@@ -391,7 +372,7 @@ def _row(sample: Sample) -> dict[str, Any]:
         "subject": sample.subject,
         "split": sample.split.value,
         "fold": int(sample.fold),
-        "digest": identifier(_bytes(sample.image), _bytes(sample.mask)),
+        "digest": hash_bytes(_bytes(sample.image), _bytes(sample.mask)),
         **{
             name: value.item() if isinstance(value, np.generic) else value
             for name, value in sample.columns.items()
@@ -408,10 +389,11 @@ def _check_names(sample: Sample, where: str) -> None:
     check_name(sample.domain, "domain")
     for name in sample.columns:
         check_name(name, f"{where}: column")
-    taken = [name for name in sample.columns if name in (*IDENTITY_COLUMNS, *TAKEN)]
-    taken += [name for name in TAKEN if name == sample.domain]
-    if taken:
-        raise ArgumentError(f"{where}: {taken[0]!r} is reserved in a store; choose another name")
+    reserved = [name for name in sample.columns if name in (*IDENTITY_COLUMNS, *RESERVED)]
+    if sample.domain in RESERVED:
+        reserved.append(sample.domain)
+    if reserved:
+        raise ArgumentError(f"{where}: {reserved[0]!r} is reserved in a store; choose another name")
     texts = [value for value in sample.columns.values() if isinstance(value, str)]
     try:
         "".join([sample.domain, sample.id, sample.subject, *sample.columns, *texts]).encode()
@@ -445,28 +427,25 @@ def _check_pixels(sample: Sample, where: str) -> None:
 # Choice of domains
 
 
-def chosen_domains(
+def choose_domains_in_store(
     store: DatasetStore, names: Sequence[str], split: str, progress: Progress
 ) -> list[Domain]:
-    """Return the named domains, or all that have samples of the split.
+    """Return the named domains of a store, or all that have samples of the split.
+
+    Unknown and repeated names, and named domains without samples of the split, are refused.
 
     Parameters
     ----------
     names : sequence of str
-        Empty for all; domains without samples of the split are then left out with a warning.
+        Empty for all domains; those without samples of the split are skipped with a warning.
     split : str
         ``train``, ``test`` or ``all``.
-
-    Raises
-    ------
-    ArgumentError
-        If a domain is unknown, named twice, or has no sample of the split.
     """
     if len(set(names)) < len(names):
         raise ArgumentError("a domain is given twice, so its pixels would count twice; drop one")
     domains = [store.domain(name) for name in names or store.domains]
-    wanted = None if split == "all" else split
-    empty = [domain.name for domain in domains if not domain.select(wanted)]
+    selected = None if split == "all" else split
+    empty = [domain.name for domain in domains if not domain.select(selected)]
     if empty and (names or len(empty) == len(domains)):
         raise ArgumentError(
             f"{store.path}: domain {empty[0]} has no {split} samples; choose by --domain, --split"
@@ -476,21 +455,21 @@ def chosen_domains(
     return [domain for domain in domains if domain.name not in empty]
 
 
-def domains_of(
+def choose_domains(
     stores: Sequence[DatasetStore], names: Sequence[str], split: str, progress: Progress
 ) -> list[tuple[DatasetStore, list[Domain]]]:
-    """Return the domains to read of each store; a name need not be in all of several stores.
+    """Return the domains to read from each store; each name must be in at least one of them.
 
-    Parameters and errors as of `chosen_domains`.
+    For parameters and errors, see `choose_domains_in_store`.
     """
     if len(stores) == 1:
-        return [(stores[0], chosen_domains(stores[0], names, split, progress))]
-    known = [name for store in stores for name in store.domains]
-    unknown = [name for name in names if name not in known]
+        return [(stores[0], choose_domains_in_store(stores[0], names, split, progress))]
+    available = [name for store in stores for name in store.domains]
+    unknown = [name for name in names if name not in available]
     if unknown:
         raise ArgumentError(
             f"--domain {unknown[0]}: in none of {', '.join(str(store.path) for store in stores)}, "
-            f"they have {', '.join(dict.fromkeys(known))}{suggestion(unknown[0], known)}"
+            f"they have {', '.join(dict.fromkeys(available))}{suggestion(unknown[0], available)}"
         )
     chosen = []
     for store in stores:
@@ -499,22 +478,22 @@ def domains_of(
             raise ArgumentError(
                 f"--data {store.path}: has none of the domains {', '.join(names)}; leave it out"
             )
-        chosen.append((store, chosen_domains(store, own, split, progress)))
+        chosen.append((store, choose_domains_in_store(store, own, split, progress)))
     return chosen
 
 
 def announce_download(
-    store: DatasetStore, read: Iterable[tuple[Domain, int]], progress: Progress
+    store: DatasetStore, samples: Iterable[tuple[Domain, int]], progress: Progress
 ) -> None:
-    """Announce how much will be read of a dataset behind a URL.
+    """Announce the amount of data to be read from a dataset behind a URL.
 
     Parameters
     ----------
-    read : iterable of (Domain, int)
-        Domains, and how many of their samples.
+    samples : iterable of (Domain, int)
+        Domains, and the number of samples to be read from each.
     """
     if isinstance(store.place, str):
-        size = sum(domain.sample_bytes * count for domain, count in read)
+        size = sum(domain.sample_bytes * count for domain, count in samples)
         progress.say(
             f"{store.path}: is read over the network, {size:,} bytes before compression; copy it "
             "to this machine first if you read it often"

@@ -7,11 +7,11 @@
                                     ``dataset``, ``domain``, ``split`` (``validation``: the
                                     validation fold of the model), ``shift``, ``factor`` (null for
                                     original), ``patch_size`` [H, W], ``grid`` [rows, columns],
-                                    ``pooling``, ``layers`` (names in order of data flow) and what
-                                    is known of the model: ``arch``, ``encoder``, ``pruning``,
-                                    ``fold``, ``repeat``, ``parameter_count``,
-                                    ``training_domain`` and ``training_dataset`` (an id; since
-                                    version 0.2); ``seal`` (see ``seals``)
+                                    ``pooling``, ``layers`` (names in order of data flow); of the
+                                    model, if known, ``arch``, ``encoder``, ``pruning``, ``fold``,
+                                    ``repeat``, ``parameter_count``, ``training_domain`` and
+                                    ``training_dataset`` (an id; since version 0.2); ``seal`` (see
+                                    ``seals``)
       layers/<name>   (N, D, K)     float16 (float32 on request); K = rows x columns
       ranges/<name>/
         low, high     (N, D)        float32, of the stored values, each image and channel
@@ -21,24 +21,25 @@ Counts of activations have another format (see ``counts``).
 
 Chunks hold 16 whole images in every layer, compressed with LZ4 and followed by a CRC-32C. Shards,
 one file each, hold the same number of chunks in every layer: the largest power of two, up to 64,
-with which a shard of the largest layer stays within 128 MiB before compression, and no more chunks
-than there are. Chunks of ``ranges/`` hold up to 256 images, their shards up to 64 chunks. All
-chunks of an array are written (its attribute ``every_chunk`` says so): a chunk missing from the
+with which a shard of the largest layer stays within 128 MiB before compression, or the number of
+chunks if that is less. Chunks of ``ranges/`` hold up to 256 images, their shards up to 64 chunks.
+All chunks of an array are written (its attribute ``every_chunk`` is true): a chunk missing from the
 index of its shard is an error.
 
 The id is a hash of weights, data, domain, split, shift, preprocessing, layers, pooling and dtype.
-Activations of equal ids are the same up to their last digits, which also depend on ``arithmetic``
-in the header.
+Activations with equal ids are the same up to their last digits, which also depend on
+``arithmetic`` in the header.
 
-Other sources of features are read too:
+Other sources of features can also be read:
 
-- stores of version 0.1, with a file for each chunk instead of shards. Both are format version 1, as
-  readers of either open them: shards belong to Zarr format 3, and nothing else differs;
+- stores of version 0.1, with a file for each chunk instead of shards. They are also of format
+  version 1, as any reader opens both: shards are a feature of Zarr format 3, and nothing else
+  differs;
 - stores of skiptool without ``ranges/``;
 - Zarr groups without the header: layers are in ``layers/<name>`` or, without such a group, arrays
-  of two or three axes at the root; ``samples/`` and ``ranges/<layer>/low``, ``high`` may be there
+  of two or three axes at the root; ``samples/`` and ``ranges/<layer>/low``, ``high`` are optional,
   as in our stores;
-- a NumPy file ``.npy``, a store of one layer.
+- a NumPy file ``.npy``, read as a store of a single layer.
 
 A layer is an array (N, D, K) of float16, float32 or float64; (N, D) is read as K = 1.
 """
@@ -69,14 +70,15 @@ from zarr.errors import ZarrUserWarning
 from skiptool.errors import ArgumentError, FormatError, suggestion
 from skiptool.names import Kind, in_data_flow
 from skiptool.records import repeat_of
-from skiptool.stores.addresses import last_part, located, public
+from skiptool.stores.addresses import last_part, path_or_url, redact
 from skiptool.stores.journal import JOURNAL
-from skiptool.stores.lineage import Lineage, identifier, parse_lineage
+from skiptool.stores.lineage import Lineage, hash_bytes, parse_lineage
 from skiptool.stores.remote import fetch_file, map_items, read_error
 from skiptool.stores.seals import check_store
-from skiptool.stores.shards import rows_of
-from skiptool.stores.staging import partial_of
+from skiptool.stores.shards import row_reader
+from skiptool.stores.staging import partial_path
 from skiptool.stores.zarrs import (
+    OpenStore,
     check_chunks,
     is_missing,
     open_array,
@@ -87,7 +89,7 @@ from skiptool.stores.zarrs import (
 )
 
 if TYPE_CHECKING:
-    from skiptool.distances.bins import Counted
+    from skiptool.distances.bins import CountLayout
     from skiptool.records import AnyArray, Float32
     from skiptool.stores.zarrs import Rows
 
@@ -99,10 +101,10 @@ FLOATS = ("float16", "float32", "float64")
 
 EXPECTED = "expected (N, D) or (N, D, K) of float16, float32 or float64"
 
-_HASHED_AT_ONCE = 4 << 20
+_HASH_BLOCK_BYTES = 4 << 20
 
-MOST_IMAGES = 10**8
-"""Limit for foreign stores: a few bytes can claim more images, without storing one."""
+MAX_IMAGES = 10**8
+"""Limit for foreign stores: metadata of a few bytes can claim more images without storing any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +114,13 @@ class Layer:
     Attributes
     ----------
     values : Rows
-        Zarr array or NumPy file, two or three axes.
+        Zarr array or NumPy file, with two or three axes.
     shape : tuple of int
         (N, D, K).
     dtype : np.dtype
         In native byte order.
     chunk : int
-        Images in one whole chunk.
+        Images in a whole chunk.
     ranges : tuple of Rows, optional
         Low and high, (N, D) each.
     """
@@ -136,15 +138,13 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class FeatureStore:
+class FeatureStore(OpenStore):
     """An open feature store; activations are read in blocks of whole images, from any thread.
 
     Attributes
     ----------
-    place : Path or str
-        Local path or URL.
     where : str
-        Name in messages: the place as it was given, without credentials.
+        Name in messages: the place as the user gave it, without credentials.
     lineage : Lineage, optional
         None for foreign stores.
     facts : mapping
@@ -156,7 +156,6 @@ class FeatureStore:
     arrays : mapping of str to Layer
     """
 
-    place: Path | str
     where: str
     lineage: Lineage | None
     facts: Mapping[str, Any]
@@ -167,14 +166,9 @@ class FeatureStore:
     def __len__(self) -> int:
         return self.arrays[self.layers[0]].shape[0]
 
-    @property
-    def name(self) -> str:
-        """Last component of the place, for display."""
-        return last_part(self.place)
-
     @cached_property
     def id(self) -> str | None:
-        """Id of the store; of foreign ones a hash of the bytes, None behind a URL."""
+        """Id of the store: for foreign ones a hash of the bytes, or None behind a URL."""
         if self.lineage is not None:
             return self.lineage.id
         place = self.place
@@ -208,13 +202,13 @@ class FeatureStore:
         """Return the data type of a layer, in native byte order."""
         return self._layer(layer).dtype
 
-    def counted(self, layer: str) -> Counted | None:
-        """Return None: the store holds the values themselves, not counts."""
+    def count_layout(self, layer: str) -> CountLayout | None:
+        """Return None, as the store holds values, not counts of them."""
         self._layer(layer)
         return None
 
     def chunk(self, layer: str) -> int:
-        """Return the number of images in a whole chunk of a layer, the unit of reading."""
+        """Return the number of images in a whole chunk of a layer: the unit of reading."""
         return self._layer(layer).chunk
 
     def read(self, layer: str, rows: slice) -> AnyArray:
@@ -227,9 +221,9 @@ class FeatureStore:
         SourceError
             If a remote store cannot be reached.
         """
-        found = self._layer(layer)
         start, stop, _ = rows.indices(len(self))
-        return found.read(rows, f"{self.where}: layer {layer}, images {start} to {stop - 1}")
+        where = f"{self.where}: layer {layer}, images {start} to {stop - 1}"
+        return self._layer(layer).read(rows, where)
 
     def blocks(self, layer: str) -> Iterator[tuple[int, AnyArray]]:
         """Yield ``(start, features (n, D, K))`` chunk by chunk, in order."""
@@ -238,13 +232,13 @@ class FeatureStore:
             yield start, self.read(layer, slice(start, min(start + step, len(self))))
 
     def ranges(self, layer: str) -> tuple[AnyArray, AnyArray] | None:
-        """Return low and high, each (N, D), of the stored values; None if the store has none."""
-        found = self._layer(layer).ranges
-        if found is None:
+        """Return low and high (N, D) of the stored values, or None if the store has none."""
+        ranges = self._layer(layer).ranges
+        if ranges is None:
             return None
         low, high = (
             _native(read_rows(values, slice(None), f"{self.where}: {name} of {layer}"))
-            for name, values in zip(("low", "high"), found, strict=True)
+            for name, values in zip(("low", "high"), ranges, strict=True)
         )
         return low, high
 
@@ -262,11 +256,11 @@ def check_layout(shape: tuple[int, ...], dtype: np.dtype[Any], where: str) -> No
     if dtype.name not in FLOATS or len(shape) not in (2, 3):
         remedy = "; convert it with astype('float32')" if dtype.kind in "biu" else ""
         raise FormatError(f"{where}: is {shape} {dtype}, {EXPECTED}{remedy}")
-    if shape[0] > MOST_IMAGES:
-        raise FormatError(f"{where}: is {shape}, expected at most {MOST_IMAGES:,} images; split it")
+    if shape[0] > MAX_IMAGES:
+        raise FormatError(f"{where}: is {shape}, expected at most {MAX_IMAGES:,} images; split it")
     if 0 in shape:
-        what = "images" if shape[0] == 0 else "values"
-        raise FormatError(f"{where}: is {shape}, without {what}; extract the features again")
+        content = "images" if shape[0] == 0 else "values"
+        raise FormatError(f"{where}: is {shape}, without {content}; extract the features again")
 
 
 def zarr_layer(
@@ -275,8 +269,8 @@ def zarr_layer(
     """Return the layer in a Zarr array of two or three axes."""
     shape = three_axes(values.shape)
     chunk = min(values.chunks[0], shape[0])
-    kept = None if ranges is None else (rows_of(ranges[0]), rows_of(ranges[1]))
-    return Layer(rows_of(values), shape, values.dtype.newbyteorder("="), chunk, kept)
+    readers = None if ranges is None else (row_reader(ranges[0]), row_reader(ranges[1]))
+    return Layer(row_reader(values), shape, values.dtype.newbyteorder("="), chunk, readers)
 
 
 def _native(values: AnyArray) -> AnyArray:
@@ -287,17 +281,17 @@ def _content_id(path: Path) -> str:
     """Hash a file's bytes, block by block, to 32 hex digits."""
     try:
         with path.open("rb") as file:
-            blocks = iter(lambda: file.read(_HASHED_AT_ONCE), b"")
-            return identifier(*(identifier(block).encode() for block in blocks))
+            blocks = iter(lambda: file.read(_HASH_BLOCK_BYTES), b"")
+            return hash_bytes(*(hash_bytes(block).encode() for block in blocks))
     except OSError as error:
         raise FormatError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def _folder_id(folder: Path) -> str:
-    """Hash names and bytes of the files of a folder to 32 hex digits."""
+    """Hash names and bytes of the files in a folder to 32 hex digits."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     parts = ((str(path.relative_to(folder)), _content_id(path)) for path in files)
-    return identifier(*(f"{name}\0{content}\n".encode() for name, content in parts))
+    return hash_bytes(*(f"{name}\0{content}\n".encode() for name, content in parts))
 
 
 def three_axes(shape: tuple[int, ...]) -> tuple[int, int, int]:
@@ -309,12 +303,12 @@ def three_axes(shape: tuple[int, ...]) -> tuple[int, int, int]:
 # NumPy files
 
 BLOCK_BYTES = 4 << 20
-"""Approximate bytes of a file read at once; chunks of feature stores are of this order."""
+"""Approximate bytes read from a file at once, like chunks of feature stores."""
 
 
 @dataclass(frozen=True, slots=True)
 class _NumpyFile:
-    """An array in a file, mapped anew for each read, so that memory stays free."""
+    """An array in a file, mapped again for each read so that memory is released."""
 
     path: Path
     dtype: np.dtype[Any]
@@ -324,8 +318,8 @@ class _NumpyFile:
 
     def __getitem__(self, rows: slice | int, /) -> AnyArray:
         order: Any = self.order
-        whole = np.memmap(self.path, self.dtype, "r", self.offset, self.shape, order)
-        return np.array(whole[rows], order="C")
+        values = np.memmap(self.path, self.dtype, "r", self.offset, self.shape, order)
+        return np.array(values[rows], order="C")
 
 
 def open_npy(path: Path) -> Layer:
@@ -341,13 +335,13 @@ def open_npy(path: Path) -> Layer:
     except FileNotFoundError:
         raise FormatError(f"{path}: no such file; check the path") from None
     except Exception as error:  # NumPy's reader raises many kinds
-        raise _not_numpy(error, str(path)) from error
-    if array is None:  # an archive, a pickle or text, none of which is opened
+        raise _not_numpy_error(error, str(path)) from error
+    if array is None:  # an archive, a pickle or text, none of which are opened
         raise FormatError(f"{path}: is not a NumPy array; np.save it again, {EXPECTED}")
     check_layout(array.shape, array.dtype, str(path))
     order = "C" if array.flags.c_contiguous else "F"
     values = _NumpyFile(path, array.dtype, array.offset, array.shape, order)
-    return _layer(values, array.shape, array.dtype)
+    return _numpy_layer(values, array.shape, array.dtype)
 
 
 def parse_npy(content: bytes, where: str) -> Layer:
@@ -356,28 +350,29 @@ def parse_npy(content: bytes, where: str) -> Layer:
     try:
         version = read_magic(file)
         header = read_array_header_1_0 if version == (1, 0) else read_array_header_2_0
-        shape, in_columns, dtype = header(file)
+        shape, fortran_order, dtype = header(file)
         if dtype.hasobject or min(shape, default=0) < 0:
             raise ValueError("it holds Python objects, or a size is negative")
-        whole = np.frombuffer(content, dtype, math.prod(shape), file.tell())
-        values = whole.reshape(shape, order="F" if in_columns else "C")
+        flat = np.frombuffer(content, dtype, math.prod(shape), file.tell())
+        values = flat.reshape(shape, order="F" if fortran_order else "C")
     except Exception as error:  # NumPy's reader raises many kinds
-        raise _not_numpy(error, where) from error
+        raise _not_numpy_error(error, where) from error
     check_layout(shape, dtype, where)
-    return _layer(values, shape, dtype)
+    return _numpy_layer(values, shape, dtype)
 
 
-def _not_numpy(error: Exception, where: str) -> FormatError:
+def _not_numpy_error(error: Exception, where: str) -> FormatError:
     reason = str(error).partition("\n")[0]
     return FormatError(
         f"{where}: cannot be read as a NumPy array ({reason}); np.save it again, {EXPECTED}"
     )
 
 
-def _layer(values: Rows, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Layer:
-    axes = three_axes(shape)
-    chunk = BLOCK_BYTES // (axes[1] * axes[2] * dtype.itemsize)
-    return Layer(values, axes, dtype.newbyteorder("="), min(max(chunk, 1), axes[0]))
+def _numpy_layer(values: Rows, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Layer:
+    images, channels, vectors = three_axes(shape)
+    chunk = max(BLOCK_BYTES // (channels * vectors * dtype.itemsize), 1)
+    native = dtype.newbyteorder("=")
+    return Layer(values, (images, channels, vectors), native, min(chunk, images))
 
 
 # Foreign Zarr stores
@@ -389,15 +384,15 @@ def open_foreign(root: zarr.Group, where: str) -> tuple[dict[str, Layer], dict[s
     Returns
     -------
     layers : dict of Layer
-        Known layer names first, in data flow, the rest by name.
+        Known layer names first, in order of data flow, then the others by name.
     columns : dict of arrays (N,)
         Empty without ``samples/``.
     """
     members = _members(root, where)
-    home = members.get("layers")
-    if isinstance(home, zarr.Group):
-        nodes = _members(home, f"{where}: layers")
-    else:  # labels and the like may be next to features
+    parent = members.get("layers")
+    if isinstance(parent, zarr.Group):
+        nodes = _members(parent, f"{where}: layers")
+    else:  # there may be labels and the like as well as features
         nodes = {
             name: node
             for name, node in members.items()
@@ -420,10 +415,10 @@ def open_foreign(root: zarr.Group, where: str) -> tuple[dict[str, Layer], dict[s
 
 def _members(group: zarr.Group, where: str) -> Mapping[str, Node]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ZarrUserWarning)  # about files that are not of the store
+        warnings.simplefilter("ignore", ZarrUserWarning)  # about files that are not part of it
         try:
             return dict(group.members())
-        except Exception as error:  # Zarr's reader of JSON raises many kinds
+        except Exception as error:  # Zarr's JSON parser raises many kinds
             raise read_error(error, where, f"metadata cannot be read ({error})") from error
 
 
@@ -440,7 +435,7 @@ def _foreign_layer(values: Node, ranges: Node | None, name: str, where: str) -> 
         raise FormatError(
             f"{where} is {values.shape}, its ranges {low.shape} and {high.shape}; expected (N, D)"
         )
-    # Rounded ranges would exclude values: better none.
+    # Rounded ranges would exclude values, so none are better.
     exact = all(np.can_cast(values.dtype, end.dtype) for end in (low, high))
     return zarr_layer(values, (low, high) if exact else None)
 
@@ -480,9 +475,11 @@ def open_features(place: Path | str) -> FeatureStore:
     SourceError, ArgumentError
         If a URL cannot be read.
     """
-    where, place = public(str(place)), located(place)
+    where, place = redact(str(place)), path_or_url(place)
     if last_part(place).endswith((".npy", ".npz")):
-        return _open_file(place, where)
+        layer = open_npy(place) if isinstance(place, Path) else parse_npy(fetch_file(place), where)
+        facts = dict.fromkeys(FACTS)
+        return FeatureStore(place, where, None, facts, ("features",), {}, {"features": layer})
     check_finished(place, where)
     root = open_root(place, "feature", (3, 2))
     attributes: dict[str, Any] = dict(root.attrs)
@@ -502,20 +499,15 @@ def open_features(place: Path | str) -> FeatureStore:
     return FeatureStore(place, where, lineage, facts, tuple(layers), columns, layers)
 
 
-def _open_file(place: Path | str, where: str) -> FeatureStore:
-    layer = open_npy(place) if isinstance(place, Path) else parse_npy(fetch_file(place), where)
-    facts = dict.fromkeys(FACTS)
-    return FeatureStore(place, where, None, facts, ("features",), {}, {"features": layer})
-
-
 def check_finished(place: Path | str, where: str) -> None:
     """Refuse a store that is still growing or was left half written (see ``staging``)."""
     name = last_part(place)
     growing = name.startswith(".") and name.endswith(".partial")
     if isinstance(place, Path) and place.name:
         growing |= (place / JOURNAL).is_file()
-        growing |= not place.exists() and partial_of(place).exists()
-        name = partial_of(place).name if not place.exists() else name
+        if not place.exists():
+            growing |= partial_path(place).exists()
+            name = partial_path(place).name
     if growing:
         raise FormatError(
             f"{where}: is not finished ({name} is there); wait for 'skiptool features' to end, or "
@@ -534,7 +526,7 @@ def layer_names(attributes: Mapping[str, Any], where: str) -> list[str]:
 def facts_of(
     attributes: Mapping[str, Any], where: str, names: Sequence[str] = FACTS
 ) -> dict[str, Any]:
-    """Return some attributes of a store, None where it has none."""
+    """Return attributes of a store by name, None for missing ones."""
     facts = {name: attributes.get(name) for name in names}
     for name, value in facts.items():
         if value is not None and not isinstance(value, _NUMBERS.get(name, str)):
@@ -546,9 +538,9 @@ def facts_of(
 
 def open_layers(root: zarr.Group, names: Sequence[str], where: str) -> dict[str, Layer]:
     """Open layers and their ranges, and check for missing chunks."""
-    layers, ranges = open_group(root, "layers", where), _ranges(root, where)
+    layers, ranges = open_group(root, "layers", where), _open_ranges(root, where)
 
-    def opened(name: str) -> Layer:
+    def open_layer(name: str) -> Layer:
         values = open_array(layers, name, f"{where}: layers", 3, ["float16", "float32"])
         if ranges is None:
             return zarr_layer(values, None)
@@ -564,21 +556,21 @@ def open_layers(root: zarr.Group, names: Sequence[str], where: str) -> dict[str,
                 )
         return zarr_layer(values, (low, high))
 
-    return dict(zip(names, map_items(root.store, opened, names), strict=True))
+    return dict(zip(names, map_items(root.store, open_layer, names), strict=True))
 
 
-def _ranges(root: zarr.Group, where: str) -> zarr.Group | None:
-    """Open the group of ranges; stores of early versions have none."""
+def _open_ranges(root: zarr.Group, where: str) -> zarr.Group | None:
+    """Open the group of ranges, which stores of early versions do not have."""
     try:
         root["ranges"]
-    except Exception as error:  # Zarr's reader of JSON raises many kinds
+    except Exception as error:  # Zarr's JSON parser raises many kinds
         if is_missing(root, "ranges", error):
             return None
     return open_group(root, "ranges", where)
 
 
 def extremes_of(block: Float32) -> Extremes:
-    """Return lowest and highest value (n, D) of each image and channel of (n, D, K)."""
+    """Return the lowest and the highest value (n, D) of each image and channel of (n, D, K)."""
     return block.min(axis=2), block.max(axis=2)
 
 

@@ -1,12 +1,12 @@
-"""Writing feature stores: chunks of images, appended in order, resumable (see ``journal``).
+"""Write feature stores: chunks of images, appended in order, resumable (see ``journal``).
 
-A part is one chunk of every layer. Its sizes are noted in the journal once all chunks are written;
-then full shards get their index and final name (see ``shards``). An interruption between any two of
-these steps loses at most one chunk. Writers of counts share this frame (`ChunkedWriter`).
+A part is one chunk of every layer. Its sizes are recorded in the journal once all chunks are
+written; then full shards get their index and final name (see ``shards``). An interruption between
+any two of these steps loses at most one chunk. `ChunkedWriter` is shared with counts stores.
 
 A chunk of ranges covers more images: ranges are kept in memory until their chunk is full, and
-computed again from the stored values when a run is resumed. Such a chunk never reaches beyond a
-shard of the layers, so that these values are all in the shard that is still growing.
+recomputed from the stored values when a run is resumed. Such a chunk never extends beyond a shard
+of the layers, so that all of these values are in the shard that is still growing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from skiptool.errors import ArgumentError, ExistsError, FormatError
 from skiptool.names import Kind, in_data_flow
 from skiptool.stores.features import extremes_of
 from skiptool.stores.journal import Journal
-from skiptool.stores.lineage import Invocation, lineage
+from skiptool.stores.lineage import Invocation, create_lineage
 from skiptool.stores.seals import seal_store
 from skiptool.stores.shards import GrowingShards
 from skiptool.stores.zarrs import create_array, remove_partial_files, write_columns
@@ -37,15 +37,15 @@ if TYPE_CHECKING:
     Shape = tuple[int, ...]
 
 CHUNK = 16
-"""Images in one chunk of every layer: the unit of writing and of resuming."""
+"""Images in a chunk of every layer: the unit of writing and of resuming."""
 
 RANGES_CHUNK = CHUNK * CHUNK
-"""Images in one chunk of the ranges, or those in a shard of the layers if these are fewer."""
+"""Images in a chunk of the ranges, at most: no more than in a shard of the layers."""
 
 SHARD_BYTES = 2**27
-"""Bytes, before compression, in a shard of the largest layer, at most."""
+"""Size of a shard of the largest layer before compression, at most."""
 
-MOST_CHUNKS = 64
+MAX_CHUNKS = 64
 """Chunks in a shard, at most."""
 
 _RANGE = np.dtype(np.float32)
@@ -59,12 +59,12 @@ def chunks_per_shard(largest: int, chunks: int) -> int:
     largest : int
         Bytes of one chunk of the largest layer, before compression.
     chunks : int
-        Chunks of a whole layer.
+        Chunks of a complete layer.
 
     Returns
     -------
     int
-        The largest power of two up to :data:`MOST_CHUNKS` with which a shard stays within
+        The largest power of two up to :data:`MAX_CHUNKS` with which a shard stays within
         :data:`SHARD_BYTES`, at least 1; or ``chunks`` if that is less.
 
     Examples
@@ -74,7 +74,7 @@ def chunks_per_shard(largest: int, chunks: int) -> int:
     >>> chunks_per_shard(2**20, 19), chunks_per_shard(2**28, 19)
     (19, 1)
     """
-    fitting = max(1, min(MOST_CHUNKS, SHARD_BYTES // largest))
+    fitting = max(1, min(MAX_CHUNKS, SHARD_BYTES // largest))
     return min(1 << (fitting.bit_length() - 1), chunks)
 
 
@@ -84,45 +84,38 @@ class LayerArrays:
 
     arrays: tuple[GrowingShards, GrowingShards, GrowingShards]
 
-    def commit(self, sizes: Sequence[int], *, whole: bool) -> None:
-        """Commit the chunks written last, once their sizes (0: none) are noted."""
+    def commit(self, sizes: Sequence[int], *, complete: bool) -> None:
+        """Commit the chunks written last, once their sizes (0: none) are recorded."""
         for array, size in zip(self.arrays, sizes, strict=True):
             if size:
-                array.commit(size, whole=whole)
+                array.commit(size, complete=complete)
 
 
 LayerT = TypeVar("LayerT", bound=LayerArrays)
 
 
 class ChunkedWriter(Generic[LayerT]):
-    """Frame of the writers of feature and counts stores: append blocks, resume, finish.
+    """Base class of the writers of feature and counts stores: append blocks, resume, finish.
+
+    A store begun with other parameters is refused, and so is one that does not match its journal.
 
     Parameters
     ----------
     path : Path
         Folder in which the store grows (see ``staging``).
-    invocation : Invocation
-        Call of the step; remains of a run with other parameters are refused.
     identity : JSON-able object
-        All that determines the content.
+        Everything that determines the content.
     facts : mapping
         Attributes of the store.
     columns : mapping
-        Columns of the images in the order in which they come, ``id`` among them.
+        Columns of the images, including ``id``, in the order in which they are appended.
     length : int
         Rows of the complete store.
 
     Attributes
     ----------
     written : int
-        Images that are safely in the store: where to continue.
-
-    Raises
-    ------
-    ExistsError
-        If ``path`` holds a store begun with other parameters.
-    FormatError
-        If ``path`` holds a store that does not match its journal.
+        Number of images that are safely in the store: where to continue.
     """
 
     kind: ClassVar[Kind]
@@ -141,7 +134,7 @@ class ChunkedWriter(Generic[LayerT]):
     ) -> None:
         self._path, self._facts, self._columns = path, dict(facts), columns
         self._length = length
-        self._header = lineage(self.kind, invocation, identity)
+        self._header = create_lineage(self.kind, invocation, identity)
         self._layers: dict[str, LayerT] = {}
         self._journal = Journal(path, invocation)
         parts, self._journal.entries = self._journal.entries, []
@@ -156,13 +149,7 @@ class ChunkedWriter(Generic[LayerT]):
             self._journal.begin()
 
     def finish(self) -> None:
-        """Write the columns and the header, which makes the store complete.
-
-        Raises
-        ------
-        FormatError
-            If images are missing.
-        """
+        """Write the columns and the header, which completes the store."""
         if self._done < self._length or not self._layers:
             raise FormatError(
                 f"{self._path}: {self.written} of {self._images} images are written; append the "
@@ -180,7 +167,7 @@ class ChunkedWriter(Generic[LayerT]):
         return len(self._columns["id"])
 
     def _begin(self) -> None:
-        """Create what must be there before the journal."""
+        """Create what must exist before the journal."""
 
     def _resume(self, parts: Sequence[Mapping[str, Any]]) -> None:
         raise NotImplementedError
@@ -194,23 +181,23 @@ class ChunkedWriter(Generic[LayerT]):
 
     def _next(self, blocks: Mapping[str, Float32]) -> slice:
         """Check the shapes of blocks, and return their images."""
-        left = min(CHUNK, self._images - self.written)
-        found = {name: block.shape for name, block in blocks.items()}
-        known = {name: (left, *self._shape(layer)) for name, layer in self._layers.items()}
-        first = bool(found) and all(len(s) == 3 and s[0] == left for s in found.values())
-        if not left or not (found == known if known else first):
+        images = min(CHUNK, self._images - self.written)
+        shapes = {name: block.shape for name, block in blocks.items()}
+        expected = {name: (images, *self._shape(layer)) for name, layer in self._layers.items()}
+        valid = bool(shapes) and all(len(s) == 3 and s[0] == images for s in shapes.values())
+        if not images or not (shapes == expected if expected else valid):
             raise ArgumentError(
-                f"features {found}: expected (n, D, K) of {left} images"
-                + (f", as before: {known}" if known else "")
+                f"features {shapes}: expected (n, D, K) of {images} images"
+                + (f", as before: {expected}" if expected else "")
             )
-        return slice(self.written, self.written + left)
+        return slice(self.written, self.written + images)
 
-    def _note(self, stop: int, sizes: Mapping[str, list[int]]) -> None:
-        """Note the rows up to ``stop`` in the journal, then commit their chunks."""
+    def _record(self, stop: int, sizes: Mapping[str, list[int]]) -> None:
+        """Record the rows up to ``stop`` in the journal, then commit their chunks."""
         arithmetic = dict(self._header.arithmetic)
         self._journal.note({self.counter: stop, "sizes": sizes, "arithmetic": arithmetic})
         for name, layer in self._layers.items():
-            layer.commit(sizes[name], whole=stop == self._length)
+            layer.commit(sizes[name], complete=stop == self._length)
         self._done = stop
 
     def _create(
@@ -226,7 +213,7 @@ class ChunkedWriter(Generic[LayerT]):
         ranges_shard: int,
     ) -> tuple[GrowingShards, GrowingShards, GrowingShards]:
         """Create the arrays of a layer, whose last axis is called ``axis``."""
-        axes = ("sample", f"{layer} channel", axis)  # axes of equal name have equal lengths
+        axes = ("sample", f"{layer} channel", axis)  # axes of the same name have the same length
         counts = self.kind is Kind.COUNTS
         name, *ranges = (path.format(layer) for path in self.paths)
         values = create_array(
@@ -249,14 +236,14 @@ class ChunkedWriter(Generic[LayerT]):
     def _reopen(
         self, layer: str, parts: Sequence[Mapping[str, Any]]
     ) -> tuple[GrowingShards, GrowingShards, GrowingShards]:
-        """Reopen the arrays of a layer with the chunks noted in the journal."""
+        """Reopen the arrays of a layer with the chunks recorded in the journal."""
         arrays = []
-        for place, path in enumerate(self.paths):
+        for index, path in enumerate(self.paths):
             array = self._root.get(path.format(layer))
             if not isinstance(array, zarr.Array):
                 raise ValueError(f"{path.format(layer)} is missing")
-            sizes = [*filter(None, (part["sizes"][layer][place] for part in parts))]
-            arrays.append(GrowingShards(array, sizes, whole=self._done == self._length))
+            sizes = [*filter(None, (part["sizes"][layer][index] for part in parts))]
+            arrays.append(GrowingShards(array, sizes, complete=self._done == self._length))
         return arrays[0], arrays[1], arrays[2]
 
     @contextmanager
@@ -272,7 +259,7 @@ class ChunkedWriter(Generic[LayerT]):
 
 @dataclass(slots=True)
 class _FeatureArrays(LayerArrays):
-    """Arrays of one layer; lows and highs (n, D) that are not written yet."""
+    """Arrays of one layer, and lows and highs (n, D) that are not written yet."""
 
     pending: list[Extremes] = field(default_factory=list)
 
@@ -281,14 +268,14 @@ class _FeatureArrays(LayerArrays):
         """Images in one chunk of the ranges."""
         return self.arrays[1].array.chunks[0]
 
-    def recall(self, stop: int) -> None:
+    def recompute_ranges(self, stop: int) -> None:
         """Recompute the pending ranges of a run that wrote the images up to ``stop``."""
         first = stop - stop % self.ranges_chunk
         for number in range(first // CHUNK, stop // CHUNK):
             self.pending.append(extremes_of(self.arrays[0].read(number).astype(_RANGE)))
 
-    def write(self, block: AnyArray, extremes: Extremes, *, release: bool) -> list[int]:
-        """Write a block, and all pending ranges if ``release``.
+    def write(self, block: AnyArray, extremes: Extremes, *, flush_ranges: bool) -> list[int]:
+        """Write a block, and optionally all pending ranges.
 
         Returns
         -------
@@ -298,7 +285,7 @@ class _FeatureArrays(LayerArrays):
         values, *ranges = self.arrays
         self.pending.append(extremes)
         size = values.write(block)
-        if not release:
+        if not flush_ranges:
             return [size, 0, 0]
         pending, self.pending = self.pending, []
         joined = map(np.concatenate, zip(*pending, strict=True))
@@ -308,7 +295,7 @@ class _FeatureArrays(LayerArrays):
 class FeatureWriter(ChunkedWriter[_FeatureArrays]):
     """Append blocks of pooled activations to a growing feature store.
 
-    See `ChunkedWriter`; ``facts`` are the attributes :data:`skiptool.stores.features.FACTS`,
+    See `ChunkedWriter`; ``facts`` are the attributes :data:`skiptool.stores.features.FACTS`, and
     ``dtype`` is ``float16`` or ``float32``.
     """
 
@@ -330,19 +317,13 @@ class FeatureWriter(ChunkedWriter[_FeatureArrays]):
         self.written = self._done
 
     def append(self, blocks: Mapping[str, Float32]) -> None:
-        """Add the activations of up to :data:`CHUNK` images.
+        """Append the activations of up to :data:`CHUNK` images.
 
         Parameters
         ----------
         blocks : mapping of layer name to float32 (n, D, K)
-            n equal in all layers; every block but the last is a whole chunk.
-
-        Raises
-        ------
-        FormatError
-            If a value is not finite.
-        ArgumentError
-            If a value overflows the data type, or the shapes are not as above.
+            With the same n in all layers; every block but the last is a whole chunk. Values that
+            are not finite, or overflow the data type, are refused.
         """
         images = self._next(blocks)
         ids = self._columns["id"][images]
@@ -356,11 +337,11 @@ class FeatureWriter(ChunkedWriter[_FeatureArrays]):
             name: layer.write(
                 blocks[name].astype(self._dtype, copy=False),
                 ranges[name],
-                release=images.stop == self._length or images.stop % layer.ranges_chunk == 0,
+                flush_ranges=images.stop == self._length or images.stop % layer.ranges_chunk == 0,
             )
             for name, layer in self._layers.items()
         }
-        self._note(images.stop, sizes)
+        self._record(images.stop, sizes)
         self.written = images.stop
 
     def _shape(self, layer: _FeatureArrays) -> Shape:
@@ -398,11 +379,11 @@ class FeatureWriter(ChunkedWriter[_FeatureArrays]):
             with self._matching_journal(layer):
                 self._layers[layer] = _FeatureArrays(self._reopen(layer, parts))
                 if self._done < self._length:
-                    self._layers[layer].recall(self._done)
+                    self._layers[layer].recompute_ranges(self._done)
 
 
 def _all_arithmetic(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Merge the arithmetic of all runs that wrote a store: a list of values where one changed."""
+    """Merge the arithmetic of all runs that wrote a store; a changed value becomes a list."""
     values: dict[str, list[Any]] = {}
     for name, value in (pair for arithmetic in runs for pair in arithmetic.items()):
         if value not in values.setdefault(name, []):
@@ -436,21 +417,21 @@ def stored_extremes(
         If a value overflows ``dtype``.
     """
 
-    def first(extremes: Extremes) -> str:
+    def first_invalid(extremes: Extremes) -> str:
         return str(names[int(np.argwhere(~np.isfinite(extremes))[:, 1].min())])
 
     exact = extremes_of(block)  # NaN in both if a value is NaN, infinite in one if a value is
     if not np.isfinite(exact).all():
         raise FormatError(
-            f"layer {layer}, image {first(exact)}: activation is not finite (NaN or inf), features "
-            "are refused; check the model's weights and image"
+            f"layer {layer}, image {first_invalid(exact)}: activation is not finite (NaN or inf), "
+            "features are refused; check the model's weights and image"
         )
-    # Rounding keeps the order of values: the rounded extremes are those of the rounded values.
+    # Rounding is monotonic: the rounded extremes are the extremes of the rounded values.
     with np.errstate(over="ignore"):
         low, high = (values.astype(dtype).astype(_RANGE) for values in exact)
     if not np.isfinite((low, high)).all():
         raise ArgumentError(
-            f"layer {layer}, image {first((low, high))}: activation overflows {dtype} "
+            f"layer {layer}, image {first_invalid((low, high))}: activation overflows {dtype} "
             f"(largest: {np.finfo(dtype).max:g}); give --dtype float32"
         )
     return low, high

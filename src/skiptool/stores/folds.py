@@ -1,7 +1,7 @@
 """Training and validation samples of a model, by fold.
 
-If training patches were drawn several times (the column ``draw``), each epoch trains on one draw,
-and validation always uses draw 0: the same images in every epoch.
+If training patches were drawn several times (see the column ``draw``), each epoch trains on one
+draw, while validation always uses draw 0: the same images in every epoch.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from reprlib import repr as brief
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -44,8 +44,8 @@ class TrainingFolds:
     draw: Int64
 
     @property
-    def numbers(self) -> list[int]:
-        """The existing folds."""
+    def fold_numbers(self) -> list[int]:
+        """Numbers of the existing folds."""
         return sorted(set(self.fold[self.fold >= 0].tolist()))
 
     @property
@@ -53,15 +53,10 @@ class TrainingFolds:
         """Number E of draws of training samples."""
         return int(self.draw.max()) + 1
 
-    def parts(self, fold: int) -> tuple[list[int], list[int]]:
-        """Return the indices of the training samples, and of the validation samples (draw 0).
+    def split(self, fold: int) -> tuple[list[int], list[int]]:
+        """Return the indices of the training samples and of the validation samples (draw 0).
 
-        Raises
-        ------
-        ArgumentError
-            If either is empty.
-        FormatError
-            If a draw has no sample where it needs some.
+        Neither may be empty, and every draw must have training samples.
         """
         held_out = self.fold == fold
         train = np.flatnonzero((self.fold >= 0) & ~held_out)
@@ -76,7 +71,7 @@ class TrainingFolds:
                 )
             raise ArgumentError(
                 f"--fold {fold}: nothing to train or to validate on; the folds of "
-                f"{self.store.path}, domain {self.domain.name}, are {self.numbers}"
+                f"{self.store.path}, domain {self.domain.name}, are {self.fold_numbers}"
             )
         missing = sorted({*range(self.draws)} - {*self.draw[train].tolist()})
         if missing or not validation.size:
@@ -87,7 +82,7 @@ class TrainingFolds:
             )
         return train.tolist(), validation.tolist()
 
-    def by_draw(self, indices: Sequence[int]) -> list[list[int]]:
+    def group_by_draw(self, indices: Sequence[int]) -> list[list[int]]:
         """Group positions in ``indices`` by draw."""
         draw = self.draw[list(indices)]
         return [np.flatnonzero(draw == number).tolist() for number in range(self.draws)]
@@ -115,23 +110,23 @@ def training_folds(
     FormatError
         If no domain has training samples, or their draws are not numbered 0..E-1.
     """
-    holding = [name for name, candidate in store.domains.items() if candidate.select("train")]
-    if not holding:
+    candidates = [name for name, candidate in store.domains.items() if candidate.select("train")]
+    if not candidates:
         raise FormatError(
             f"{store.path}: holds no training samples in any domain ({', '.join(store.domains)}), "
             "expected some to train on; make it with a smaller test fraction, or your own split"
         )
-    if domain is None and len(holding) != 1:
+    if domain is None and len(candidates) != 1:
         raise ArgumentError(
-            f"{store.path}: training samples in {len(holding)} domains "
-            f"({', '.join(holding)}); name one with --domain"
+            f"{store.path}: training samples in {len(candidates)} domains "
+            f"({', '.join(candidates)}); name one with --domain"
         )
-    chosen = store.domain(holding[0] if domain is None else domain)
+    chosen = store.domain(candidates[0] if domain is None else domain)
     train = chosen.columns["split"] == Split.TRAIN.value
     if not train.any():
         raise ArgumentError(
             f"{store.path}: domain {chosen.name} holds no training samples; those that do: "
-            f"{', '.join(holding)}"
+            f"{', '.join(candidates)}"
         )
     fold = np.where(train, chosen.columns["fold"], -1).astype(np.int64)
     if folds is not None:
@@ -146,7 +141,7 @@ def training_folds(
 def _draws(domain: Domain, train: Bool, where: str) -> Int64:
     column = domain.columns.get("draw", np.zeros(len(domain), dtype=np.int64))
     values = set(column[train].tolist())
-    if len(values) == 1:  # a single draw, whatever its number
+    if len(values) == 1:  # a single draw, with any number
         return np.where(train, 0, -1)
     if column.dtype.kind not in "iu" or values != set(range(len(values))):
         raise FormatError(
@@ -161,14 +156,18 @@ def _draws(domain: Domain, train: Bool, where: str) -> Int64:
 FOLD = "fold"
 """Value of ``--split`` that selects the validation fold of each model."""
 
-Validated: TypeAlias = tuple[str, tuple[int, ...]]
-"""Name of a domain, and indices of its samples."""
+
+class ValidationSamples(NamedTuple):
+    """Name of a domain, and indices of its samples."""
+
+    domain: str
+    indices: tuple[int, ...]
 
 
-def validated_samples(
+def find_validation_samples(
     store: DatasetStore, domains: Sequence[Domain], models: Sequence[StoredModel]
-) -> tuple[dict[int, Validated], list[str]]:
-    """Find the validation samples of each model: its own fold of its own split of the data.
+) -> tuple[dict[int, ValidationSamples], list[str]]:
+    """Find the validation samples of each model: its fold of the split it was trained with.
 
     ``predict --split fold`` and ``features --split fold`` read them, so that distances and scores
     of a model are of the same images.
@@ -180,21 +179,21 @@ def validated_samples(
 
     Returns
     -------
-    samples : dict of int to (str, tuple of int)
-        Domain and samples by the number of the model, without refused models.
+    samples : dict of int to ValidationSamples
+        By the position of the model, without refused models.
     failures : list of str
-        One line for each model that was trained on another split of the data, or on other data.
+        One line for each refused model, which was trained on other data or with another split.
 
     Raises
     ------
     SkiptoolError
         If no model is left.
     """
-    samples: dict[int, Validated] = {}
+    samples: dict[int, ValidationSamples] = {}
     errors: list[SkiptoolError] = []
     for number, model in enumerate(models):
         try:
-            samples[number] = _validated(store, domains, model)
+            samples[number] = _validation_samples(store, domains, model)
         except SkiptoolError as error:
             errors.append(error)
     if errors and not samples:
@@ -209,18 +208,17 @@ def all_failed_error(failed: Sequence[SkiptoolError]) -> SkiptoolError:
     return SourceError(f"all {len(failed)} models failed, the first: {failed[0]}")
 
 
-def _validated(store: DatasetStore, domains: Sequence[Domain], model: StoredModel) -> Validated:
+def _validation_samples(
+    store: DatasetStore, domains: Sequence[Domain], model: StoredModel
+) -> ValidationSamples:
     if model.lineage is None or model.fold is None:
         raise MismatchError(
             f"{model.path}: does not say which fold it was validated on, --split {FOLD} needs a "
             "model of 'skiptool train'; choose another --split"
         )
     parameters = model.lineage.parameters
-    name, folds, seed = (
-        parameters.get("domain"),
-        parameters.get("folds"),
-        parameters.get("seed", 0),
-    )
+    name, folds = parameters.get("domain"), parameters.get("folds")
+    seed = parameters.get("seed", 0)
     if name not in store.domains or not isinstance(seed, int):
         raise MismatchError(
             f"{model.path}: was trained on a domain {name!r} that {store.path} does not have; give "
@@ -230,10 +228,11 @@ def _validated(store: DatasetStore, domains: Sequence[Domain], model: StoredMode
         raise MismatchError(
             f"{model.path}: has its validation fold in domain {name}, which --domain leaves out"
         )
-    plan = training_folds(store, name, folds if isinstance(folds, int) else None, seed)
-    if plan.hash != model.config.get("split_hash"):
+    assignment = training_folds(store, name, folds if isinstance(folds, int) else None, seed)
+    if assignment.hash != model.config.get("split_hash"):
         raise MismatchError(
             f"{model.path}: was trained on another split than that of {store.path}, domain {name}; "
             "give the data it was trained on, or choose another --split"
         )
-    return name, tuple(plan.parts(model.fold)[1])
+    _, validation = assignment.split(model.fold)
+    return ValidationSamples(name, tuple(validation))

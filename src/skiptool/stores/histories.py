@@ -1,8 +1,8 @@
 """Identify training histories, even after the file was moved.
 
-A history has no columns of its model: its header (``parameters``) identifies it, and so does the
-``config.json`` of its model folder. That file is trusted if it is of the same model, as the ids
-tell, or if the header lacks something.
+A history has no columns that describe its model. Its header (``parameters``) identifies it, and so
+does the ``config.json`` of its model folder, which is used if the ids show that it belongs to the
+same model, or if the header lacks something.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from skiptool.analysis.training import SPLITS
 from skiptool.errors import FormatError, SkiptoolError
 from skiptool.names import SKIP_LEVELS, Arch, Kind
 from skiptool.records import Architecture, repeat_of, training_name
-from skiptool.stores.lineage import Invocation, Lineage, lineage
+from skiptool.stores.lineage import Invocation, Lineage, create_lineage
 from skiptool.stores.models import CONFIG, read_architecture, read_config, read_count
 from skiptool.stores.tables import MetricTable
 
-_OF_THE_MODEL: Final = frozenset({"arch", "encoder", "skips", "fold", "repeat", "domain"})
+_MODEL_PARAMETERS: Final = frozenset({"arch", "encoder", "skips", "fold", "repeat", "domain"})
 """Parameters that identify the model and its data; the others are the protocol."""
 
-_NAMED: Final = re.compile(
+_RUN_NAME: Final = re.compile(
     r"(?:(?P<arch>" + "|".join(arch for arch in Arch if arch != Arch.UNET) + r")-)?"
     r"(?P<encoder>[^/]+?)-(?:L(?P<pruned>[0-4])|skips-(?P<skips>[1-4](?:\+[1-4])*))(?![^/_. -])"
 )
@@ -48,8 +48,11 @@ def history_facts(table: MetricTable) -> dict[str, Any]:
         ``parameter_count``, ``best_epoch`` and ``samples`` are None.
     """
     header, path = table.lineage, table.path
-    config = _config_beside(path)
-    own = config if _is_of(header, config) else {}
+    try:
+        config = read_config(path.parent / CONFIG)
+    except FormatError:  # missing or damaged: the history does not need it
+        config = {}
+    own = config if _is_same_model(header, config) else {}
     fold, repeat = _training(header.parameters, config, _training_in_name(path))
     facts: dict[str, Any] = {
         "model": path.stem,
@@ -65,30 +68,27 @@ def history_facts(table: MetricTable) -> dict[str, Any]:
         "dataset_id": header.inputs.get("dataset"),
         "domain": header.parameters.get("domain"),
         "samples": _samples(own),
-        "protocol": {k: v for k, v in header.parameters.items() if k not in _OF_THE_MODEL},
+        "protocol": {k: v for k, v in header.parameters.items() if k not in _MODEL_PARAMETERS},
     }
-    network = _in_header(header.parameters) or _in_config(path, config) or _in_name(path)
+    network = (
+        _architecture_in_header(header.parameters)
+        or _architecture_in_config(path, config)
+        or _architecture_in_name(path)
+    )
     if network is not None:
-        facts |= {name: str(getattr(network, name)) for name in ("arch", "encoder", "pruning")}
+        facts |= {"arch": network.arch, "encoder": network.encoder, "pruning": network.pruning}
         training = () if fold is None else (training_name(fold, repeat),)
         facts["model"] = "/".join((network.folder, *training))
     return facts
 
 
 def _training(*sources: Mapping[str, Any]) -> tuple[int | None, int | None]:
-    """Return fold and repeat, both from the first source that knows a fold."""
+    """Return fold and repeat, both from the first source that has a fold."""
     for source in sources:
         fold = _count(source, "fold")
         if fold is not None:
             return fold, repeat_of(fold, _count(source, "repeat"))
     return None, None
-
-
-def _config_beside(path: Path) -> dict[str, Any]:
-    try:
-        return read_config(path.parent / CONFIG)
-    except FormatError:  # missing or damaged: the history does not need it
-        return {}
 
 
 def _id(config: Mapping[str, Any]) -> str | None:
@@ -97,10 +97,10 @@ def _id(config: Mapping[str, Any]) -> str | None:
     return model_id if isinstance(model_id, str) else None
 
 
-def _is_of(header: Lineage, config: Mapping[str, Any]) -> bool:
-    """Tell by its id whether a history is of the model of a configuration."""
+def _is_same_model(header: Lineage, config: Mapping[str, Any]) -> bool:
+    """Return whether the ids of a history and a configuration belong to the same model."""
     model = {"model": _id(config)}
-    return lineage(Kind.HISTORY, Invocation("train"), model).id == header.id
+    return create_lineage(Kind.HISTORY, Invocation("train"), model).id == header.id
 
 
 def _count(config: Mapping[str, Any], key: str) -> int | None:
@@ -119,7 +119,7 @@ def _samples(config: Mapping[str, Any]) -> tuple[int, int] | None:
     return None if train is None or validation is None else (train, validation)
 
 
-def _in_header(parameters: Mapping[str, Any]) -> Architecture | None:
+def _architecture_in_header(parameters: Mapping[str, Any]) -> Architecture | None:
     arch, encoder = parameters.get("arch", Arch.UNET.value), parameters.get("encoder")
     skips = parameters.get("skips")
     if not isinstance(arch, str) or not isinstance(encoder, str) or not isinstance(skips, str):
@@ -127,21 +127,21 @@ def _in_header(parameters: Mapping[str, Any]) -> Architecture | None:
     return _architecture(arch, encoder, "" if skips == "none" else skips, ",")
 
 
-def _in_config(path: Path, config: Mapping[str, Any]) -> Architecture | None:
+def _architecture_in_config(path: Path, config: Mapping[str, Any]) -> Architecture | None:
     try:
         return read_architecture(path.parent / CONFIG, config)
     except FormatError:
         return None
 
 
-def _in_name(path: Path) -> Architecture | None:
+def _architecture_in_name(path: Path) -> Architecture | None:
     """Parse ``resnet18-L1`` in ``resnet18-L1-fold0.parquet`` or ``resnet18-L1/fold0``."""
     for name in (path.stem, path.parent.name, path.parent.parent.name):
-        found = _NAMED.match(name)
-        if found:
-            kept = SKIP_LEVELS[int(found["pruned"] or 0) :]
-            skips = found["skips"] or "+".join(map(str, kept))
-            return _architecture(found["arch"] or Arch.UNET.value, found["encoder"], skips, "+")
+        match = _RUN_NAME.match(name)
+        if match:
+            levels = SKIP_LEVELS[int(match["pruned"] or 0) :]
+            skips = match["skips"] or "+".join(map(str, levels))
+            return _architecture(match["arch"] or Arch.UNET.value, match["encoder"], skips, "+")
     return None
 
 
@@ -156,17 +156,18 @@ def _architecture(arch: str, encoder: str, skips: str, separator: str) -> Archit
 def _training_in_name(path: Path) -> dict[str, int]:
     """Parse ``fold0`` or ``fold0-r1`` in the name of the file or of its folder."""
     for name in (path.stem, path.parent.name):
-        found = _FOLD.search(name)
-        if found:
-            return {"fold": int(found[1]), "repeat": int(found[2] or 0)}
+        match = _FOLD.search(name)
+        if match:
+            return {"fold": int(match[1]), "repeat": int(match[2] or 0)}
     return {}
 
 
 def _dataset(header: Lineage) -> str | None:
-    """Return the name of the dataset, which only the command holds."""
+    """Return the name of the dataset, which is only recorded in the command."""
     try:
         words = shlex.split(header.command)
     except ValueError:
         return None
-    named = words[:2] == ["skiptool", "train"] and len(words) > 2 and not words[2].startswith("-")
-    return Path(words[2]).name if named else None
+    if words[:2] != ["skiptool", "train"] or len(words) < 3 or words[2].startswith("-"):
+        return None
+    return Path(words[2]).name

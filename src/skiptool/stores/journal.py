@@ -1,8 +1,8 @@
-"""Journal of a growing store: what is being made, and how far it is.
+"""Journal of a growing store: the parameters of the run, and the parts written so far.
 
-``journal.jsonl`` is in the store while it grows: one line with what determines the content, then
-one line for each part that is safely written. A resumed run continues after the last whole line.
-The journal is removed when the store is complete.
+While a store grows, it contains ``journal.jsonl``: one line with the determinants of its content,
+then one line for each part that is safely written. A resumed run continues after the last complete
+line. The journal is removed when the store is complete.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from skiptool.errors import FormatError
-from skiptool.stores.lineage import Invocation, check_same, extends_run
-from skiptool.stores.staging import whole_file
+from skiptool.stores.lineage import Invocation, check_same_run, extends_run
+from skiptool.stores.staging import atomic_file
 
 JOURNAL = "journal.jsonl"
 
@@ -23,10 +23,8 @@ JOURNAL = "journal.jsonl"
 class Journal:
     """Read the entries of an interrupted run, and record those of this one.
 
-    Parameters
-    ----------
-    folder : Path
-        Folder in which the store grows; it need not exist.
+    The folder need not exist yet. A store begun with other parameters and a damaged journal are
+    refused.
 
     Attributes
     ----------
@@ -34,34 +32,27 @@ class Journal:
         A run with the same parameters has begun the store.
     entries : list of mapping
         Its entries, part by part.
-
-    Raises
-    ------
-    ExistsError
-        If the store was begun with other parameters.
-    FormatError
-        If the journal is damaged.
     """
 
     def __init__(self, folder: Path, invocation: Invocation) -> None:
         self._file = folder / JOURNAL
-        self._making = invocation
+        self._invocation = invocation
         self.entries: list[dict[str, Any]] = []
-        lines = self._whole_lines() if self._file.is_file() else []
+        lines = self._complete_lines() if self._file.is_file() else []
         self.begun = bool(lines)
         if self.begun:
-            check_same(lines[0], invocation, str(folder))
+            check_same_run(lines[0], invocation, str(folder))
             self.entries = lines[1:]
             if extends_run(lines[0], invocation):  # record the longer run from now on
-                kept = [invocation.determinants, *self.entries]
-                text = "".join(json.dumps(line) + "\n" for line in kept)
-                with whole_file(self._file) as partial:
+                lines = [invocation.determinants, *self.entries]
+                text = "".join(json.dumps(line) + "\n" for line in lines)
+                with atomic_file(self._file) as partial:
                     partial.write_text(text)
 
     def begin(self) -> None:
         """Start a new journal; the folder must exist."""
         self.entries = []
-        self._file.write_text(json.dumps(self._making.determinants) + "\n")
+        self._file.write_text(json.dumps(self._invocation.determinants) + "\n")
 
     def note(self, entry: Mapping[str, Any]) -> None:
         """Record that a part is written."""
@@ -72,13 +63,13 @@ class Journal:
         """Mark the store as complete."""
         self._file.unlink()
 
-    def _whole_lines(self) -> list[dict[str, Any]]:
-        """Parse the journal, and cut off a last line torn by a kill."""
+    def _complete_lines(self) -> list[dict[str, Any]]:
+        """Parse the journal, and cut off a last line left incomplete by a kill."""
         text = self._file.read_bytes()
-        whole = text[: text.rfind(b"\n") + 1]
-        os.truncate(self._file, len(whole))
+        complete = text[: text.rfind(b"\n") + 1]
+        os.truncate(self._file, len(complete))
         try:
-            lines = [json.loads(line) for line in whole.splitlines()]
+            lines = [json.loads(line) for line in complete.splitlines()]
         except (ValueError, RecursionError) as error:
             raise FormatError(
                 f"{self._file}: is damaged ({error}); give --overwrite to start again"

@@ -7,21 +7,21 @@ Parquet file's metadata, and under ``lineage`` in a model's ``config.json``::
                       overlays, shift, registration, report
     format_version    integer; a reader refuses a version above its own
     skiptool_version  version of skiptool that wrote it
-    command           shell command that makes it again
-    parameters        every parameter that determines the content, defaults included
+    command           shell command that reproduces it
+    parameters        every parameter that determines the content, including defaults
     created           UTC, ISO 8601; ``SOURCE_DATE_EPOCH`` (whole seconds) fixes it
     id                32 hex digits, a hash of what determines the content
     inputs            {role: id} of the artifacts it was made from
     arithmetic        only if a network computed it: device, threads, precision, instruction set
                       and the pixels of a batch, which affect the last digits
 
-A hash of the header and the rest of the metadata reveals changes: see ``seals``.
+A hash of the header and the other metadata reveals changes: see ``seals``.
 
 ``command``, ``created`` and ``arithmetic`` describe the run: no id depends on them. The id of a
-dataset or a model is a hash of its content. That of outputs of a network (features, predictions,
-masks) is a hash of inputs and parameters: artifacts of equal ids were requested alike, and hold
-equal bytes if their arithmetic is the same too; otherwise activations differ in their last digits,
-and labels where two classes are about equally probable.
+dataset or a model is a hash of its content. The id of a network's outputs (features, predictions,
+masks) is a hash of inputs and parameters: artifacts with equal ids were requested in the same way,
+and are identical byte by byte if their arithmetic is also the same. Otherwise activations differ in
+their last digits, and labels where two classes are about equally probable.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ from typing import Any
 
 from skiptool.errors import ExistsError, FormatError
 from skiptool.names import Kind
-from skiptool.stores.addresses import public
+from skiptool.stores.addresses import redact
 from skiptool.stores.copies import restore_urls
 
 FORMAT_VERSIONS: Mapping[Kind, int] = {
     **dict.fromkeys(Kind, 1),
     **dict.fromkeys((Kind.REPORT, Kind.SHIFT), 2),
 }
-"""Version of each format that this code writes, and the highest it reads."""
+"""Version of each format that this code writes, and the latest that it reads."""
 
 ID_DIGITS = 32
 
@@ -68,18 +68,18 @@ class Invocation:
     arguments : sequence
         Its inputs in order.
     parameters : mapping
-        Named parameters that determine the content; compared when a run is resumed.
+        Options that determine the content; compared when a run is resumed.
     placement : mapping
-        Named parameters that do not: output path, workers, device.
+        Options that do not, such as output path, workers and device.
     inputs : mapping
         Role to id of each artifact read.
     method : mapping
-        Named parts of the method that no option sets: recorded and compared like parameters, but
-        not part of the command.
+        Parts of the method that no option sets: recorded and compared like parameters, but not part
+        of the command.
     arithmetic : mapping
-        What else the last digits of a network's results depend on, as JSON types.
+        Further causes of differences in the last digits of a network's results, as JSON types.
     grows : str, optional
-        The one parameter that a resumed run may increase, such as a number of epochs.
+        The one parameter that a resumed run may increase, such as the number of epochs.
 
     Examples
     --------
@@ -98,22 +98,22 @@ class Invocation:
 
     @property
     def determinants(self) -> dict[str, Any]:
-        """What must be equal for an interrupted run to be resumed, as JSON types."""
+        """Parameters and inputs, which a run that resumes this one must share, as JSON types."""
         parameters = {**self.parameters, **self.method}
         return {"parameters": _jsonable(parameters), "inputs": _jsonable(self.inputs)}
 
     @property
     def command(self) -> str:
-        """The shell command that makes the artifact again."""
-        words = ["skiptool", *self.step.split(), *map(_word, self.arguments)]
+        """The shell command that reproduces the artifact."""
+        words = ["skiptool", *self.step.split(), *map(_shown, self.arguments)]
         for name, value in {**self.parameters, **self.placement}.items():
             option = f"--{name.replace('_', '-')}"
             if value is True:
                 words.append(option)
             elif isinstance(value, list | tuple):
-                words += [word for item in value for word in (option, _word(item))]
+                words += [word for item in value for word in (option, _shown(item))]
             elif value is not None and value is not False:
-                words += [option, _word(value)]
+                words += [option, _shown(value)]
         return shlex.join(words)
 
 
@@ -137,13 +137,10 @@ class Lineage:
         return {key: value for key, value in header.items() if value or key != "arithmetic"}
 
 
-def lineage(kind: Kind, invocation: Invocation, identity: object) -> Lineage:
-    """Create a header.
+def create_lineage(kind: Kind, invocation: Invocation, identity: object) -> Lineage:
+    """Create a header whose id is the hash of ``identity``, a JSON-able object.
 
-    Parameters
-    ----------
-    identity : JSON-able object
-        All that determines the content; its hash is the id.
+    The identity comprises everything that determines the content of the artifact.
     """
     return Lineage(
         kind=kind,
@@ -153,69 +150,66 @@ def lineage(kind: Kind, invocation: Invocation, identity: object) -> Lineage:
         **invocation.determinants,
         created=_now(),
         arithmetic=dict(invocation.arithmetic),
-        id=digest([kind.value, FORMAT_VERSIONS[kind], identity]),
+        id=hash_json([kind.value, FORMAT_VERSIONS[kind], identity]),
     )
 
 
-def digest(value: object) -> str:
+def hash_json(value: object) -> str:
     """Hash a JSON-able value in canonical form (sorted keys, no spaces) to 32 hex digits.
 
     Examples
     --------
-    >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    >>> hash_json({"a": 1, "b": 2}) == hash_json({"b": 2, "a": 1})
     True
     """
     text = json.dumps(_jsonable(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return identifier(text.encode())
+    return hash_bytes(text.encode())
 
 
-def parse_lineage(found: object, where: str, kind: Kind) -> Lineage:
-    """Check a header read from a file and return it typed.
+def parse_lineage(header: object, where: str, kind: Kind) -> Lineage:
+    """Validate a header read from a file, and return it typed.
 
-    Raises
-    ------
-    FormatError
-        If it is not a skiptool header, of another kind or a later version, or incomplete.
+    Headers of other programs, of another kind or of a later version, and incomplete ones are
+    refused.
     """
-    if not isinstance(found, Mapping) or "kind" not in found or "format_version" not in found:
+    if not isinstance(header, Mapping) or "kind" not in header or "format_version" not in header:
         raise FormatError(f"{where}: not made by skiptool, expected a {kind.value} artifact")
-    if found["kind"] != kind.value:
+    if header["kind"] != kind.value:
         raise FormatError(
-            f"{where}: is of kind {brief(found['kind'])}, expected {kind.value!r}; 'skiptool info' "
-            "says what a path holds"
+            f"{where}: is of kind {brief(header['kind'])}, expected {kind.value!r}; 'skiptool "
+            "info' says what a path holds"
         )
-    _check_version(found["format_version"], where, kind)
-    found = {"arithmetic": {}, **found}
-    missing = [key for key in Lineage.__dataclass_fields__ if key not in found]
+    format_version, latest = header["format_version"], FORMAT_VERSIONS[kind]
+    if type(format_version) is not int or not 1 <= format_version <= latest:
+        raise FormatError(
+            f"{where}: format version {brief(format_version)} of {kind.value}, this skiptool "
+            f"({version('skiptool')}) reads up to {latest}; use a newer skiptool"
+        )
+    header = {"arithmetic": {}, **header}
+    missing = [key for key in Lineage.__dataclass_fields__ if key not in header]
     if missing:
         raise FormatError(f"{where}: header lacks {', '.join(missing)}; make the artifact again")
-    values = {key: found[key] for key in Lineage.__dataclass_fields__}
-    wrong = [key for key, type_ in _TYPES.items() if not isinstance(values[key], type_)]
-    if wrong:
-        raise FormatError(f"{where}: header is damaged in {', '.join(wrong)}; make it again")
+    values = {key: header[key] for key in Lineage.__dataclass_fields__}
+    damaged = [key for key, type_ in _TYPES.items() if not isinstance(values[key], type_)]
+    if damaged:
+        raise FormatError(f"{where}: header is damaged in {', '.join(damaged)}; make it again")
     return Lineage(**{**values, "kind": kind})
 
 
-def identifier(*parts: bytes | memoryview) -> str:
+def hash_bytes(*parts: bytes | memoryview) -> str:
     """Hash concatenated bytes to 32 hex digits."""
-    whole = hashlib.sha256()
+    sha256 = hashlib.sha256()
     for part in parts:
-        whole.update(part)
-    return whole.hexdigest()[:ID_DIGITS]
+        sha256.update(part)
+    return sha256.hexdigest()[:ID_DIGITS]
 
 
-def check_same(found: Mapping[str, Any], invocation: Invocation, where: str) -> None:
-    """Compare the determinants of an earlier run with those of the run that resumes it.
-
-    Raises
-    ------
-    ExistsError
-        If any differs; the message shows old and new values.
-    """
+def check_same_run(determinants: Mapping[str, Any], invocation: Invocation, where: str) -> None:
+    """Refuse to resume an earlier run with other determinants; list old and new values."""
     changed = []
     other_method = False
     for part, new in invocation.determinants.items():
-        old = _as_grown(found.get(part) or {}, new, invocation.grows)
+        old = _with_larger(determinants.get(part) or {}, new, invocation.grows)
         differing = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
         changed += [f"{name} was {old.get(name)!r}, now {new.get(name)!r}" for name in differing]
         other_method |= any(name in invocation.method for name in differing)
@@ -226,46 +220,36 @@ def check_same(found: Mapping[str, Any], invocation: Invocation, where: str) -> 
             "again, or another --out"
         )
     if changed:
-        hint = (
-            "; to add models, shifts or domains, predict only these with another --out and give "
-            "both tables to 'skiptool report'"
-        )
+        hint = ""
+        if invocation.step == "predict":
+            hint = (
+                "; to add models, shifts or domains, predict only these with another --out and "
+                "give both tables to 'skiptool report'"
+            )
         raise ExistsError(
             f"{where}: was begun with other parameters ({'; '.join(changed)}); repeat the old "
-            "ones to resume, or give --overwrite to start again"
-            f"{hint if invocation.step == 'predict' else ''}"
+            f"ones to resume, or give --overwrite to start again{hint}"
         )
 
 
-def extends_run(found: Mapping[str, Any], invocation: Invocation) -> bool:
-    """Tell whether a run extends an earlier one that is equal otherwise."""
-    old = found.get("parameters") or {}
-    return _as_grown(old, invocation.determinants["parameters"], invocation.grows) != old
+def extends_run(determinants: Mapping[str, Any], invocation: Invocation) -> bool:
+    """Return whether an invocation extends an earlier run that is otherwise the same."""
+    old = determinants.get("parameters") or {}
+    return _with_larger(old, invocation.determinants["parameters"], invocation.grows) != old
 
 
-def _as_grown(
-    old: Mapping[str, Any], asked: Mapping[str, Any], grows: str | None
+def _with_larger(
+    old: Mapping[str, Any], new: Mapping[str, Any], name: str | None
 ) -> Mapping[str, Any]:
-    """Replace a smaller number by the requested one."""
-    if grows is None:
+    """Replace one integer of the old parameters by the new one if that is larger."""
+    if name is None or type(old.get(name)) is not int or type(new.get(name)) is not int:
         return old
-    numbers = old.get(grows), asked.get(grows)
-    whole = all(isinstance(number, int) and not isinstance(number, bool) for number in numbers)
-    return {**old, grows: asked[grows]} if whole and old[grows] < asked[grows] else old
+    return {**old, name: max(old[name], new[name])}
 
 
-def _check_version(found: object, where: str, kind: Kind) -> None:
-    known = FORMAT_VERSIONS[kind]
-    if isinstance(found, bool) or not isinstance(found, int) or not 1 <= found <= known:
-        raise FormatError(
-            f"{where}: format version {brief(found)} of {kind.value}, this skiptool "
-            f"({version('skiptool')}) reads up to {known}; use a newer skiptool"
-        )
-
-
-def _word(value: object) -> str:
-    """Return a word of a command: URLs without credentials, and instead of their local copies."""
-    return public(restore_urls(str(value)))
+def _shown(value: object) -> str:
+    """Return an argument for display: URLs without credentials, not paths of their copies."""
+    return redact(restore_urls(str(value)))
 
 
 def _jsonable(value: object) -> Any:  # noqa: ANN401 - JSON has no narrower type
@@ -273,9 +257,7 @@ def _jsonable(value: object) -> Any:  # noqa: ANN401 - JSON has no narrower type
         return {str(key): _jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_jsonable(item) for item in value]
-    if isinstance(value, str):
-        return str(value)
-    return str(value) if isinstance(value, Path) else value
+    return str(value) if isinstance(value, str | Path) else value
 
 
 def _now() -> str:

@@ -25,11 +25,12 @@ import zarr
 
 from skiptool.errors import ArgumentError, FormatError
 from skiptool.names import Kind
-from skiptool.stores.addresses import last_part, located, public
+from skiptool.stores.addresses import path_or_url, redact
 from skiptool.stores.lineage import Lineage, parse_lineage
 from skiptool.stores.seals import check_store, seal_store
-from skiptool.stores.shards import rows_of
+from skiptool.stores.shards import row_reader
 from skiptool.stores.zarrs import (
+    OpenStore,
     create_array,
     member_names,
     open_array,
@@ -47,24 +48,27 @@ SHARD = 16
 
 
 class MaskWriter:
-    """Append predicted masks, in order, to one growing entry for each model, domain and shift."""
+    """Append predicted masks, in order, to an entry for each model, domain and shift."""
 
     def __init__(self, path: Path, header: Lineage, classes: Sequence[str]) -> None:
         self._path = path
         self._root = zarr.open_group(path, mode="w", zarr_format=3)
         self._root.update_attributes({**header.as_json(), "classes": list(classes)})
         self._arrays: dict[str, zarr.Array[Any]] = {}
-        self._waiting: dict[str, list[UInt8]] = {}
-        self._filled: dict[str, int] = {}
+        self._pending: dict[str, list[UInt8]] = {}
+        self._written: dict[str, int] = {}
 
     def begin(self, facts: Mapping[str, Any], ids: Sequence[str], size: tuple[int, int]) -> str:
-        """Open an entry and return its name.
+        """Create an entry and return its name.
 
         Parameters
         ----------
         facts : mapping
             ``model``, ``model_id``, ``domain``, ``shift``, ``factor``.
-        size : (H, W)
+        ids : sequence of str
+            Samples whose masks will be appended, N.
+        size : (int, int)
+            H and W.
         """
         name = str(len(self._arrays))
         group = self._root.create_group(name, attributes=dict(facts))
@@ -73,64 +77,54 @@ class MaskWriter:
         self._arrays[name] = create_array(
             group, "labels", shape, "uint8", chunk=1, shard=SHARD, axes=axes
         )
-        self._waiting[name], self._filled[name] = [], 0
+        self._pending[name], self._written[name] = [], 0
         return name
 
     def append(self, name: str, labels: UInt8) -> None:
-        """Add labels (n, H, W) to an entry; whole shards are written as they fill."""
-        images, *size = self._arrays[name].shape
-        left = images - self._filled[name] - len(self._waiting[name])
-        if labels.dtype != np.uint8 or [*labels.shape[1:]] != size or len(labels) > left:
+        """Append labels (n, H, W) to an entry; whole shards are written as they fill."""
+        array, pending = self._arrays[name], self._pending[name]
+        images, *size = array.shape
+        remaining = images - self._written[name] - len(pending)
+        if labels.dtype != np.uint8 or [*labels.shape[1:]] != size or len(labels) > remaining:
             raise ArgumentError(
                 f"labels are {labels.shape} {labels.dtype}; expected uint8 of {size[0]} x "
-                f"{size[1]} pixels and at most {left} images"
+                f"{size[1]} pixels and at most {remaining} images"
             )
-        self._waiting[name] += list(labels)
-        full = len(labels) == left
-        while len(self._waiting[name]) >= SHARD or (full and self._waiting[name]):
-            block = self._waiting[name][:SHARD]
-            start = self._filled[name]
-            self._arrays[name][start : start + len(block)] = np.stack(block)
-            self._filled[name] += len(block)
-            self._waiting[name] = self._waiting[name][SHARD:]
+        pending.extend(labels)
+        is_last = len(labels) == remaining
+        while len(pending) >= SHARD or (is_last and pending):
+            block = pending[:SHARD]
+            start = self._written[name]
+            array[start : start + len(block)] = np.stack(block)
+            self._written[name] += len(block)
+            del pending[:SHARD]
 
     def finish(self) -> None:
-        """Seal the store, which makes it complete."""
+        """Seal the store, which completes it."""
         seal_store(self._path)
 
 
 @dataclass(frozen=True, slots=True)
-class MaskEntries:
-    """The entries of a store of predicted masks, without regard to its header."""
+class MaskEntries(OpenStore):
+    """The entries of a store of predicted masks, whatever its header."""
 
-    place: Path | str
     root: zarr.Group
 
-    @property
-    def path(self) -> Path | str:
-        """Name in messages: the local path, or the URL without credentials."""
-        return self.place if isinstance(self.place, Path) else public(self.place)
-
-    @property
-    def name(self) -> str:
-        """Last component of the place, for display."""
-        return last_part(self.place)
-
     def names(self) -> list[str]:
-        """Return the names of the entries in the order of creation."""
-        found = member_names(self.root, str(self.path))
-        wrong = [name for name in found if not (name.isascii() and name.isdigit())]
-        if wrong:
-            raise FormatError(f"{self.path}: entry {wrong[0]!r} is not a number; predict again")
-        return sorted(found, key=int)
+        """Return the names of the entries in order of creation."""
+        names = member_names(self.root, str(self.path))
+        invalid = [name for name in names if not (name.isascii() and name.isdigit())]
+        if invalid:
+            raise FormatError(f"{self.path}: entry {invalid[0]!r} is not a number; predict again")
+        return sorted(names, key=int)
 
     def entries(self) -> list[tuple[dict[str, Any], tuple[int, ...]]]:
-        """Return attributes and shape (N, H, W) of every entry."""
+        """Return the attributes and the shape (N, H, W) of each entry."""
         return [(dict(self._group(name).attrs), self._labels(name).shape) for name in self.names()]
 
     def read(self, name: str) -> UInt8:
         """Return the labels (N, H, W) of an entry."""
-        return read_rows(rows_of(self._labels(name)), slice(None), f"{self.path}: entry {name}")
+        return read_rows(row_reader(self._labels(name)), slice(None), f"{self.path}: entry {name}")
 
     def ids(self, name: str) -> list[str]:
         """Return the ids of the samples (N) of an entry."""
@@ -140,7 +134,7 @@ class MaskEntries:
     def read_one(self, name: str, index: int) -> UInt8:
         """Return the labels (H, W) of one sample of an entry."""
         return read_rows(
-            rows_of(self._labels(name)), index, f"{self.path}: entry {name}, sample {index}"
+            row_reader(self._labels(name)), index, f"{self.path}: entry {name}, sample {index}"
         )
 
     def _group(self, name: str) -> zarr.Group:
@@ -158,16 +152,8 @@ class MaskStore(MaskEntries):
 
 
 def open_masks(place: Path | str) -> MaskStore:
-    """Open a store of predicted masks: a local folder, or a URL.
-
-    Raises
-    ------
-    FormatError
-        If there is none, or it is of another kind or version.
-    SourceError, ArgumentError
-        If a URL cannot be read.
-    """
-    where, place = public(str(place)), located(place)
+    """Open a store of predicted masks: a local folder or a URL."""
+    where, place = redact(str(place)), path_or_url(place)
     root = open_root(place, "mask")
     header = parse_lineage(dict(root.attrs), where, Kind.MASKS)
     check_store(root, where)

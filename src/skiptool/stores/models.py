@@ -2,28 +2,29 @@
 
 ::
 
-    runs/<encoder>-<L0..L4 or skips-1+3>/fold<k>/       another arch than unet goes in front:
+    runs/<encoder>-<L0..L4 or skips-1+3>/fold<k>/       an arch other than unet is a prefix:
                                                         unetplusplus-<encoder>-L0; repeats of a
                                                         fold are fold<k>-r1, fold<k>-r2 ...
       model.safetensors   tensors only, under the parameter names of segmentation-models-pytorch
       config.json         the keys that library needs to build the network (``_model_class``,
                           ``encoder_name``, ``encoder_weights`` null, ``in_channels``, ``classes``
-                          ...), and ours: ``skips`` (levels that are kept), ``class_names``,
+                          ...), and ours: ``skips`` (levels that remain), ``class_names``,
                           ``training``, ``fold``, ``repeat``, ``parameter_count``, ``samples``
                           (numbers of training and validation samples; since version 0.2),
                           ``lineage``, ``seal``
       history.parquet     see ``tables``
       last.ckpt           to resume training (not kept with --no-keep-last)
 
-That library opens a folder with all skips. It ignores ``skips``: it refuses pruned networks for
-their shapes, except a LinkNet, whose parameters are those of the unpruned one, which it would
-build.
+That library opens folders of networks with all skips. It ignores ``skips``, and therefore rejects
+pruned networks for the shapes of their tensors, except a LinkNet, whose parameters are those of the
+unpruned network, which it would build.
 
-A folder written by that library's own ``save_pretrained`` is read too: it has all skips, classes
-named by number, no fold, and an id from its weights; its parameters are counted. One output channel
-is the logit of the foreground. Its activation is dropped: we work on logits. A common prefix of
-all tensor names (``_orig_mod.``, ``module.``) is dropped, bfloat16 is read as float32. Unknown keys
-are keyword arguments of the library, and part of the id. Nothing is unpickled.
+A folder written by that library's own ``save_pretrained`` can also be read: it has all skips,
+classes named by number, no fold, and an id from its weights; its parameters are counted. A single
+output channel is the logit of the foreground. The activation is dropped, as we work on logits. A
+common prefix of all tensor names (``_orig_mod.``, ``module.``) is dropped, and bfloat16 is read as
+float32. Unknown keys are keyword arguments of the library, and part of the id. Nothing is
+unpickled.
 """
 
 from __future__ import annotations
@@ -44,12 +45,7 @@ from safetensors.numpy import load_file, save
 from skiptool.errors import ArgumentError, FormatError, MismatchError, SkiptoolError
 from skiptool.names import ENSEMBLE_FOLD, IGNORE_LABEL, SKIP_LEVELS, Arch, Kind
 from skiptool.records import NO_NORMALISATION, Architecture, Normalisation, repeat_of, training_name
-from skiptool.stores.lineage import (
-    ID_DIGITS,
-    Lineage,
-    digest,
-    parse_lineage,
-)
+from skiptool.stores.lineage import ID_DIGITS, Lineage, hash_json, parse_lineage
 from skiptool.stores.seals import check_object, sealed_object
 
 if TYPE_CHECKING:
@@ -68,9 +64,9 @@ BUILT: Mapping[str, Sequence[object]] = {
     "decoder_pab_channels": (64,),
     "aux_params": (None,),
 }
-"""Keys of the library's configuration with the values that are built here, the default first.
+"""Keys of the library's configuration with the supported values, the default first.
 
-With another value the weights might still fit, and mean something else.
+With another value, the weights might still fit but have another meaning.
 """
 
 _NETWORK_KEYS = ("encoder_name", "encoder_weights", "in_channels", "classes", "activation")
@@ -78,20 +74,20 @@ _OWN_KEYS = ("skips", "class_names", "fold", "repeat", "parameter_count", "linea
 READ = frozenset({*BUILT, *_NETWORK_KEYS, *_OWN_KEYS})
 """Keys that are read here, or do not describe the network.
 
-In foreign folders all others are keyword arguments the library built the network with.
+In foreign folders, all others are keyword arguments with which the library built the network.
 """
 
 MONOTONE = (None, "identity", "sigmoid", "softmax", "softmax2d", "logsoftmax", "tanh", "argmax2d")
-"""Activations that do not change the most probable class: they are dropped."""
+"""Activations that do not change the most probable class, and are dropped."""
 
 SINGLE_LOGIT_ACTIVATIONS = (None, "identity", "sigmoid")
 """Activations of a single logit whose sigmoid is a probability."""
 
-_PLAIN = {"decoder_channels": [256, 128, 64, 32, 16], "decoder_interpolation": "nearest"}
-_ATTENDED = {**_PLAIN, "decoder_attention_type": None}
-_DECODERS: Mapping[str, Mapping[str, Any]] = {
+_DECODER = {"decoder_channels": [256, 128, 64, 32, 16], "decoder_interpolation": "nearest"}
+_UNET_DECODER = {**_DECODER, "decoder_attention_type": None}
+_OTHER_DECODERS: Mapping[str, Mapping[str, Any]] = {
     Arch.LINKNET: {},
-    Arch.MANET: {**_PLAIN, "decoder_pab_channels": 64},
+    Arch.MANET: {**_DECODER, "decoder_pab_channels": 64},
 }
 """Keys of decoders that differ from those of U-net and U-Net++."""
 
@@ -107,7 +103,7 @@ def configuration(architecture: Architecture) -> dict[str, Any]:
         "encoder_depth": 5,
         "encoder_weights": None,
         "decoder_use_norm": "batchnorm",
-        **_DECODERS.get(arch, _ATTENDED),
+        **_OTHER_DECODERS.get(arch, _UNET_DECODER),
         "in_channels": architecture.channels,
         "classes": architecture.logits,
         "activation": None,
@@ -119,7 +115,7 @@ def configuration(architecture: Architecture) -> dict[str, Any]:
 
 
 def write_config(path: Path, config: Mapping[str, Any]) -> None:
-    """Write a sealed configuration; numbers that JSON lacks (NaN) become null."""
+    """Write a sealed configuration; numbers that JSON does not support (NaN) become null."""
     text = json.dumps(sealed_object(_finite(config)), indent=2, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")
 
@@ -136,7 +132,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def read_architecture(where: Path, config: Mapping[str, Any]) -> Architecture:
-    """Return the network of a configuration; refuse one that cannot be built here."""
+    """Return the network of a configuration; refuse an unsupported one."""
     for key, accepted in BUILT.items():
         if config.get(key, accepted[0]) not in accepted:
             raise FormatError(
@@ -159,17 +155,22 @@ def read_architecture(where: Path, config: Mapping[str, Any]) -> Architecture:
             f"{where}: encoder_name {brief(encoder)}, in_channels {brief(channels)}, classes "
             f"{brief(count)} describe no network; train it again"
         )
-    number = max(count, 2)  # a single logit is that of the foreground
+    number = max(count, 2)  # a single logit is the one of the foreground
     names = config.get("class_names", ["background", *(f"class{i}" for i in range(1, number))])
-    if not _all(names, str) or len(names) != number or not _all(skips, int):
+    if not _is_list_of(names, str) or len(names) != number or not _is_list_of(skips, int):
         raise FormatError(
             f"{where}: class_names {brief(names)} and skips {brief(skips)}, expected {number} "
             "names and levels; train it again"
         )
-    single, options = count < number, _options(config)
     try:
         return Architecture(
-            encoder, tuple(skips), tuple(names), channels, arch.value, single, options
+            encoder,
+            tuple(skips),
+            tuple(names),
+            channels,
+            arch.value,
+            binary=count < number,
+            options=_options(config),
         )
     except SkiptoolError as error:
         raise FormatError(f"{where}: describes no network ({error}); train it again") from error
@@ -188,7 +189,7 @@ def _check_activation(where: Path, config: Mapping[str, Any]) -> None:
 
 
 def _options(config: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Return the keyword arguments not read here; names with a leading underscore are none."""
+    """Return the keyword arguments not read here, which have no leading underscore."""
     if config.get("lineage") is not None:
         return ()
     others = sorted(name for name in config if name not in READ and not name.startswith("_"))
@@ -196,7 +197,7 @@ def _options(config: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 def read_count(where: Path, config: Mapping[str, Any], key: str) -> int | None:
-    """Return a whole number of a configuration, None if absent."""
+    """Return a non-negative integer of a configuration, or None if absent."""
     value = config.get(key)
     if value is not None and not _within(value, 0, 2**62):
         raise FormatError(f"{where}: {key} is {brief(value)}, expected a count; train it again")
@@ -207,8 +208,8 @@ def _within(value: object, low: int, high: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
-def _all(values: object, form: type) -> bool:
-    return isinstance(values, list) and all(type(value) is form for value in values)
+def _is_list_of(values: object, type_: type) -> bool:
+    return isinstance(values, list) and all(type(value) is type_ for value in values)
 
 
 def _finite(value: Any) -> Any:  # noqa: ANN401 - any JSON
@@ -219,6 +220,8 @@ def _finite(value: Any) -> Any:  # noqa: ANN401 - any JSON
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+# Model folders
+
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 PICKLE = "pytorch_model.bin"
@@ -227,7 +230,7 @@ _FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
 _SIGNED = {"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1"}
 _UNSIGNED = {"U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1"}
 _TYPES: Mapping[str, str] = {**_FLOATS, **_SIGNED, **_UNSIGNED, "BOOL": "?"}
-"""Types of safetensors that NumPy has."""
+"""Types of safetensors that NumPy supports."""
 
 _ENCODER = "encoder."
 """Prefix of the names of an encoder's tensors."""
@@ -251,14 +254,14 @@ class StoredModel:
     repeat : int or None
         Number of the training of the fold, from 0; None for a foreign folder.
     parameter_count : int or None
-        Trainable parameters (Table II); of a foreign folder the sizes of all tensors except the
+        Trainable parameters (Table II); for a foreign folder, the size of all tensors except the
         running statistics of batch norm.
     config : mapping
         All of ``config.json``.
     lineage : Lineage or None
         None for a foreign folder.
     normalisation : Normalisation
-        Scaling of images in [0, 1] for this network; only for a foreign folder.
+        Scaling of images in [0, 1] for this network; only set for a foreign folder.
     """
 
     path: Path
@@ -272,57 +275,46 @@ class StoredModel:
     lineage: Lineage | None
     normalisation: Normalisation = NO_NORMALISATION
 
-    def normalised(self, words: Normalisation | None) -> StoredModel:
-        """Return the model with the scaling of its images given by ``--normalise``.
+    def with_normalisation(self, scaling: Normalisation | None) -> StoredModel:
+        """Return the model with the image scaling given by ``--normalise``.
 
-        Images scaled otherwise make another network of the same weights: its id changes, except
-        with the scaling x / 255 of networks trained here.
-
-        Raises
-        ------
-        ArgumentError
-            If the model is foreign and no scaling is given, or it was trained here and another
-            scaling than x / 255 is given.
+        With another scaling, the same weights are another network: its id changes, except with the
+        scaling x / 255 of networks trained here. Foreign models require a scaling, and models
+        trained here accept no other than x / 255.
         """
         if self.lineage is None:
-            if words is None:
+            if scaling is None:
                 raise ArgumentError(
                     f"{self.path}: was not trained by skiptool; say with --normalise imagenet, "
                     "none or MEAN/STD how the images it was trained on were scaled"
                 )
-            words.check_channels(self.architecture.channels, str(self.path))
-            other = digest([self.id, words.mean, words.std]) if words else self.id
-            return replace(self, normalisation=words, id=other)
-        if words:
+            scaling.check_channels(self.architecture.channels, str(self.path))
+            model_id = hash_json([self.id, scaling.mean, scaling.std]) if scaling else self.id
+            return replace(self, normalisation=scaling, id=model_id)
+        if scaling:
             raise ArgumentError(
-                f"--normalise {words}: {self.path} was trained by skiptool, on images scaled to "
+                f"--normalise {scaling}: {self.path} was trained by skiptool, on images scaled to "
                 "[0, 1]; leave the option out, and run foreign networks in a separate command"
             )
         return self
 
     def normalise_parameter(self) -> dict[str, str]:
-        """Return the parameter ``normalise`` as recorded in lineages; empty for our own models."""
+        """Return the parameter ``normalise`` for lineages; empty for models trained here."""
         return {"normalise": str(self.normalisation)} if self.lineage is None else {}
 
     def tensors(self) -> dict[str, AnyArray]:
-        """Load the weights.
-
-        Raises
-        ------
-        FormatError
-            If the file is missing or damaged, or its weights do not match the id or are not finite.
-        """
+        """Load the weights; refuse those that do not match the id or are not finite."""
         tensors, header = _load(self.path), self.lineage
         if header is None:
-            tensors = _bare(tensors)
+            tensors = _without_prefix(tensors)
         identity = model_identity(self.architecture, tensors)
-        if header and digest([header.kind, header.format_version, identity]) != self.id:
+        if header and hash_json([header.kind, header.format_version, identity]) != self.id:
             raise FormatError(f"{self.path / WEIGHTS}: weights are not as written; train it again")
-        _check_numbers(tensors, self.path / WEIGHTS)
+        _check_finite(tensors, self.path / WEIGHTS)
         return tensors
 
     def check_fits(self, channels: int, size: tuple[int, int], where: str) -> None:
-        """Refuse images whose channels C or size (H, W) the network does not take."""
+        """Refuse images whose channels C or size (H, W) the network does not accept."""
         if channels != self.architecture.channels:
             raise MismatchError(
                 f"{where}: images have {channels} channels, model {self.path} takes "
@@ -333,33 +325,41 @@ class StoredModel:
     def facts(self) -> dict[str, Any]:
         """Return the columns that describe a model in tables and stores."""
         return {
-            "model": self.name,
-            "model_id": self.id,
-            "arch": self.architecture.arch,
-            "encoder": self.architecture.encoder,
-            "pruning": self.architecture.pruning,
+            **_network_facts(self.name, self.id, self.architecture),
             "fold": self.fold,
             "repeat": self.repeat,
             "parameter_count": self.parameter_count,
         }
 
 
+def _network_facts(name: str, model_id: str, architecture: Architecture) -> dict[str, Any]:
+    return {
+        "model": name,
+        "model_id": model_id,
+        "arch": architecture.arch,
+        "encoder": architecture.encoder,
+        "pruning": architecture.pruning,
+    }
+
+
 def model_identity(architecture: Architecture, tensors: Mapping[str, AnyArray]) -> dict[str, Any]:
-    """Return what determines a model's id: its architecture and weights."""
+    """Return the values that determine a model's id: its architecture and weights."""
     weights = hashlib.sha256()
     for name in sorted(tensors):
         array = tensors[name]
         weights.update(f"{name} {array.dtype} {array.shape}".encode())
         weights.update(array.tobytes())
-    return {
+    identity = {
         "arch": architecture.arch,
         "encoder": architecture.encoder,
         "skips": architecture.skips,
         "channels": architecture.channels,
         "classes": architecture.logits,
         "weights": weights.hexdigest()[:ID_DIGITS],
-        **({"options": dict(architecture.options)} if architecture.options else {}),
     }
+    if architecture.options:
+        identity["options"] = dict(architecture.options)
+    return identity
 
 
 def write_model(
@@ -373,16 +373,12 @@ def write_model(
 
     Parameters
     ----------
-    folder : Path
-        Folder in which the model grows (see ``staging``).
     tensors : mapping of parameter name to array
-    header : Lineage
-        Of kind ``model``.
     extra : mapping
         Further JSON-able keys of ``config.json``: ``training``, ``fold``, ``parameter_count`` ...
     """
-    # safetensors writes the memory of an array regardless of its order, and files readable by
-    # their owner alone regardless of the umask
+    # safetensors writes the memory of an array whatever its order, and its own files are only
+    # readable by their owner whatever the umask
     weights = save({name: np.asarray(a, order="C") for name, a in tensors.items()})
     (folder / WEIGHTS).write_bytes(weights)
     config = {**configuration(architecture), **extra, "lineage": header.as_json()}
@@ -392,15 +388,15 @@ def write_model(
 def open_model(path: Path) -> StoredModel:
     """Read and check a model folder.
 
-    Raises
-    ------
-    FormatError
-        If files are missing or truncated, or the configuration is damaged, not a network that can
-        be built here, or of another kind or version.
+    Missing and truncated files, damaged configurations, unsupported networks, and other kinds and
+    versions are refused.
     """
     for name in (CONFIG, WEIGHTS):
         if not (path / name).is_file():
-            raise FormatError(f"{path}: no model folder, it has no {name}; {_remedy(path)}")
+            remedy = "check the path"
+            if (path / PICKLE).is_file():
+                remedy = f"{PICKLE} is never unpickled: save it with safetensors"
+            raise FormatError(f"{path}: no model folder, it has no {name}; {remedy}")
     config = read_config(path / CONFIG)
     architecture = read_architecture(path / CONFIG, config)
     header = config.get("lineage")
@@ -418,23 +414,17 @@ def open_model(path: Path) -> StoredModel:
         with safe_open(path / WEIGHTS, "numpy"):  # compares the file's length with its header
             pass
     except (SafetensorError, OSError) as error:
-        raise _damaged(path, error) from error
+        raise _weights_error(path, error) from error
     return StoredModel(path, name, lineage.id, architecture, fold, repeat, count, config, lineage)
 
 
-def _remedy(path: Path) -> str:
-    if (path / PICKLE).is_file():
-        return f"{PICKLE} is never unpickled: save it with safetensors"
-    return "check the path"
-
-
 def _open_foreign(path: Path, architecture: Architecture, config: Mapping[str, Any]) -> StoredModel:
-    tensors = _bare(_load(path))
+    tensors = _without_prefix(_load(path))
     parameters = (a.size for name, a in tensors.items() if not name.endswith(_STATISTICS))
     return StoredModel(
         path,
         path.name or architecture.folder,
-        digest(model_identity(architecture, tensors)),
+        hash_json(model_identity(architecture, tensors)),
         architecture,
         fold=None,
         repeat=None,
@@ -444,24 +434,23 @@ def _open_foreign(path: Path, architecture: Architecture, config: Mapping[str, A
     )
 
 
-def _bare(tensors: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
+def _without_prefix(tensors: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
     """Drop a common prefix of all names: ``_orig_mod.``, ``module.``, ``model.`` ..."""
-    inner = next((name for name in tensors if f".{_ENCODER}" in name), "")
-    before = inner.partition(_ENCODER)[0]
-    if not all(name.startswith(before) for name in tensors):
+    prefixed = next((name for name in tensors if f".{_ENCODER}" in name), "")
+    prefix = prefixed.partition(_ENCODER)[0]
+    if not all(name.startswith(prefix) for name in tensors):
         return dict(tensors)
-    return {name.removeprefix(before): array for name, array in tensors.items()}
+    return {name.removeprefix(prefix): array for name, array in tensors.items()}
 
 
-def _check_numbers(tensors: Mapping[str, AnyArray], where: Path) -> None:
-    """Refuse weights that are not finite numbers."""
+def _check_finite(tensors: Mapping[str, AnyArray], where: Path) -> None:
     for name, array in tensors.items():
         if array.dtype.kind not in "fiub":
             raise FormatError(f"{where}: tensor {name} is of {array.dtype}, expected numbers")
-        wrong = int((~np.isfinite(array)).sum()) if array.dtype.kind == "f" else 0
-        if wrong:
+        invalid = int((~np.isfinite(array)).sum()) if array.dtype.kind == "f" else 0
+        if invalid:
             raise FormatError(
-                f"{where}: tensor {name} has {wrong} of {array.size} values that are NaN or "
+                f"{where}: tensor {name} has {invalid} of {array.size} values that are NaN or "
                 "infinite; half precision overflows at 65504: save the weights in float32"
             )
 
@@ -470,31 +459,31 @@ def _load(path: Path) -> dict[str, AnyArray]:
     try:
         try:
             tensors: dict[str, AnyArray] = load_file(path / WEIGHTS)
-        except (TypeError, AttributeError):  # a type that NumPy lacks
-            tensors = _widened((path / WEIGHTS).read_bytes())
+        except (TypeError, AttributeError):  # a type that NumPy does not support
+            tensors = _parse_bfloat16((path / WEIGHTS).read_bytes())
     except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
-        raise _damaged(path, error) from error
+        raise _weights_error(path, error) from error
     return tensors
 
 
-def _widened(content: bytes) -> dict[str, AnyArray]:
-    """Read tensors some of which are bfloat16, the upper half of a float32."""
+def _parse_bfloat16(content: bytes) -> dict[str, AnyArray]:
+    """Parse tensors of which some are bfloat16, the upper half of a float32."""
     start = 8 + int.from_bytes(content[:8], "little")
     tensors: dict[str, AnyArray] = {}
-    for name, about in json.loads(content[8:start]).items():
+    for name, entry in json.loads(content[8:start]).items():
         if name == "__metadata__":
             continue
-        first, last = about["data_offsets"]
-        half = about["dtype"] == "BF16"
-        kind = "<u2" if half else _TYPES[about["dtype"]]
-        values: AnyArray = np.frombuffer(content[start + first : start + last], kind)
-        if half:
+        first, last = entry["data_offsets"]
+        is_bfloat16 = entry["dtype"] == "BF16"
+        dtype = "<u2" if is_bfloat16 else _TYPES[entry["dtype"]]
+        values: AnyArray = np.frombuffer(content[start + first : start + last], dtype)
+        if is_bfloat16:
             values = (values.astype("<u4") << 16).view("<f4")
-        tensors[name] = values.reshape(about["shape"])
+        tensors[name] = values.reshape(entry["shape"])
     return tensors
 
 
-def _damaged(path: Path, error: Exception) -> FormatError:
+def _weights_error(path: Path, error: Exception) -> FormatError:
     return FormatError(
         f"{path / WEIGHTS}: cannot be read ({error}); the file is damaged, or holds types that "
         "NumPy lacks"
@@ -517,7 +506,7 @@ class Ensemble:
     architecture : Architecture
         That of every member.
     members : tuple of int
-        Positions of its models in the caller's list.
+        Positions of its members in the caller's list of models.
     """
 
     name: str
@@ -526,63 +515,52 @@ class Ensemble:
     members: tuple[int, ...]
 
     def facts(self) -> dict[str, Any]:
-        """Return the columns that describe it in tables, like a model without parameters."""
-        return {
-            "model": self.name,
-            "model_id": self.id,
-            "arch": self.architecture.arch,
-            "encoder": self.architecture.encoder,
-            "pruning": self.architecture.pruning,
-            "fold": ENSEMBLE_FOLD,
-            "repeat": None,
-            "parameter_count": None,
-        }
+        """Return the columns that describe it in tables, like those of a model."""
+        network = _network_facts(self.name, self.id, self.architecture)
+        return {**network, "fold": ENSEMBLE_FOLD, "repeat": None, "parameter_count": None}
 
 
 def fold_ensembles(models: Sequence[StoredModel]) -> tuple[list[Ensemble], list[str]]:
-    """Make one ensemble of the trainings (folds and repeats) of each architecture.
+    """Form an ensemble of the trainings (folds and repeats) of each architecture.
+
+    There must be an architecture with two trainings, and none may have the same training twice.
 
     Returns
     -------
     ensembles : list of Ensemble
         In the order of their first members.
-    alone : list of str
+    single : list of str
         Names of models that are the only training of their architecture.
-
-    Raises
-    ------
-    ArgumentError
-        If no architecture has two trainings, or one has the same training twice.
     """
     groups: dict[Architecture, list[int]] = {}
     for number, model in enumerate(models):
         groups.setdefault(model.architecture, []).append(number)
     for members in groups.values():
-        _check_different([models[number] for number in members])
-    several = {key: members for key, members in groups.items() if len(members) > 1}
-    if not several:
+        _check_distinct([models[number] for number in members])
+    if all(len(members) == 1 for members in groups.values()):
         raise ArgumentError(
             "--ensemble: no architecture comes with two trainings or more; give all folds of one"
         )
     ensembles = [
         Ensemble(
             f"{architecture.folder}/ensemble",
-            digest(["ensemble", sorted(models[number].id for number in members)]),
+            hash_json(["ensemble", sorted(models[number].id for number in members)]),
             architecture,
             tuple(members),
         )
-        for architecture, members in several.items()
+        for architecture, members in groups.items()
+        if len(members) > 1
     ]
-    alone = [models[members[0]].name for members in groups.values() if len(members) == 1]
-    return ensembles, alone
+    single = [models[members[0]].name for members in groups.values() if len(members) == 1]
+    return ensembles, single
 
 
-def _check_different(models: Sequence[StoredModel]) -> None:
-    seen: dict[tuple[int, int | None], StoredModel] = {}
+def _check_distinct(models: Sequence[StoredModel]) -> None:
+    trainings: dict[tuple[int, int | None], StoredModel] = {}
     for model in models:
         if model.fold is None:
             continue
-        first = seen.setdefault((model.fold, model.repeat), model)
+        first = trainings.setdefault((model.fold, model.repeat), model)
         if first is not model:
             raise ArgumentError(
                 f"--ensemble: {first.path} and {model.path} are both "

@@ -4,8 +4,7 @@
 
     overlays/
       overlays.json                 the header (see ``lineage``) and ``pictures``, a list of
-      objects:
-                                    ``file`` (below this folder), ``model``, ``model_id``,
+                                    objects: ``file`` (below this folder), ``model``, ``model_id``,
                                     ``domain``, ``shift``, ``factor``, ``sample``, ``subject``,
                                     ``mIoU`` of the sample (null if it has no foreground),
                                     ``rank`` (1 is the lowest IoU), ``ranks`` (number of samples),
@@ -24,13 +23,13 @@ from typing import Any
 
 from skiptool.errors import FormatError
 from skiptool.names import Kind
-from skiptool.stores.lineage import Lineage, identifier, parse_lineage
+from skiptool.stores.lineage import Lineage, hash_bytes, parse_lineage
 from skiptool.stores.seals import check_object, sealed_object
 
 INDEX = "overlays.json"
 
-LONGEST = 60
-"""Characters of a name in a file name, at most."""
+MAX_NAME_LENGTH = 60
+"""Characters of a name within a file name, at most."""
 
 
 def safe_name(name: str) -> str:
@@ -41,16 +40,16 @@ def safe_name(name: str) -> str:
     >>> safe_name("resnet18-L0/fold0"), safe_name("../a b"), safe_name("")
     ('resnet18-L0-fold0', '-a_b', '_')
     """
-    kept = "".join(c if c.isalnum() or c in "-_." else "_" for c in name.replace("/", "-"))
-    return kept.lstrip(".")[:LONGEST] or "_"
+    safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in name.replace("/", "-"))
+    return safe.lstrip(".")[:MAX_NAME_LENGTH] or "_"
 
 
 def write_index(
     folder: Path, header: Lineage, pictures: Sequence[Mapping[str, str | int | float | None]]
 ) -> None:
     """Write the header of a folder of pictures and the description of each picture."""
-    listed = [{**entry, "digest": _digest(folder / str(entry["file"]))} for entry in pictures]
-    index = sealed_object({**header.as_json(), "pictures": listed})
+    entries = [{**entry, "digest": _digest(folder / str(entry["file"]))} for entry in pictures]
+    index = sealed_object({**header.as_json(), "pictures": entries})
     text = json.dumps(index, indent=1, ensure_ascii=False, allow_nan=False)
     (folder / INDEX).write_text(text + "\n", encoding="utf-8")
 
@@ -58,15 +57,12 @@ def write_index(
 def open_overlays(folder: Path) -> tuple[Lineage, list[dict[str, Any]]]:
     """Read the header of a folder of pictures and the descriptions of the pictures.
 
-    Raises
-    ------
-    FormatError
-        If it is not of skiptool, its index is damaged, or a picture is missing.
+    A damaged index and missing pictures are refused.
     """
     try:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise FormatError(f"{folder / INDEX}: no readable JSON ({error})") from error
+        raise FormatError(f"{folder / INDEX}: not readable as JSON ({error})") from error
     header = parse_lineage(index, str(folder / INDEX), Kind.OVERLAYS)
     pictures = index.get("pictures")
     if not isinstance(pictures, list) or not all(isinstance(entry, dict) for entry in pictures):
@@ -74,8 +70,10 @@ def open_overlays(folder: Path) -> tuple[Lineage, list[dict[str, Any]]]:
     for entry in pictures:
         file = PurePosixPath(str(entry.get("file")))
         if file.is_absolute() or ".." in file.parts:
-            where = f"{folder / INDEX}: the picture {brief(str(file))}"
-            raise FormatError(f"{where} is said to lie elsewhere; predict again")
+            raise FormatError(
+                f"{folder / INDEX}: the picture {brief(str(file))} is outside this folder; "
+                "predict again"
+            )
         if not (folder / file).is_file():
             raise FormatError(f"{folder}: the picture {file} is missing; predict again")
     check_object(index, str(folder / INDEX))
@@ -92,4 +90,4 @@ def damaged_pictures(folder: Path, pictures: Sequence[Mapping[str, Any]]) -> lis
 
 
 def _digest(file: Path) -> str:
-    return identifier(file.read_bytes())
+    return hash_bytes(file.read_bytes())

@@ -1,12 +1,12 @@
 """Tables: tidy Parquet files (zstd), each in one of the formats below.
 
 The header (see ``lineage``) is JSON under the key ``skiptool`` of the file's metadata. Pages have
-checksums, the whole file a seal (see ``seals``). A reader accepts columns of any type that converts
-to ours without loss.
+checksums, and the whole file has a seal (see ``seals``). A reader accepts columns of any type that
+converts to ours without loss.
 
-A file of a few bytes can claim a billion rows, or repeat one long text in each of them. Therefore
-rows are counted before they are read, and bytes block by block while texts are still dictionary
-indices: :data:`MOST_ROWS`, :data:`MOST_BYTES`, :data:`MOST_IN_A_ROW`.
+A file of a few bytes can claim a billion rows, or repeat the same long text in each of them.
+Therefore, rows are counted before they are read, and bytes are counted block by block while texts
+are still dictionary indices: :data:`MAX_ROWS`, :data:`MAX_BYTES`, :data:`MAX_ROW_BYTES`.
 
 One row is one measurement. Names are for people, columns ending in ``_id`` are for joins. Columns
 and types are :data:`PREDICTIONS`, :data:`SHIFT`, :data:`HISTORY`, :data:`REGISTRATION` and
@@ -14,35 +14,35 @@ and types are :data:`PREDICTIONS`, :data:`SHIFT`, :data:`HISTORY`, :data:`REGIST
 
 ``predictions`` (version 1)
     One row for each pair of a sample's true and predicted class, classes in the order of their
-    labels: ``pixels`` (int64, zeros kept; pixels labelled 255 are in none). ``shift`` is the kind
-    or ``original``, ``factor`` null for ``original``; ``clean_skips`` null for plain predictions. A
-    training is a ``fold`` and a ``repeat`` (0, 1, ...; see ``train --repeats``). Tables from before
-    version 0.2 have no ``repeat``: it is read as 0 if there is a fold, and null for foreign
-    networks and ensembles.
+    labels: ``pixels`` (int64, including zeros; pixels labelled 255 are never counted). ``shift`` is
+    the kind or ``original``, ``factor`` is null for ``original``, and ``clean_skips`` is null for
+    plain predictions. A training is a ``fold`` and a ``repeat`` (0, 1, ...; see ``train
+    --repeats``). Tables from before version 0.2 have no ``repeat``: it is read as 0 if there is a
+    fold, and is null for foreign networks and ensembles.
 ``shift`` (version 2)
     One row for each channel of a layer, and one with ``channel`` null for the layer's mean,
     eq. (10). ``value`` is the distance between all values of both sets, ``value_live`` the mean
     over channels that vary. ``split`` and ``reference_split`` are those of the feature stores
-    (``validation``: the validation fold of the network), null if a store does not say.
-    ``reference_dataset`` is null in tables from before version 0.2, whose reference is taken to be
-    of ``dataset``. ``bins`` and ``range_rule`` are given with every value, null if the metric has
-    no bins. ``corrected`` estimates the distance between the populations that the units were drawn
-    from, each unit with the same weight, on pooled bins (``inference_bins`` of them, see
+    (``validation``: the validation fold of the network), or null if unknown. ``reference_dataset``
+    is null in tables from before version 0.2, whose reference is assumed to be from ``dataset``.
+    ``bins`` and ``range_rule`` are given with every value, and null if the metric has no bins.
+    ``corrected`` estimates the distance between the populations from which the units were drawn,
+    with the same weight for each unit, on pooled bins (``inference_bins`` of them, see
     `skiptool.distances.binned`); ``ci_low`` and ``ci_high`` are the ends of its 95 % interval, null
-    if none is valid. ``unresolved_channels`` vary in too few units to be estimated.
-    ``tested`` is the tested value, of an equal draw if ``drawn`` (see `skiptool.comparison.units`);
+    if none is valid. ``unresolved_channels`` vary in too few units to be estimated. ``tested`` is
+    the tested value, for an equal draw if ``drawn`` (see `skiptool.comparison.units`);
     ``null_mean`` and ``null_high`` are its mean and 95 % quantile under ``permutations`` of units
-    (``unit``: images, or values of a column), ``p_adjusted`` is adjusted over the layers; there is
-    no p-value if the units are too few for one below 0.05, and if it is above 0.05 the interval
+    (``unit``: images, or values of a column), and ``p_adjusted`` is adjusted over the layers. There
+    is no p-value if there are too few units for one below 0.05; if it is above 0.05, the interval
     reaches 0. ``input_value`` is the value of the layer ``input``, ``input_z`` the corrected value
     of the input in its standard errors, and ``transmission`` the corrected value divided by that of
     the input, with the ends of its 95 % interval; null if the input is not far enough above 0 or
     the correction of bias is large (`skiptool.comparison.pairs`). Measures of whole layers
     (``covariance``, ``classifier``, ``paired-difference``) have no rows of channels.
-    ``effective_bins`` hold values, ``range_used`` is the share of the range that the middle 99.8 %
-    of values span; in a layer's row both are means over channels that vary. ``warnings`` are
-    caveats of a layer's numbers, separated by semicolons. Statistics that were not computed, or do
-    not apply, are null. In version 1 ``corrected`` was estimated on all bins, with images or
+    ``effective_bins`` contain values, ``range_used`` is the share of the range that the middle
+    99.8 % of values span; in a layer's row, both are means over channels that vary. ``warnings``
+    are caveats of a layer's numbers, separated by semicolons. Statistics that were not computed, or
+    do not apply, are null. In version 1, ``corrected`` was estimated on all bins, with images or
     vectors as weights, images were the unit unless a column was given, and everything was tested.
 ``history`` (version 1)
     One row for each epoch and split of a training run; ``seconds`` is wall time.
@@ -51,21 +51,20 @@ and types are :data:`PREDICTIONS`, :data:`SHIFT`, :data:`HISTORY`, :data:`REGIST
     ``x_other``, ``y_other`` are the patch's centre on either, in level-0 pixels; ``residual`` is
     the remaining misalignment there, in level-0 pixels of the reference, ``residual_um`` in
     micrometres, null if it cannot be measured. ``kept`` is false for patches left out in all
-    domains, ``reason`` says why. The transform of the pair is in every row:
-    ``[xx xy x0; yx yy y0]`` maps the reference's pixels to the other's, before the local
-    refinement; it rests on ``inliers`` matches. A scan that could not be aligned has one row,
-    without a sample.
+    domains, for the given ``reason``. The transform of the pair is in every row: ``[xx xy x0; yx yy
+    y0]`` maps the reference's pixels to the other's, before the local refinement; it is based on
+    ``inliers`` matches. A scan that could not be aligned has one row, without a sample.
 ``report`` (version 2; in version 1 intervals and p-values of differences took networks as fixed)
     One row for each number in a report. ``figure`` is the anchor of its exhibit in the page and the
     stem of its files (``iou-1``), ``quantity`` names ``value`` (``IoU``, ``difference``,
-    ``distance``, ``rank correlation`` ...), the further columns say of what; those that do not
+    ``distance``, ``rank correlation`` ...), and the other columns are its keys; those that do not
     apply are null. ``fold`` and ``repeat`` are null for a mean over trainings, ``fold`` is -1 for
     an ensemble; ``clean_skips`` is as in ``predictions``. ``sd_folds`` is the standard deviation
     between trainings (folds, and their repeats if any), ``se_trainings`` the resulting standard
     error in comparisons, ``se_subjects`` the one between subjects; ``ci_low`` and ``ci_high`` are
-    the ends of the interval at ``level``; ``p_adjusted`` is Holm's over the rows of one figure.
-    ``trainings`` (and ``folds``, its name before version 0.2), ``subjects``, ``images``, ``points``
-    are the numbers that the value rests on.
+    the ends of the interval at ``level``; ``p_adjusted`` is adjusted by Holm's method over the rows
+    of a figure. ``trainings`` (and ``folds``, its name before version 0.2), ``subjects``,
+    ``images``, ``points`` are the numbers on which the value is based.
 """
 
 from __future__ import annotations
@@ -88,7 +87,7 @@ from skiptool.records import Shift
 from skiptool.stores.copies import restore_urls
 from skiptool.stores.dataset import DatasetStore, Domain
 from skiptool.stores.lineage import Lineage, parse_lineage
-from skiptool.stores.seals import TABLE_SEAL, UNSEALED, seal_table, table_is_whole
+from skiptool.stores.seals import TABLE_SEAL, UNSEALED, seal_table, table_matches_seal
 
 if TYPE_CHECKING:
     from skiptool.records import Int64
@@ -171,10 +170,10 @@ _UNITS = ("unit", "units_reference", "units_other", "permutations", "unresolved_
 _INFERENCE = ("tested", "inference_bins", "drawn", "warnings", "skiptool_version")
 _LATER = ("input_value", "repeat", "se_trainings", "trainings", "reference_split")
 OPTIONAL = frozenset({*_UNITS, *_INFERENCE, *_TRANSMISSION, *_LATER})
-"""Columns that may be missing: null then, except ``repeat``, which is 0 for trained networks."""
+"""Columns read as null if missing, except ``repeat``, which is then 0 for trained networks."""
 
 OPTIONAL_IN_SHIFT = OPTIONAL | {"split", "reference_dataset"}
-"""The same in shift tables; in all other tables the split is required."""
+"""The same for shift tables; in all other tables, the split is required."""
 
 SCHEMAS: Mapping[Kind, Mapping[str, pa.DataType]] = {
     Kind.PREDICTIONS: PREDICTIONS,
@@ -190,17 +189,17 @@ TABLE_KEY = b"skiptool"
 
 # Reading
 
-MOST_ROWS = 50_000_000
-"""Rows of a table, at most: several times those of the largest studies so far."""
+MAX_ROWS = 50_000_000
+"""Rows of a table, at most: several times as many as in the largest studies so far."""
 
-MOST_BYTES = 16 * 10**9
-"""Bytes of a table in memory, at most; ten million rows of distances take 8 GB."""
+MAX_BYTES = 16 * 10**9
+"""Size of a table in memory, at most; ten million rows of distances take 8 GB."""
 
-MOST_IN_A_ROW = 4_000
-"""Mean bytes of a row in memory, at most, if there are many: names and warnings."""
+MAX_ROW_BYTES = 4_000
+"""Mean size of a row (names and warnings) in memory, at most, beyond ``_FREE_BYTES``."""
 
 _FREE_BYTES = 64_000_000
-"""Bytes allowed in any case, however long the rows."""
+"""Size that is always accepted, however long the rows."""
 
 _BATCH = 2**16
 
@@ -223,26 +222,26 @@ class MetricTable:
 
     def where(self, facts: Mapping[str, str | int | float | None]) -> MetricTable:
         """Return the rows in which columns have these values; None stands for null."""
-        kept = pc.scalar(True)
+        condition = pc.scalar(True)
         for name, value in facts.items():
             column = pc.field(name)
-            kept = kept & (column.is_null() if value is None else column == pc.scalar(value))
-        return replace(self, data=self.data.filter(kept))
+            condition &= column.is_null() if value is None else column == pc.scalar(value)
+        return replace(self, data=self.data.filter(condition))
 
-    def lacking(self, name: str) -> MetricTable:
+    def where_null(self, name: str) -> MetricTable:
         """Return the rows in which a column is null, such as those of whole layers."""
         return replace(self, data=self.data.filter(pc.is_null(self.data[name])))
 
     def distinct(self, names: Sequence[str]) -> dict[str, list[Any]]:
-        """Return the distinct rows of some columns, in the order of first appearance."""
+        """Return the distinct rows of some columns, in order of first appearance."""
         return _columns(_grouped(self.data, names, []), names)
 
     def totals(self, keys: Sequence[str], value: str) -> dict[str, list[Any]]:
-        """Sum a column over all rows with equal ``keys``, groups in the order of appearance."""
+        """Sum a column over all rows with equal ``keys``, in order of first appearance."""
         grouped = _grouped(self.data, keys, [(value, "sum")])
         return {**_columns(grouped, keys), value: grouped[f"{value}_sum"].to_pylist()}
 
-    def gathered(self, keys: Sequence[str], values: Sequence[str]) -> dict[str, list[Any]]:
+    def collect(self, keys: Sequence[str], values: Sequence[str]) -> dict[str, list[Any]]:
         """Collect columns of numbers over all rows with equal ``keys``.
 
         Parameters
@@ -255,9 +254,8 @@ class MetricTable:
         Returns
         -------
         dict of str to list
-            One entry per group, in the order of first appearance: for each key its value, null as
-            None; for each of ``values`` a float64 array (rows of the group,) in row order, null as
-            NaN.
+            One entry per group, in order of first appearance: the value of each key, null as None;
+            for each of ``values``, a float64 array (rows of the group,) in row order, null as NaN.
         """
         grouped = _grouped(self.data, keys, [(name, "list") for name in values])
         columns = _columns(grouped, keys)
@@ -273,13 +271,15 @@ class MetricTable:
 _NUMBERS = pa.list_(pa.float64())
 
 
-def _grouped(data: pa.Table, keys: Sequence[str], sums: Sequence[tuple[str, str]]) -> pa.Table:
-    """Aggregate groups in the order of their first rows, which Arrow does not promise."""
-    names = list(dict.fromkeys([*keys, *(name for name, _ in sums)]))
+def _grouped(
+    data: pa.Table, keys: Sequence[str], aggregations: Sequence[tuple[str, str]]
+) -> pa.Table:
+    """Aggregate groups in the order of their first rows, which Arrow does not guarantee."""
+    names = list(dict.fromkeys([*keys, *(name for name, _ in aggregations)]))
     row = "\N{NUMERO SIGN}"  # no column has this name
     numbered = data.select(names).append_column(row, pa.array(np.arange(data.num_rows)))
-    grouped = numbered.group_by(list(keys), use_threads=False).aggregate([*sums, (row, "min")])
-    return grouped.sort_by(f"{row}_min")
+    groups = numbered.group_by(list(keys), use_threads=False)
+    return groups.aggregate([*aggregations, (row, "min")]).sort_by(f"{row}_min")
 
 
 def _columns(data: pa.Table, names: Sequence[str]) -> dict[str, list[Any]]:
@@ -293,66 +293,60 @@ def table_kind(path: Path) -> Kind:
 
 
 def open_table(path: Path, kind: Kind) -> MetricTable:
-    """Read a metric table.
-
-    Raises
-    ------
-    FormatError
-        If it is missing, damaged, of another kind or version, or lacks a column.
-    """
+    """Read a metric table; refuse one that is damaged, of another kind, or lacks a column."""
     _, header = _read_header(path)
     parsed = parse_lineage(header, str(path), kind)
     try:
-        whole = table_is_whole(path)
-        data = _read(path, kind, whole)
+        intact = table_matches_seal(path)
+        data = _read(path, kind, intact)
         table = MetricTable(path, parsed, _typed(data, kind, path), _failures(header))
     except (pa.ArrowException, OSError, ValueError) as error:
         raise FormatError(
             f"{path}: cannot be read ({_one_line(error)}); the file is damaged, make it again"
         ) from error
-    if whole is False:
+    if intact is False:
         raise FormatError(f"{path}: not as written; the file is damaged, make it again")
     return table
 
 
-def check_extent(path: Path, whole: bool | None) -> None:
+def check_extent(path: Path, intact: bool | None) -> None:
     """Refuse a Parquet file that claims to hold too much, before anything is read.
 
     Parameters
     ----------
-    whole : bool or None
-        Whether it matches its seal (:func:`skiptool.stores.seals.table_is_whole`). If not, only its
-        row groups are read: Arrow aborts the process over a damaged entry of a column.
+    intact : bool or None
+        Whether it matches its seal (:func:`skiptool.stores.seals.table_matches_seal`). If not, only
+        its row groups are read, as Arrow aborts the process on a damaged entry of a column.
     """
     metadata = pq.read_metadata(path)
-    if not 0 <= metadata.num_rows <= MOST_ROWS:
+    if not 0 <= metadata.num_rows <= MAX_ROWS:
         raise FormatError(
-            f"{path}: claims to hold {metadata.num_rows:,} rows, at most {MOST_ROWS:,} are read; "
+            f"{path}: claims to hold {metadata.num_rows:,} rows, at most {MAX_ROWS:,} are read; "
             "split the study into several tables"
         )
-    groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
-    pages = sum(
-        group.total_byte_size
-        if whole is False
-        else sum(group.column(n).total_uncompressed_size for n in range(metadata.num_columns))
-        for group in groups
-    )
-    if pages > MOST_BYTES:
+    size = 0
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        if intact is False:
+            size += group.total_byte_size
+        else:
+            columns = map(group.column, range(metadata.num_columns))
+            size += sum(column.total_uncompressed_size for column in columns)
+    if size > MAX_BYTES:
         raise FormatError(
-            f"{path}: claims to hold {pages:,} bytes, at most {MOST_BYTES:,} are read; split the "
+            f"{path}: claims to hold {size:,} bytes, at most {MAX_BYTES:,} are read; split the "
             "study into several tables"
         )
 
 
-def _read(path: Path, kind: Kind, whole: bool | None) -> pa.Table:
-    """Read all columns, texts of ours as a dictionary at first; see the module's docstring."""
-    check_extent(path, whole)
+def _read(path: Path, kind: Kind, intact: bool | None) -> pa.Table:
+    """Read all columns, with text as a dictionary at first; see the module's docstring."""
+    check_extent(path, intact)
     schema = pq.read_schema(path)
-    for name, known in SCHEMAS[kind].items():
-        place = schema.get_field_index(name)
-        if place >= 0 and not _is_plain(schema.field(place).type):
+    for name, dtype in SCHEMAS[kind].items():
+        index = schema.get_field_index(name)
+        if index >= 0 and not _is_plain(schema.field(index).type):
             raise FormatError(
-                f"{path}: column {name} is of type {schema.field(place).type}, expected {known}; "
+                f"{path}: column {name} is of type {schema.field(index).type}, expected {dtype}; "
                 "make it again"
             )
     texts = [field.name for field in schema if _is_text(field.type)]
@@ -363,7 +357,7 @@ def _read(path: Path, kind: Kind, whole: bool | None) -> pa.Table:
         for batch in file.iter_batches(_BATCH, columns=plain):
             rows += batch.num_rows
             size += sum(map(_decoded_bytes, batch.columns))
-            if size > min(MOST_BYTES, _FREE_BYTES + MOST_IN_A_ROW * rows) or rows > MOST_ROWS:
+            if size > min(MAX_BYTES, _FREE_BYTES + MAX_ROW_BYTES * rows) or rows > MAX_ROWS:
                 raise FormatError(
                     f"{path}: its first {rows:,} rows take {size:,} bytes in memory, which no "
                     "table of skiptool does; make it again"
@@ -381,10 +375,15 @@ def _is_text(dtype: pa.DataType) -> bool:
 
 
 def _is_plain(dtype: pa.DataType) -> bool:
-    """Tell whether it is a number or text, possibly in a dictionary: no lists, no structures."""
+    """Return whether values are numbers or text, possibly in a dictionary, not lists or structs."""
     values = _decoded_type(dtype)
-    tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null)
-    return _is_text(values) or any(test(values) for test in tests)
+    return (
+        _is_text(values)
+        or pa.types.is_integer(values)
+        or pa.types.is_floating(values)
+        or pa.types.is_boolean(values)
+        or pa.types.is_null(values)
+    )
 
 
 def _decoded_type(dtype: pa.DataType) -> pa.DataType:
@@ -392,7 +391,7 @@ def _decoded_type(dtype: pa.DataType) -> pa.DataType:
 
 
 def _decoded_bytes(column: pa.Array) -> int:
-    """Return the bytes of a column once its texts are decoded."""
+    """Return the size of a column once its text is decoded."""
     if not pa.types.is_dictionary(column.type) or not _is_text(column.type.value_type):
         return int(column.nbytes)
     total = pc.sum(pc.binary_length(column.dictionary).take(column.indices)).as_py() or 0
@@ -421,18 +420,18 @@ def _typed(data: pa.Table, kind: Kind, path: Path) -> pa.Table:
     if missing:
         raise FormatError(f"{path}: {kind.value} table lacks {', '.join(missing)}; make it again")
     for name, dtype in SCHEMAS[kind].items():
-        place = data.column_names.index(name)
-        if data.schema.field(place).type != dtype:
-            data = data.set_column(place, name, data.column(place).cast(dtype))
+        index = data.column_names.index(name)
+        if data.schema.field(index).type != dtype:
+            data = data.set_column(index, name, data.column(index).cast(dtype))
     return _with_repeats(data) if "repeat" in SCHEMAS[kind] else data
 
 
 def _with_repeats(data: pa.Table) -> pa.Table:
     """Fill in repeat 0 if there is a fold and no repeat; see `skiptool.records.repeat_of`."""
-    fold, place = data["fold"], data.column_names.index("repeat")
-    trained = pc.fill_null(pc.greater_equal(fold, 0), False)
-    first = pc.and_(trained, pc.is_null(data["repeat"]))
-    return data.set_column(place, "repeat", pc.if_else(first, pa.scalar(0), data["repeat"]))
+    index = data.column_names.index("repeat")
+    trained = pc.fill_null(pc.greater_equal(data["fold"], 0), False)
+    is_first = pc.and_(trained, pc.is_null(data["repeat"]))
+    return data.set_column(index, "repeat", pc.if_else(is_first, pa.scalar(0), data["repeat"]))
 
 
 def _read_header(path: Path) -> tuple[Kind, object]:
@@ -441,7 +440,9 @@ def _read_header(path: Path) -> tuple[Kind, object]:
     try:
         metadata = pq.read_schema(path).metadata or {}
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise FormatError(f"{path}: no Parquet file, or cut short ({_one_line(error)})") from error
+        raise FormatError(
+            f"{path}: not a Parquet file, or truncated ({_one_line(error)})"
+        ) from error
     try:
         header = json.loads(metadata[TABLE_KEY])
         kind = Kind(header["kind"])
@@ -453,13 +454,13 @@ def _read_header(path: Path) -> tuple[Kind, object]:
 
 
 def _one_line(error: Exception) -> str:
-    """Return the message of Arrow in one line."""
+    """Return the message of Arrow on one line."""
     return " ".join(str(error).split())
 
 
 # Writing
 
-_BLOCK = 2**16  # rows written at once: each block costs a header per column, and time to read
+_BLOCK = 2**16  # rows written at once, as each block has a header per column and takes time to read
 
 
 class TableWriter:
@@ -467,8 +468,6 @@ class TableWriter:
 
     Parameters
     ----------
-    path : Path
-        File to write (see ``staging`` for atomic names).
     header : Lineage
         Its kind selects the schema.
     failures : sequence of str
@@ -480,7 +479,7 @@ class TableWriter:
         metadata = {TABLE_KEY: json.dumps({**header.as_json(), **extra}).encode()}
         self._schema = pa.schema(list(SCHEMAS[header.kind].items()), metadata=metadata)
         self._path = path
-        self._waiting: list[pa.Table] = []
+        self._pending: list[pa.Table] = []
         self._rows = 0
         self._writer = pq.ParquetWriter(
             path, self._schema, compression="zstd", write_page_checksum=True
@@ -490,7 +489,7 @@ class TableWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with _placed(self._path):
+        with _named_in_errors(self._path):
             try:
                 self._flush()
                 self._writer.add_key_value_metadata({TABLE_SEAL: UNSEALED})
@@ -499,31 +498,26 @@ class TableWriter:
             seal_table(self._path)
 
     def append(self, columns: Mapping[str, Any], rows: int) -> None:
-        """Add rows; a column is a sequence or array of them, or one value for all.
+        """Append rows; a column is a sequence or array of values, or one value for all rows.
 
-        Omitted columns are null.
-
-        Raises
-        ------
-        ArgumentError
-            If the table has no such column, or a column is not ``rows`` long or not of its type.
+        Omitted columns are null. Unknown columns, and those of another length or type, are refused.
         """
         arrays = _arrays(columns, self._schema, rows)
-        self._waiting.append(pa.Table.from_arrays(arrays, schema=self._schema))
+        self._pending.append(pa.Table.from_arrays(arrays, schema=self._schema))
         self._rows += rows
         if self._rows >= _BLOCK:
-            with _placed(self._path):
+            with _named_in_errors(self._path):
                 self._flush()
 
     def _flush(self) -> None:
-        waiting, self._waiting, self._rows = self._waiting, [], 0
-        if waiting:
-            self._writer.write_table(pa.concat_tables(waiting))
+        pending, self._pending, self._rows = self._pending, [], 0
+        if pending:
+            self._writer.write_table(pa.concat_tables(pending))
 
 
 @contextmanager
-def _placed(path: Path) -> Iterator[None]:
-    """Name the file if the disk is full, which Arrow does not."""
+def _named_in_errors(path: Path) -> Iterator[None]:
+    """Name the file in the error of a full disk, which Arrow does not."""
     try:
         yield
     except OSError as error:
@@ -587,7 +581,7 @@ def prediction_columns(
     indices : sequence of int, length N
         Samples of the domain.
     matrices : int64 (N, J, J)
-        Pixels by truth and prediction; one row of the table each.
+        Pixels by truth and prediction; each is a row of the table.
     split : str, optional
         Name of the split, if it is not the one stored with the samples.
     clean_skips : str, optional
@@ -596,7 +590,7 @@ def prediction_columns(
     Returns
     -------
     mapping of column name to values
-        N x J x J each, or one value for all.
+        N x J x J values each, or one for all rows.
     """
     names = np.array(store.classes, dtype=object)
     images, classes = matrices.shape[:2]

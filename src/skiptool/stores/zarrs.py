@@ -1,14 +1,14 @@
-"""Shared by all Zarr stores: opening, codecs, reading, columns of samples, recorded failures.
+"""Zarr stores in general: opening, codecs, reading, columns of samples, recorded failures.
 
 Stores are local folders or, for reading, URLs (see ``remote``). Zarr reads a missing chunk as its
-fill value and an empty shard as zeros. Arrays made here have the attribute ``"every_chunk": true``:
-all of their chunks are written, so that a missing or empty one means damage. On a local disk the
-file of every chunk or shard is checked once, a ``stat`` each; a remote store notices it on reading
-(see ``remote``). A chunk missing from the index of its shard is noticed on reading (see
-``shards``), and so are changed bytes, by their CRC-32C.
+fill value and an empty shard as zeros. Arrays written here have the attribute ``"every_chunk":
+true``: all of their chunks are written, so that a missing or empty one means damage. On a local
+disk, the file of every chunk or shard is checked once with a ``stat``; a remote store detects
+missing ones on reading (see ``remote``). A chunk missing from the index of its shard is detected on
+reading (see ``shards``), and so are changed bytes, by their CRC-32C.
 
-The attribute ``failures`` at the root of a store lists inputs that failed while the rest went on,
-one line each; it is absent if none did. No id depends on it.
+The attribute ``failures`` at the root of a store lists inputs that failed while the others were
+processed, one line each; it is absent if none failed. No id depends on it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import stat
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -30,7 +31,7 @@ from zarr.storage import LocalStore
 
 from skiptool.errors import FormatError, SkiptoolError
 from skiptool.records import Progress
-from skiptool.stores.addresses import public
+from skiptool.stores.addresses import last_part, redact
 from skiptool.stores.copies import restore_urls
 from skiptool.stores.remote import RemoteFolder, RemoteStore, map_items, open_store, read_error
 from skiptool.stores.seals import SEAL, seal_store
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from skiptool.records import AnyArray
 
     class Rows(Protocol):
-        """Anything of which rows can be taken."""
+        """Array that can be indexed by rows, that is, along its first axis."""
 
         def __getitem__(self, rows: slice | int, /) -> object: ...
 
@@ -53,8 +54,25 @@ if sys.flags.optimize:
 _UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.partial$")  # files that Zarr was writing when killed
 
 
+@dataclass(frozen=True, slots=True)
+class OpenStore:
+    """An open store at a local path or a URL."""
+
+    place: Path | str
+
+    @property
+    def path(self) -> Path | str:
+        """Name in messages: the local path, or the URL without credentials."""
+        return self.place if isinstance(self.place, Path) else redact(self.place)
+
+    @property
+    def name(self) -> str:
+        """Last component of the path or URL, for display."""
+        return last_part(self.place)
+
+
 def check_chunks(array: zarr.Array[Any], where: str) -> None:
-    """Check for the file of every chunk or shard of an array that has all of them."""
+    """Check that the file of every chunk or shard exists, if all of them were written."""
     attributes: object = array.metadata.attributes
     if not isinstance(attributes, dict) or attributes.get("every_chunk") is not True:
         return
@@ -62,7 +80,7 @@ def check_chunks(array: zarr.Array[Any], where: str) -> None:
     if step < 1 or rest != [max(1, size) for size in array.shape[1:]]:
         raise FormatError(f"{where}: chunks are not whole rows; make it again")
     if isinstance(array.store, RemoteStore):
-        array.store.whole.add(array.path)
+        array.store.complete.add(array.path)
         return
     folder = folder_of(array)
     for number in range(-(-array.shape[0] // step)):
@@ -82,9 +100,9 @@ def folder_of(node: zarr.Group | zarr.Array[Any]) -> Path:
 
 
 def is_missing(group: zarr.Group, name: str, error: Exception) -> bool:
-    """Tell whether a member is missing, given the error of Zarr on opening it.
+    """Return whether a member is missing, given the error of Zarr on opening it.
 
-    Zarr raises ``KeyError`` for other damage too; a local disk is cheap to look at.
+    Zarr also raises ``KeyError`` for other damage, so a local disk is checked for the file.
     """
     if isinstance(group.store, LocalStore):
         return not (folder_of(group) / name / "zarr.json").is_file()
@@ -92,13 +110,15 @@ def is_missing(group: zarr.Group, name: str, error: Exception) -> bool:
 
 
 def refuse_pipe(file: Path, where: str) -> None:
-    """Refuse anything but a file: opening a pipe waits for a writer."""
+    """Refuse anything but a regular file: opening a pipe blocks until there is a writer."""
     try:
         mode = os.stat(file).st_mode
     except OSError:
         return
     if not stat.S_ISREG(mode):
-        raise FormatError(f"{where}: {file} is no file; the store is damaged, make it again")
+        raise FormatError(
+            f"{where}: {file} is not a regular file; the store is damaged, make it again"
+        )
 
 
 def _is_filled(file: str) -> bool:
@@ -109,17 +129,17 @@ def _is_filled(file: str) -> bool:
     return stat.S_ISREG(status.st_mode) and status.st_size > 0
 
 
-def open_root(place: Path | str, what: str, formats: Sequence[Literal[2, 3]] = (3,)) -> zarr.Group:
+def open_root(place: Path | str, kind: str, formats: Sequence[Literal[2, 3]] = (3,)) -> zarr.Group:
     """Open a Zarr store for reading.
 
     Parameters
     ----------
     place : Path or str
         Local folder or URL (see ``remote``).
-    what : str
+    kind : str
         Kind of store, for messages.
     formats : sequence of int
-        Versions of the Zarr format to look for, in this order.
+        Versions of the Zarr format to try, in this order.
 
     Raises
     ------
@@ -128,10 +148,10 @@ def open_root(place: Path | str, what: str, formats: Sequence[Literal[2, 3]] = (
     SourceError, ArgumentError
         If a URL cannot be read.
     """
-    where = public(str(place))
+    where = redact(str(place))
     if isinstance(place, Path):
         if not place.exists():
-            raise FormatError(f"{where}: no such {what} store; check the path")
+            raise FormatError(f"{where}: no such {kind} store; check the path")
         refuse_pipe(place / "zarr.json", where)
     store = place if isinstance(place, Path) else open_store(place)
     for version in formats:
@@ -139,17 +159,16 @@ def open_root(place: Path | str, what: str, formats: Sequence[Literal[2, 3]] = (
             root = zarr.open_group(store, mode="r", zarr_format=version)
         except (NodeNotFoundError, ContainsArrayError, FileNotFoundError, NotADirectoryError):
             continue
-        except Exception as error:  # Zarr's reader of JSON raises many kinds
+        except Exception as error:  # Zarr's JSON parser raises many kinds
             damage = f"metadata cannot be read ({error}); make it again"
             raise read_error(error, where, damage) from error
         if not isinstance(root.metadata.attributes, dict):
-            raise FormatError(f"{where}: attributes are no JSON object; make it again")
+            raise FormatError(f"{where}: attributes are not a JSON object; make it again")
         return root
-    half = isinstance(place, str) and RemoteFolder(place).is_half_uploaded()
-    raise FormatError(
-        f"{where}: no Zarr group (format 3), expected a {what} store"
-        + (", and an upload to it is under way or was broken off" if half else "")
-    )
+    upload = ""
+    if isinstance(place, str) and RemoteFolder(place).is_partly_uploaded():
+        upload = ", and an upload to it is in progress or was interrupted"
+    raise FormatError(f"{where}: not a Zarr group (format 3), expected a {kind} store{upload}")
 
 
 def open_group(group: zarr.Group, name: str, where: str) -> zarr.Group:
@@ -167,23 +186,24 @@ def open_array(
 
     Parameters
     ----------
-    name, where : str
-        The name may hold slashes; ``where`` (path of the store, domain) begins the messages.
-    ndim, dtypes : int, sequence of str
-        Required number of axes, and permitted data types (any if empty).
-
-    Raises
-    ------
-    FormatError
-        If it is missing or not such an array, or its metadata or a chunk is damaged or missing.
+    name : str
+        May contain slashes.
+    where : str
+        Path of the store, and domain, for messages.
+    ndim : int
+        Required number of axes.
+    dtypes : sequence of str
+        Permitted data types; empty for any.
     """
     array = _member(group, name, where)
-    wanted = f"expected an array of {ndim} axes" + (f" of {' or '.join(dtypes)}" if dtypes else "")
+    expected = f"expected an array of {ndim} axes"
+    if dtypes:
+        expected += f" of {' or '.join(dtypes)}"
     if not isinstance(array, zarr.Array):
-        raise FormatError(f"{where}: {name!r} is a group, {wanted}; make it again")
+        raise FormatError(f"{where}: {name!r} is a group, {expected}; make it again")
     if array.ndim != ndim or (dtypes and array.dtype.name not in dtypes):
         raise FormatError(
-            f"{where}: {name!r} is {array.shape} {array.dtype}, {wanted}; make it again"
+            f"{where}: {name!r} is {array.shape} {array.dtype}, {expected}; make it again"
         )
     check_chunks(array, f"{where}: {name!r}")
     return array
@@ -199,12 +219,12 @@ def read_rows(array: Rows, rows: slice | int, where: str) -> AnyArray:
 
 
 def codecs(itemsize: int, *, counts: bool = False) -> list[BloscCodec | Crc32cCodec]:
-    """LZ4 after a byte shuffle, then a CRC-32C that reveals bit rot on reading.
+    """Return LZ4 after a byte shuffle, then a CRC-32C that reveals bit rot on reading.
 
-    ``counts`` selects Zstandard after a bit shuffle, which more than halves small whole numbers.
-    Measured on the counts of 24 images of 256 px in the layers of a ResNet18 U-net, 100 bins, 12.0
-    MB: 2.77 MB by LZ4 with byte shuffle (0.01 s), 1.77 MB by LZ4 with bit shuffle (0.01 s), 1.25 MB
-    by Zstandard at level 1 (0.05 s), 1.19 MB at level 5 (0.18 s).
+    ``counts`` selects Zstandard after a bit shuffle, which takes less than half the bytes for small
+    integers. Measured on the counts of 24 images of 256 px in the layers of a ResNet18 U-net with
+    100 bins, 12.0 MB: 2.77 MB by LZ4 with byte shuffle (0.01 s), 1.77 MB by LZ4 with bit shuffle
+    (0.01 s), 1.25 MB by Zstandard at level 1 (0.05 s), 1.19 MB at level 5 (0.18 s).
     """
     if counts:
         return [BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle"), Crc32cCodec()]
@@ -223,19 +243,19 @@ def create_array(
     axes: Sequence[str] | None = None,
     counts: bool = False,
 ) -> zarr.Array[Any]:
-    """Create an array chunked (and sharded) along its first axis only, replacing any of its name.
+    """Create an array chunked (and sharded) along its first axis only, replacing an earlier one.
 
-    Text (``str``) has variable length; ``counts`` is for small whole numbers, see :func:`codecs`.
-    Chunks of zeros are written too, so that a missing file never means zeros. Names of axes let
-    xarray open a group; within one, axes of equal name have equal length.
+    Text (``str``) has variable length; ``counts`` is for small integers, see :func:`codecs`. Chunks
+    of zeros are also written, so that a missing file never means zeros. Names of axes let xarray
+    open a group; within a group, axes with the same name have the same length.
     """
-    rest = tuple(shape[1:])
+    row = tuple(shape[1:])
     return group.create_array(
         name,
         shape=tuple(shape),
         dtype=dtype,
-        chunks=(chunk, *rest),
-        shards=None if shard is None else (shard, *rest),
+        chunks=(chunk, *row),
+        shards=None if shard is None else (shard, *row),
         compressors=codecs(np.dtype(dtype).itemsize, counts=counts),
         dimension_names=axes,
         fill_value="" if dtype == "str" else 0,
@@ -246,9 +266,9 @@ def create_array(
 
 
 def write_columns(group: zarr.Group, columns: Mapping[str, Sequence[Any] | AnyArray]) -> None:
-    """Write the ``samples/`` columns anew: text as variable-length strings, numbers as 64 bit.
+    """Write (or replace) the ``samples/`` columns: variable-length strings and 64-bit numbers.
 
-    The group's attribute ``columns`` names them: not every remote host lists folders.
+    The group's attribute ``columns`` names them, as not every remote host lists folders.
     """
     samples = group.create_group("samples", overwrite=True, attributes={"columns": list(columns)})
     for name, values in columns.items():
@@ -261,22 +281,23 @@ def write_columns(group: zarr.Group, columns: Mapping[str, Sequence[Any] | AnyAr
 
 
 def read_columns(group: zarr.Group, where: str) -> dict[str, AnyArray]:
-    """Read the ``samples/`` columns; strings come back as Python strings."""
+    """Read the ``samples/`` columns; text is returned as Python strings."""
     samples = open_group(group, "samples", where)
     names = _column_names(samples, where)
 
-    def column(name: str) -> AnyArray:
+    def read_column(name: str) -> AnyArray:
         array = open_array(samples, name, where, ndim=1)
         values = read_rows(array, slice(None), f"{where}: column {name}")
         return values.astype(object) if values.dtype.kind in "TU" else values
 
-    return dict(zip(names, map_items(samples.store, column, names), strict=True))
+    return dict(zip(names, map_items(samples.store, read_column, names), strict=True))
 
 
 def member_names(group: zarr.Group, where: str) -> list[str]:
     """Return the names of the folders in a group, sorted: its members, intact or damaged.
 
-    Behind a URL those named in the seal at the root of a store: not every host lists folders.
+    Behind a URL, the members of the root are those named in the seal, as not every host lists
+    folders.
     """
     if not isinstance(group.store, LocalStore):
         seal: object = group.metadata.attributes.get(SEAL)
@@ -284,7 +305,7 @@ def member_names(group: zarr.Group, where: str) -> list[str]:
             return sorted(name for name in seal if "/" not in name and name != ".")
         try:
             return sorted(group.keys())
-        except Exception as error:  # Zarr's reader of JSON raises many kinds
+        except Exception as error:  # Zarr's JSON parser raises many kinds
             damage = f"metadata cannot be read ({error}); make it again"
             raise read_error(error, where, damage) from error
     with os.scandir(folder_of(group)) as entries:
@@ -292,7 +313,7 @@ def member_names(group: zarr.Group, where: str) -> list[str]:
 
 
 def remove_partial_files(path: Path) -> None:
-    """Remove files half written by a killed process from a growing store."""
+    """Remove files that a killed process left half written from a growing store."""
     for file in path.rglob("*.partial"):
         if _UNFINISHED.search(file.name) and file.is_file():
             file.unlink()
@@ -303,7 +324,7 @@ def _member(group: zarr.Group, name: str, where: str) -> zarr.Group | zarr.Array
         refuse_pipe(folder_of(group) / name / "zarr.json", where)
     try:
         return group[name]
-    except Exception as error:  # Zarr's reader of JSON raises many kinds
+    except Exception as error:  # Zarr's JSON parser raises many kinds
         if is_missing(group, name, error):
             raise FormatError(f"{where}: has no {name!r}; make it again") from None
         damage = f"metadata of {name!r} cannot be read ({error}); make it again"
@@ -311,38 +332,38 @@ def _member(group: zarr.Group, name: str, where: str) -> zarr.Group | zarr.Array
 
 
 def _column_names(samples: zarr.Group, where: str) -> list[str]:
-    noted: object = samples.metadata.attributes.get("columns", [])
-    if not isinstance(noted, list) or not all(isinstance(name, str) for name in noted):
+    names: object = samples.metadata.attributes.get("columns", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise FormatError(f"{where}: attribute columns of 'samples' is not a list of names")
     if isinstance(samples.store, LocalStore):
         return member_names(samples, where)
-    return sorted(noted) or member_names(samples, where)
+    return sorted(names) or member_names(samples, where)
 
 
 # Failed inputs
 
-ATTRIBUTE = "failures"
+FAILURES = "failures"
 
 
 def record_failures(path: Path, failures: Sequence[str]) -> None:
     """Record the failed inputs of a complete store, if any."""
     if failures:
         root = zarr.open_group(path, mode="r+", zarr_format=3)
-        root.attrs[ATTRIBUTE] = [*map(restore_urls, failures)]
+        root.attrs[FAILURES] = [*map(restore_urls, failures)]
         seal_store(path)
 
 
 def recorded_failures(path: Path | str) -> list[str]:
     """Return the failed inputs of the store at a path or URL."""
-    failures = open_root(path, "dataset").attrs.get(ATTRIBUTE, [])
+    failures = open_root(path, "dataset").attrs.get(FAILURES, [])
     return [str(line) for line in failures] if isinstance(failures, list) else []
 
 
 @contextmanager
 def report_failures(failures: Sequence[str], progress: Progress) -> Iterator[None]:
-    """Report the failures so far if an error ends a step before it reports them itself.
+    """Report the failures so far if an error ends a step before it reports them.
 
-    The error is raised again with the first failure added to its message.
+    The error is re-raised with the first failure added to its message.
     """
     try:
         yield

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from skiptool.sources.annotations.shapes import Annotated
+from skiptool.sources.annotations.shapes import SlideAnnotations
 
 _SCHEMA = """
 CREATE TABLE Slides (uid INTEGER PRIMARY KEY, filename TEXT, width INTEGER, height INTEGER);
@@ -38,10 +38,10 @@ def written(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def faults() -> Callable[[Annotated], tuple[str, int]]:
+def faults() -> Callable[[SlideAnnotations], tuple[str, int]]:
     """Return a function: the only fault of what was read, and the number of shapes beside it."""
 
-    def only(read: Annotated) -> tuple[str, int]:
+    def only(read: SlideAnnotations) -> tuple[str, int]:
         (line,) = read.faults
         assert read.left_out == 1
         assert "\n" not in line

@@ -14,13 +14,13 @@ from skiptool.sources.annotations.asap import open_asap
 from skiptool.sources.annotations.read import read_annotations
 from skiptool.sources.annotations.shapes import (
     LINE,
-    NOWHERE,
-    SLIP,
-    Annotated,
+    NO_VERTICES,
+    TOO_FEW_VERTICES,
+    SlideAnnotations,
 )
 
 Writer = Callable[..., Path]
-Faults = Callable[[Annotated], tuple[str, int]]
+Faults = Callable[[SlideAnnotations], tuple[str, int]]
 
 CORNERS = [("0", "1", "2"), ("1", "11", "2"), ("2", "11", "12"), ("3", "1", "12")]
 
@@ -74,7 +74,7 @@ def test_every_type_is_read(
     assert {(shape.name, shape.record) for shape in read.shapes} <= {("tissue", "Annotation 0")}
 
 
-def test_the_group_is_the_class(written: Writer) -> None:
+def test_class_is_read_from_the_group(written: Writer) -> None:
     groups = ["tissue", "None", "", "a &amp; b"]
     path = written(asap(*(annotation(group=group) for group in groups)))
     shapes = read_annotations(path, "a").shapes
@@ -83,7 +83,7 @@ def test_the_group_is_the_class(written: Writer) -> None:
 
 
 @pytest.mark.parametrize("order", ["3012", "0000", ["", "", "", ""], ["a", "1", "0", "2"]])
-def test_vertices_follow_their_order(written: Writer, order: str | list[str]) -> None:
+def test_vertices_are_sorted_by_their_number(written: Writer, order: str | list[str]) -> None:
     rows = [(at, x, y) for at, (_, x, y) in zip(order, CORNERS, strict=True)]
     corners = [[1, 2], [11, 2], [11, 12], [1, 12]]
     expected = [*corners[1:], corners[0]] if order == "3012" else corners
@@ -91,7 +91,7 @@ def test_vertices_follow_their_order(written: Writer, order: str | list[str]) ->
     assert shape.rings[0].tolist() == expected
 
 
-def test_decimal_commas_and_marks_of_byte_order_are_read(written: Writer) -> None:
+def test_decimal_commas_and_byte_order_marks_are_read(written: Writer) -> None:
     text = asap(annotation("Dot", [("0", "44024,9141", "41109.6641")]))
     for content in (b"\xef\xbb\xbf" + text.encode(), text.encode("utf-16"), b"\n " + text.encode()):
         shape = read_annotations(written(content), "a").shapes[0]
@@ -109,7 +109,7 @@ def test_decimal_commas_and_marks_of_byte_order_are_read(written: Writer) -> Non
         (annotation(rows=[("0", "1", "1e40")], name="n7"), r"vertex 1 is \(1, 1e\+40\)"),
     ],
 )
-def test_damage_is_named_and_costs_one_record(
+def test_damaged_record_is_reported_and_skipped(
     written: Writer, faults: Faults, damaged: str, message: str
 ) -> None:
     path = written(asap(annotation(), damaged))
@@ -121,18 +121,18 @@ def test_damage_is_named_and_costs_one_record(
 
 
 @pytest.mark.parametrize("inner_first", [True, False])
-def test_exclusions_lie_over_what_they_are_cut_out_of(written: Writer, inner_first: bool) -> None:
+def test_exclusions_are_painted_over_the_enclosing_area(written: Writer, inner_first: bool) -> None:
     corners = [(str(at), x, y) for at, (x, y) in enumerate([("0", "0"), ("90", "0"), ("90", "90")])]
     outer, inner = annotation(rows=corners, group="_0"), annotation(group="_2")
     path = written(asap(*((inner, outer) if inner_first else (outer, inner))))
     assert [shape.name for shape in read_annotations(path, "a").shapes] == ["_0", "_2"]
 
 
-def test_what_is_no_shape_is_counted_by_kind(written: Writer) -> None:
+def test_records_without_shape_are_counted_by_kind(written: Writer) -> None:
     kinds = [("Measurement", 2), ("Measurement", 2), ("None", 0), ("Polygon", 2), ("PointSet", 0)]
     path = written(asap(annotation(), *(annotation(kind, CORNERS[:n]) for kind, n in kinds)))
     read = read_annotations(path, "a")
-    assert read.dropped == {LINE: 2, NOWHERE: 2, SLIP: 1}
+    assert read.dropped == {LINE: 2, NO_VERTICES: 2, TOO_FEW_VERTICES: 1}
     assert (len(read.shapes), read.left_out, read.faults) == (1, 5, ())
 
 
@@ -153,6 +153,6 @@ def test_real_files(shared_data: Path, name: str, types: int, groups: dict[str, 
     assert sum(len(shape.rings[0]) for shape in read.shapes) == vertices
 
 
-def test_a_file_without_annotations_is_no_error(written: Writer) -> None:
+def test_file_without_annotations_is_accepted(written: Writer) -> None:
     assert read_annotations(written("<ASAP_Annotations/>"), "a").shapes == ()
     assert callable(open_asap)

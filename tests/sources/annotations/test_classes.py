@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from skiptool.errors import ArgumentError
 from skiptool.names import IGNORE_LABEL
-from skiptool.sources.annotations.classes import ClassMap, by_name, unmatched_names
+from skiptool.sources.annotations.classes import ClassMap, classes_from_names, unmatched_names
 from skiptool.sources.annotations.shapes import Shape
 
 WORDS = st.text(st.characters(codec="ascii", categories=["Ll"]), min_size=1, max_size=6)
@@ -21,22 +21,22 @@ def shapes(*names: str) -> list[Shape]:
     return [Shape(name, (np.zeros((1, 2)),), "1") for name in names]
 
 
-def test_classes_stand_in_the_order_typed() -> None:
+def test_classes_keep_the_order_given() -> None:
     mapping = ClassMap.parse("tumor=Melanoma,Mast Cell Tumor; non-tumor = Dermis ;")
     assert mapping.classes == ("background", "tumor", "non-tumor")
     assert mapping.named == {"Melanoma": 1, "Mast Cell Tumor": 1, "Dermis": 2}
 
 
 @pytest.mark.parametrize("name", ["Mast Cell Tumor", "mast cell tumor", " MastCell  Tumor\n"])
-def test_case_and_blanks_make_no_difference(name: str) -> None:
+def test_case_and_blanks_are_ignored(name: str) -> None:
     assert ClassMap.parse("a=b;tumor=Mast cell Tumor").label(name) == 2
 
 
-def test_both_spellings_of_an_accent_are_one_name() -> None:
+def test_names_are_compared_after_unicode_normalisation() -> None:
     """QuPath on a Mac writes what was typed elsewhere with accents as characters of their own."""
     apart, joined = "Tumo\u0308r", "Tum\u00f6r"
     assert ClassMap.parse(f"tumor={joined}").label(apart) == 1
-    assert by_name([apart, joined]).classes == ("background", apart)
+    assert classes_from_names([apart, joined]).classes == ("background", apart)
 
 
 def test_unknown_and_empty_names_have_no_label() -> None:
@@ -44,7 +44,7 @@ def test_unknown_and_empty_names_have_no_label() -> None:
     assert [mapping.label(name) for name in ("tumor", "", "Melanom")] == [None] * 3
 
 
-def test_bare_classes_are_their_own_names() -> None:
+def test_class_without_names_is_its_own_name() -> None:
     mapping = ClassMap.parse("mitosis;look-alike=non-mitosis")
     assert (mapping.classes, mapping.label("Mitosis")) == (
         ("background", "mitosis", "look-alike"),
@@ -55,14 +55,14 @@ def test_bare_classes_are_their_own_names() -> None:
 @pytest.mark.parametrize(
     "text", ["background=Void,Glass;tumor=SCC", "tumor=SCC;Background=Void,Glass"]
 )
-def test_background_is_label_0_wherever_it_stands(text: str) -> None:
+def test_background_is_label_0_in_any_position(text: str) -> None:
     mapping = ClassMap.parse(text)
     assert mapping.classes == ("background", "tumor")
     assert [mapping.label(name) for name in ("void", "Glass", "SCC")] == [0, 0, 1]
 
 
 @pytest.mark.parametrize("text", ["ignore=Fold,Pen;tumor=SCC", "tumor=SCC;Ignore=Fold,Pen"])
-def test_ignored_names_have_label_255_and_are_no_class(text: str) -> None:
+def test_ignored_names_get_label_255_without_a_class(text: str) -> None:
     mapping = ClassMap.parse(text)
     assert mapping.classes == ("background", "tumor")
     assert [mapping.label(name) for name in ("fold", "Pen", "SCC")] == [
@@ -98,7 +98,7 @@ def test_malformed_maps_are_refused(text: str, message: str) -> None:
 
 
 @given(st.dictionaries(WORDS, st.lists(WORDS, min_size=1), min_size=1, max_size=5))
-def test_every_name_typed_has_its_class(grouped: dict[str, list[str]]) -> None:
+def test_every_given_name_has_its_class(grouped: dict[str, list[str]]) -> None:
     names = [name for sources in grouped.values() for name in sources]
     text = ";".join(f"{target}={','.join(sources)}" for target, sources in grouped.items())
     if len(set(names)) < len(names):
@@ -115,19 +115,19 @@ def test_every_name_typed_has_its_class(grouped: dict[str, list[str]]) -> None:
 
 @given(st.lists(WORDS))
 def test_names_become_classes_in_alphabetical_order(names: list[str]) -> None:
-    mapping = by_name(names)
+    mapping = classes_from_names(names)
     assert list(mapping.classes[1:]) == sorted({*names} - {"background"})
     assert all(mapping.classes[mapping.label(name) or 0] == name for name in names)
 
 
-def test_names_alike_share_a_class_and_background_is_label_0() -> None:
-    mapping = by_name(["b", "Zebra", "zebra", " ", "", "Background"])
+def test_names_differing_in_case_share_a_class() -> None:
+    mapping = classes_from_names(["b", "Zebra", "zebra", " ", "", "Background"])
     assert mapping.classes == ("background", "b", "Zebra")
     assert [mapping.label(name) for name in ("zebra", "Zebra", "Background", "")] == [2, 2, 0, None]
 
 
-def test_names_with_a_star_are_ignored_unless_they_are_typed() -> None:
-    mapping = by_name(["Tumor", "Ignore*", "Region *"])
+def test_starred_names_are_ignored_unless_given() -> None:
+    mapping = classes_from_names(["Tumor", "Ignore*", "Region *"])
     assert mapping.classes == ("background", "Tumor")
     assert [mapping.label(name) for name in ("Tumor", "Ignore*", "Region *")] == [1, 255, 255]
     typed = ClassMap.parse("region=Region*")
@@ -141,9 +141,9 @@ def test_names_with_a_star_are_ignored_unless_they_are_typed() -> None:
 
 
 def test_too_many_names_are_refused() -> None:
-    by_name(str(at) for at in range(250))
+    classes_from_names(str(at) for at in range(250))
     with pytest.raises(ArgumentError, match="have 251 names, at most 250"):
-        by_name(str(at) for at in range(251))
+        classes_from_names(str(at) for at in range(251))
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_unmapped_and_absent_names_are_listed(
     assert found == (unmapped, nowhere)
 
 
-def test_names_that_hold_marks_of_the_list_stand_in_quotes() -> None:
+def test_names_containing_separators_are_quoted() -> None:
     text = 'tumor="Carcinoma, invasive",SCC;"CD3+; CD8-";"a=b"="x=y",z=w;ignore="Bone, old"'
     found = ClassMap.parse(text)
     assert found.classes == ("background", "tumor", "CD3+; CD8-", "a=b")
@@ -175,7 +175,7 @@ def test_names_that_hold_marks_of_the_list_stand_in_quotes() -> None:
         ClassMap.parse("Carcinoma, invasive")
 
 
-def test_the_hint_at_a_name_with_a_comma_can_be_typed() -> None:
+def test_suggested_name_with_a_comma_can_be_parsed() -> None:
     hints = unmatched_names(
         [shapes("Carcinoma, invasive")], ClassMap.parse("tumor=Carcinoma invasive")
     )[1]

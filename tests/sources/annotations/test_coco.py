@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from skiptool.errors import SourceError
 from skiptool.sources.annotations.coco import has_corners, is_coco, open_coco
 from skiptool.sources.annotations.read import read_annotations
-from skiptool.sources.annotations.shapes import SLIP, Annotated
+from skiptool.sources.annotations.shapes import TOO_FEW_VERTICES, SlideAnnotations
 
 Writer = Callable[..., Path]
-Faults = Callable[[Annotated], tuple[str, int]]
+Faults = Callable[[SlideAnnotations], tuple[str, int]]
 
 SQUARE = [2, 3, 12, 3, 12, 13, 2, 13]
 CATEGORIES = [{"id": 1, "name": "Dermis"}, {"id": 7, "name": "Melanoma"}]
@@ -59,10 +59,10 @@ def test_each_ring_of_a_record_is_a_shape(written: Writer) -> None:
     path = written(coco({"segmentation": [SQUARE, triangle, [1, 1, 2, 2]]}))
     read = read_annotations(path, "a.svs")
     assert [(shape.record, shape.area) for shape in read.shapes] == [("5", 100), ("5", 8)]
-    assert read.dropped == {SLIP: 1}
+    assert read.dropped == {TOO_FEW_VERTICES: 1}
 
 
-def test_in_catch_the_order_in_the_file_is_the_paint_order(written: Writer) -> None:
+def test_catch_keeps_the_file_order_as_paint_order(written: Writer) -> None:
     large = [0, 0, 99, 0, 99, 99]
     path = written(
         coco(
@@ -76,7 +76,7 @@ def test_in_catch_the_order_in_the_file_is_the_paint_order(written: Writer) -> N
     assert [shape.record for shape in read_annotations(path, "b.tif").shapes] == ["7"]
 
 
-def test_boxes_are_read_as_coco_says(written: Writer) -> None:
+def test_boxes_follow_the_coco_definition(written: Writer) -> None:
     boxes = [[10, 20, 30, 40], [5.5, 6.5, 7, 8]]
     path = written(coco(*({"bbox": one, "segmentation": []} for one in boxes)))
     bounds = [shape.bounds for shape in read_annotations(path, "a.svs").shapes]
@@ -95,7 +95,7 @@ def test_boxes_are_read_as_coco_says(written: Writer) -> None:
         ([[100, 200, 50, 50], [4, 5, 50, 50]], "", 260, False),
     ],
 )
-def test_corners_are_told_from_sizes(
+def test_corner_boxes_are_distinguished_from_sizes(
     boxes: list[list[int]], info: str, size: int, corners: bool
 ) -> None:
     content = coco(*({"bbox": one} for one in boxes), info=info, size=size)
@@ -107,7 +107,9 @@ def test_corners_are_told_from_sizes(
     st.lists(st.tuples(st.integers(0, 8000), st.integers(0, 8000)), min_size=2, unique=True),
     st.integers(1, 200),
 )
-def test_boxes_of_one_size_at_any_place(places: list[tuple[int, int]], side: int) -> None:
+def test_boxes_of_one_size_are_recognised_as_corners(
+    places: list[tuple[int, int]], side: int
+) -> None:
     corners = coco(*({"bbox": [x, y, x + side, y + side]} for x, y in places))
     sizes = coco(*({"bbox": [x, y, side, side]} for x, y in places))
     assert has_corners(corners, {})
@@ -134,7 +136,7 @@ def test_boxes_of_one_size_at_any_place(places: list[tuple[int, int]], side: int
         ({"bbox": [1, 2, 3, 4], "category_id": None}, "category_id missing is not among"),
     ],
 )
-def test_damaged_annotations_are_named_and_cost_one_record(
+def test_damaged_annotation_is_reported_and_skipped(
     written: Writer, faults: Faults, annotation: dict[str, Any], message: str
 ) -> None:
     path = written(coco({"bbox": [1, 2, 3, 4]}, annotation))
@@ -145,7 +147,7 @@ def test_damaged_annotations_are_named_and_cost_one_record(
         read_annotations(written(coco(annotation)), "a.svs")
 
 
-def test_records_that_are_no_objects_cost_themselves(written: Writer, faults: Faults) -> None:
+def test_records_that_are_not_objects_are_skipped(written: Writer, faults: Faults) -> None:
     content = coco({"segmentation": [SQUARE]})
     content["annotations"].append("m10")
     line, shapes = faults(read_annotations(written(content), "a.svs"))
@@ -154,20 +156,20 @@ def test_records_that_are_no_objects_cost_themselves(written: Writer, faults: Fa
 
 
 @pytest.mark.parametrize("nothing", [None, [], {}, [[]], [[], []]])
-def test_a_box_stands_in_for_an_empty_outline(written: Writer, nothing: object) -> None:
+def test_box_is_used_if_the_outline_is_empty(written: Writer, nothing: object) -> None:
     outline = {"segmentation": [SQUARE], "bbox": [2, 3, 10, 10]}
     path = written(coco(outline, {"segmentation": nothing, "bbox": [2, 3, 10, 10]}))
     first, second = read_annotations(path, "a.svs").shapes
     assert first.rings[0].tolist() == second.rings[0].tolist()
 
 
-def test_empty_parts_of_an_outline_are_passed_over(written: Writer) -> None:
+def test_empty_parts_of_an_outline_are_ignored(written: Writer) -> None:
     (shape,) = read_annotations(written(coco({"segmentation": [[], SQUARE]})), "a.svs").shapes
     assert shape.area == 100
 
 
 @pytest.mark.parametrize("odd", [None, [1, 2, 3], [1, 2, 3, "x"], [9, 9, 5, 5, 0.5], "box"])
-def test_one_odd_box_does_not_change_how_the_others_are_read(written: Writer, odd: object) -> None:
+def test_invalid_box_does_not_affect_the_others(written: Writer, odd: object) -> None:
     boxes = [{"bbox": [100, 200, 150, 250]}, {"bbox": odd}, {"bbox": [4, 5, 54, 55]}]
     read = read_annotations(written(coco(*boxes)), "a.svs")
     assert read.format == "MIDOG"
@@ -176,9 +178,7 @@ def test_one_odd_box_does_not_change_how_the_others_are_read(written: Writer, od
 
 
 @pytest.mark.parametrize("inner_first", [True, False])
-def test_what_lies_inside_stays_on_top_in_cocos_own_form(
-    written: Writer, inner_first: bool
-) -> None:
+def test_nested_areas_stay_on_top_in_plain_coco(written: Writer, inner_first: bool) -> None:
     outer = {"segmentation": [[0, 0, 99, 0, 99, 99]], "category_id": 1}
     both = (
         [{"segmentation": [SQUARE]}, outer] if inner_first else [outer, {"segmentation": [SQUARE]}]
@@ -187,7 +187,7 @@ def test_what_lies_inside_stays_on_top_in_cocos_own_form(
     assert [shape.name for shape in shapes] == ["Dermis", "Melanoma"]
 
 
-def test_annotations_of_no_image_are_counted(written: Writer) -> None:
+def test_annotations_of_unlisted_images_are_counted(written: Writer) -> None:
     path = written(coco({"segmentation": [SQUARE]}, {"segmentation": [SQUARE], "image_id": 77}))
     read = read_annotations(path, "a.svs")
     assert len(read.shapes) == 1
@@ -195,14 +195,14 @@ def test_annotations_of_no_image_are_counted(written: Writer) -> None:
 
 
 @pytest.mark.parametrize("key", ["images", "annotations", "categories"])
-def test_a_missing_list_is_named(key: str) -> None:
+def test_missing_list_is_named(key: str) -> None:
     content = coco({"bbox": [1, 2, 3, 4]})
     content[key] = None
     with pytest.raises(SourceError, match=f"^f: has no list '{key}'"):
         open_coco(content, "f")
 
 
-def test_coco_is_told_by_its_lists() -> None:
+def test_coco_is_recognised_by_its_lists() -> None:
     assert is_coco(coco())
     assert not is_coco([coco()])
     assert not is_coco({"annotations": []})

@@ -15,14 +15,14 @@ from skiptool.sources.annotations.read import read_annotations
 from skiptool.sources.annotations.shapes import (
     DELETED,
     LINE,
-    NOWHERE,
-    PLANE,
-    WHOLE,
-    Annotated,
+    NO_VERTICES,
+    OTHER_PLANE,
+    WHOLE_IMAGE,
+    SlideAnnotations,
 )
 
 Writer = Callable[..., Path]
-Faults = Callable[[Annotated], tuple[str, int]]
+Faults = Callable[[SlideAnnotations], tuple[str, int]]
 
 TYPE = {"id": 13, "name": "mitotic figure", "vector_type": 6}
 IMAGE = {"id": 4, "name": "a", "filename": "a.tif", "width": 900, "height": 800}
@@ -87,7 +87,7 @@ def test_every_form_is_read(written: Writer, content: object) -> None:
         (None, (), None),
     ],
 )
-def test_the_kind_of_vector_says_what_it_is(
+def test_vector_type_determines_the_shape(
     written: Writer, kind: int | None, numbers: tuple[float, ...], made: str | None
 ) -> None:
     entry = annotation(vector(*numbers), annotation_type={**TYPE, "vector_type": kind})
@@ -98,20 +98,20 @@ def test_the_kind_of_vector_says_what_it_is(
     assert len(read.shapes) == (made is not None)
 
 
-def test_deleted_ones_and_those_without_place_are_left_out(written: Writer) -> None:
+def test_deleted_annotations_and_those_without_vector_are_skipped(written: Writer) -> None:
     entries = [annotation(BOX, id=1, deleted=True), annotation(None, id=2), annotation(BOX, id=3)]
     read = read_annotations(written(entries), "a.tif")
     assert [shape.record for shape in read.shapes] == ["3"]
-    assert read.dropped == {DELETED: 1, NOWHERE: 1}
+    assert read.dropped == {DELETED: 1, NO_VERTICES: 1}
 
 
-def test_a_type_without_name_is_called_by_its_id(written: Writer) -> None:
+def test_unnamed_type_is_called_by_its_id(written: Writer) -> None:
     entries = [annotation(BOX, annotation_type=13), annotation(BOX, annotation_type="SCC")]
     shapes = read_annotations(written(entries), "a.tif").shapes
     assert [shape.name for shape in shapes] == ["13", "SCC"]
 
 
-def test_vertices_follow_their_numbers_and_inner_areas_come_later(written: Writer) -> None:
+def test_vertices_are_sorted_and_inner_areas_come_later(written: Writer) -> None:
     numbers = [value for at in range(12) for value in (at, at * at)]
     shuffled = dict(sorted(vector(*numbers).items()))  # x1, x10, x11, x12, x2 ...
     polygon = annotation(shuffled, id=8, annotation_type={"name": "SCC", "vector_type": 5})
@@ -121,7 +121,7 @@ def test_vertices_follow_their_numbers_and_inner_areas_come_later(written: Write
     assert shapes[1].rings[0].ravel().tolist() == numbers
 
 
-def test_several_images_are_told_apart_by_name(written: Writer) -> None:
+def test_several_images_are_distinguished_by_name(written: Writer) -> None:
     other = {"id": 5, "name": "b.svs"}
     entries = [ONE, annotation(vector(1, 2), id=2, image=other)]
     path = written({"results": entries, "images": [{"id": 6, "name": "c.svs"}]})
@@ -137,7 +137,7 @@ def test_several_images_without_names_are_refused(written: Writer) -> None:
         read_annotations(written(entries), "a.tif")
 
 
-def test_an_empty_page_is_no_error(written: Writer) -> None:
+def test_empty_page_is_accepted(written: Writer) -> None:
     read = read_annotations(written({"count": 0, "results": []}), "a.tif", (9, 9))
     assert (read.shapes, read.size, read.format) == ((), None, "EXACT")
 
@@ -152,7 +152,7 @@ def test_an_empty_page_is_no_error(written: Writer) -> None:
         ({"x1": 1, "y1": float("nan")}, r"vertex 1 is \(1, nan\)"),
     ],
 )
-def test_damaged_vectors_are_named_and_cost_one_record(
+def test_damaged_vector_is_reported_and_skipped(
     written: Writer, faults: Faults, damaged: object, message: str
 ) -> None:
     path = written([annotation(BOX), annotation(damaged, id=77)])
@@ -163,26 +163,26 @@ def test_damaged_vectors_are_named_and_cost_one_record(
         read_annotations(written([annotation(damaged, id=77)]), "a.tif")
 
 
-def test_other_planes_are_left_out_and_counted(written: Writer) -> None:
+def test_annotations_on_other_planes_are_counted(written: Writer) -> None:
     """A vector may say its frame, counted from 1."""
     frames = {"11": 1, "12": 2, "13": None, "14": "3"}
     entries = [annotation({**BOX, "frame": frame}, id=key) for key, frame in frames.items()]
     read = read_annotations(written([*entries, ONE]), "a.tif")
     assert sorted(shape.record for shape in read.shapes) == [str(ONE["id"]), "11", "13"]
-    assert read.dropped == {PLANE: 2}
+    assert read.dropped == {OTHER_PLANE: 2}
 
 
-def test_what_is_no_shape_is_counted_by_kind(written: Writer) -> None:
-    kinds = [(3, LINE), (4, LINE), (7, WHOLE)]
+def test_records_without_shape_are_counted_by_kind(written: Writer) -> None:
+    kinds = [(3, LINE), (4, LINE), (7, WHOLE_IMAGE)]
     entries = [
         annotation(BOX, id=kind, annotation_type={**TYPE, "vector_type": kind}) for kind, _ in kinds
     ]
     entries += [annotation(BOX, id=9, deleted=True), {"id": 10, "annotation_type": 3, "image": 4}]
     read = read_annotations(written([*entries, annotation(BOX, id=11)]), "a.tif")
-    assert read.dropped == {LINE: 2, WHOLE: 1, DELETED: 1, NOWHERE: 1}
+    assert read.dropped == {LINE: 2, WHOLE_IMAGE: 1, DELETED: 1, NO_VERTICES: 1}
 
 
-def test_exact_is_told_by_vectors() -> None:
+def test_exact_is_recognised_by_vectors() -> None:
     assert is_exact([ONE])
     assert not any(is_exact(other) for other in ([], {}, [1], 3, {"annotations": [{"id": 1}]}))
     assert open_exact([ONE], "f").by_name is False

@@ -14,15 +14,15 @@ from skiptool.sources.annotations.geojson import is_geojson, open_geojson
 from skiptool.sources.annotations.read import read_annotations
 from skiptool.sources.annotations.shapes import (
     LINE,
-    NOWHERE,
+    NO_VERTICES,
     NUCLEUS,
-    PLANE,
-    SLIP,
-    Annotated,
+    OTHER_PLANE,
+    TOO_FEW_VERTICES,
+    SlideAnnotations,
 )
 
 Writer = Callable[..., Path]
-Faults = Callable[[Annotated], tuple[str, int]]
+Faults = Callable[[SlideAnnotations], tuple[str, int]]
 
 OUTLINE = [[0, 0], [10, 0], [10, 10], [0, 10], [0, 0]]
 HOLE = [[2, 2], [4, 2], [4, 4], [2, 4], [2, 2]]
@@ -76,7 +76,7 @@ def test_every_form_is_read(written: Writer, content: object) -> None:
         (None, ""),
     ],
 )
-def test_the_class_is_found(written: Writer, properties: object, name: str) -> None:
+def test_class_is_found(written: Writer, properties: object, name: str) -> None:
     path = written([feature(properties=properties)])
     assert [shape.name for shape in read_annotations(path, "a").shapes] == [name]
 
@@ -101,7 +101,7 @@ def test_every_part_is_a_shape(
     assert {shape.record for shape in read.shapes} <= {"5f-1"}
 
 
-def test_lines_and_slips_are_left_out(written: Writer) -> None:
+def test_lines_and_short_outlines_are_skipped(written: Writer) -> None:
     features = [
         feature("LineString", [[0, 0], [1, 1]]),
         feature("MultiLineString", [[[0, 0], [1, 1]]]),
@@ -113,7 +113,7 @@ def test_lines_and_slips_are_left_out(written: Writer) -> None:
     ]
     read = read_annotations(written(features), "a")
     assert (len(read.shapes), read.left_out) == (1, 6)
-    assert read.dropped == {LINE: 2, SLIP: 2, NOWHERE: 2}
+    assert read.dropped == {LINE: 2, TOO_FEW_VERTICES: 2, NO_VERTICES: 2}
 
 
 def test_collections_of_geometries_are_one_record(written: Writer) -> None:
@@ -126,7 +126,7 @@ def test_collections_of_geometries_are_one_record(written: Writer) -> None:
     assert [(shape.is_point, shape.record) for shape in shapes] == [(False, "5f-1"), (True, "5f-1")]
 
 
-def test_ids_that_name_a_kind_of_object_are_no_records(written: Writer) -> None:
+def test_ids_naming_object_types_are_replaced(written: Writer) -> None:
     features = [feature(id="PathAnnotationObject"), feature(id="PathAnnotationObject"), feature()]
     shapes = read_annotations(written(features), "a").shapes
     assert [shape.record for shape in shapes] == ["#0", "#1", "5f-1"]
@@ -147,7 +147,7 @@ def test_ids_that_name_a_kind_of_object_are_no_records(written: Writer) -> None:
         ({"type": "GeometryCollection"}, "has no list 'geometries'"),
     ],
 )
-def test_damaged_geometry_is_named_and_costs_one_record(
+def test_damaged_geometry_is_reported_and_skipped(
     written: Writer, faults: Faults, geometry: object, message: str | None
 ) -> None:
     path = written([feature(), feature(id="x7", geometry=geometry)])
@@ -161,7 +161,7 @@ def test_damaged_geometry_is_named_and_costs_one_record(
         read_annotations(written([feature(id="x7", geometry=geometry)]), "a")
 
 
-def test_features_that_are_no_objects_cost_themselves(written: Writer, faults: Faults) -> None:
+def test_features_that_are_not_objects_are_skipped(written: Writer, faults: Faults) -> None:
     path = written({"type": "FeatureCollection", "features": [feature(), None]})
     line, shapes = faults(read_annotations(path, "a"))
     assert line.startswith(f"{path}: feature #1: is not an object")
@@ -170,7 +170,7 @@ def test_features_that_are_no_objects_cost_themselves(written: Writer, faults: F
 
 @pytest.mark.parametrize("inner_first", [True, False])
 @pytest.mark.parametrize("kind", ["Polygon", "MultiPolygon"])
-def test_what_lies_inside_stays_on_top_whatever_the_order(
+def test_nested_areas_stay_on_top_in_any_order(
     written: Writer, kind: str, inner_first: bool
 ) -> None:
     many = kind == "MultiPolygon"
@@ -196,18 +196,18 @@ def test_what_lies_inside_stays_on_top_whatever_the_order(
     ],
 )
 @pytest.mark.parametrize("where", ["geometry", "feature", "properties"])
-def test_other_planes_are_left_out_and_counted(
+def test_annotations_on_other_planes_are_counted(
     written: Writer, plane: object, kept: bool, where: str
 ) -> None:
     odd = feature(id="odd")
     (odd if where == "feature" else odd[where])["plane"] = plane
     read = read_annotations(written([feature(), odd]), "a")
     assert [shape.record for shape in read.shapes] == ["5f-1", "odd"][: 1 + kept]
-    assert read.dropped == ({} if kept else {PLANE: 1})
+    assert read.dropped == ({} if kept else {OTHER_PLANE: 1})
 
 
 @pytest.mark.parametrize("where", ["feature", "properties", "collection"])
-def test_features_inside_of_others_are_read(written: Writer, where: str) -> None:
+def test_nested_features_are_read(written: Writer, where: str) -> None:
     inner = [feature("Polygon", [HOLE], id="in-1"), feature("LineString", [[0, 0]], id="in-2")]
     outer = feature(id="out")
     if where == "collection":
@@ -221,19 +221,19 @@ def test_features_inside_of_others_are_read(written: Writer, where: str) -> None
     assert read.dropped == {LINE: 1}
 
 
-def test_the_nucleus_of_a_cell_is_counted(written: Writer) -> None:
+def test_skipped_nuclei_of_cells_are_counted(written: Writer) -> None:
     nucleus = {"type": "Polygon", "coordinates": [HOLE]}
     read = read_annotations(written([feature(nucleusGeometry=nucleus)]), "a")
     assert [shape.area for shape in read.shapes] == [100]
     assert read.dropped == {NUCLEUS: 1}
 
 
-def test_a_collection_without_features_is_named() -> None:
+def test_collection_without_features_is_refused() -> None:
     with pytest.raises(SourceError, match=r"^f: has no list 'features'"):
         open_geojson({"type": "FeatureCollection"}, "f")
 
 
-def test_geojson_is_told_by_its_type() -> None:
+def test_geojson_is_recognised_by_its_type() -> None:
     assert is_geojson([])
     assert not any(is_geojson(other) for other in ({}, [{}], [feature(), 3], 3, {"type": "Point"}))
 

@@ -39,19 +39,19 @@ ASAP = "<ASAP_Annotations><Annotations/></ASAP_Annotations>"
     ("content", "format_name"),
     [(COCO, "COCO"), ([FEATURE], "QuPath GeoJSON"), ([EXACT], "EXACT"), (ASAP, "ASAP XML")],
 )
-def test_suffixes_are_not_believed(
+def test_format_is_recognised_under_any_suffix(
     written: Writer, name: str, content: object, format_name: str
 ) -> None:
     assert read_annotations(written(content, name), "a.svs").format == format_name
 
 
-def test_suffixes_of_databases_are_not_believed(sliderunner: Writer) -> None:
+def test_database_is_recognised_under_any_suffix(sliderunner: Writer) -> None:
     path = sliderunner([(1, 1, 1, 1, [(5, 6)])], name="a.json")
     assert read_annotations(path, "a.svs").format == "SlideRunner v0"
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
-def test_encodings_are_told(written: Writer, encoding: str) -> None:
+def test_encodings_are_detected(written: Writer, encoding: str) -> None:
     content = f"\n {json.dumps([FEATURE], ensure_ascii=False)}\n".encode(encoding)
     assert read_annotations(written(content), "a").shapes[0].name == "n\u00e4vus"
 
@@ -116,13 +116,13 @@ PLAIN = json.dumps([FEATURE]).encode()
         zipped(("sub/", b""), ("sub/a.geojson", PLAIN), ("__MACOSX/._a.geojson", b"x")),
     ],
 )
-def test_packed_files_are_unpacked(written: Writer, packed: bytes) -> None:
+def test_compressed_files_are_unpacked(written: Writer, packed: bytes) -> None:
     for name in ("a.geojson", "a.geojson.gz", "a.zip"):
         (shape,) = read_annotations(written(packed, name), "a").shapes
         assert shape.centre == (1, 2)
 
 
-def test_packed_files_of_several_slides_and_of_xml_are_unpacked(written: Writer) -> None:
+def test_compressed_coco_and_xml_are_unpacked(written: Writer) -> None:
     path = written(gzip.compress(json.dumps(COCO).encode()))
     assert [len(read_annotations(path, name).shapes) for name in ("a.svs", "b.svs")] == [1, 0]
     assert read_annotations(written(gzip.compress(ASAP.encode())), "a").format == "ASAP XML"
@@ -146,16 +146,16 @@ def test_packed_files_of_several_slides_and_of_xml_are_unpacked(written: Writer)
     ],
     ids=lambda each: "packed" if isinstance(each, bytes) else each,
 )
-def test_what_cannot_be_unpacked_is_told(written: Writer, packed: bytes, message: str) -> None:
+def test_file_that_cannot_be_unpacked_is_refused(
+    written: Writer, packed: bytes, message: str
+) -> None:
     path = written(packed)
     with pytest.raises(SourceError, match=rf"^{path}: .*{message}") as caught:
         read_annotations(path, "a.svs")
     assert "\n" not in str(caught.value)
 
 
-def test_what_unpacks_without_end_is_not_unpacked(
-    written: Writer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_decompression_bomb_is_refused(written: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "_LARGEST", 1000)
     bomb = b"[" + b" " * 5000 + b"]"
     for packed in (gzip.compress(bomb), zipped(("a.json", bomb))):
@@ -173,7 +173,7 @@ def test_folders_and_missing_files_give_one_line(tmp_path: Path) -> None:
 def test_several_slides_are_parsed_once_until_the_file_changes(
     written: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reading._parsed.cache_clear()
+    reading._parse.cache_clear()
     opened = []
     monkeypatch.setattr(
         reading,
@@ -190,12 +190,12 @@ def test_several_slides_are_parsed_once_until_the_file_changes(
     assert len(opened) == 2
 
 
-def test_files_about_one_slide_are_not_kept(written: Writer) -> None:
+def test_files_about_one_slide_are_not_cached(written: Writer) -> None:
     read_annotations(written([FEATURE]), "a.svs")
-    assert reading._parsed.cache_info().currsize == 0
+    assert reading._parse.cache_info().currsize == 0
 
 
-def test_threads_read_the_same(written: Writer, sliderunner: Writer) -> None:
+def test_threads_get_equal_annotations(written: Writer, sliderunner: Writer) -> None:
     paths = [written(COCO), sliderunner([(1, 1, 1, 1, [(5, 6)])]), written([FEATURE], "b.json")]
     found: list[list[int]] = []
 
@@ -217,7 +217,7 @@ def test_darwin_is_refused_with_the_list_of_known_formats(shared_data: Path) -> 
     assert "'schema_ref'" in str(caught.value)
 
 
-def test_every_real_file_has_been_read_or_refused(shared_data: Path) -> None:
+def test_every_real_file_is_read_or_refused(shared_data: Path) -> None:
     files = sorted((shared_data / "annotations").iterdir())
     refused = []
     for path in files:
@@ -230,9 +230,7 @@ def test_every_real_file_has_been_read_or_refused(shared_data: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["MIDOG.json", "tumor_001.xml", "TUPAC_stitched.sqlite"])
-def test_real_files_cut_anywhere_give_one_line(
-    shared_data: Path, written: Writer, name: str
-) -> None:
+def test_truncated_real_files_give_one_line(shared_data: Path, written: Writer, name: str) -> None:
     whole = (shared_data / "annotations" / name).read_bytes()
     for share in (0.02, 0.3, 0.7, 0.99):
         path = written(whole[: int(len(whole) * share)])
@@ -241,7 +239,7 @@ def test_real_files_cut_anywhere_give_one_line(
         assert "\n" not in str(caught.value)
 
 
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+def test_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.json")
     with pytest.raises(SourceError, match="a pipe or a device"):
         read_annotations(tmp_path / "a.json", "a.svs")
@@ -265,11 +263,11 @@ def listed(*names: str, size: tuple[int, int] | None = None) -> list[ListedSlide
         (["Mu\u0308ller.svs", "b.svs"], "M\u00fcller.svs", "0"),
     ],
 )
-def test_the_whole_name_goes_before_the_stem(names: list[str], slide: str, key: str) -> None:
+def test_exact_name_takes_precedence_over_the_stem(names: list[str], slide: str, key: str) -> None:
     assert choose_slide(listed(*names), slide, None, "f").key == key
 
 
-def test_a_single_slide_of_the_same_size_may_have_another_name() -> None:
+def test_single_slide_of_equal_size_matches_any_name() -> None:
     assert choose_slide(listed("x.svs", size=(9, 8)), "a.svs", (9, 8), "f").name == "x.svs"
 
 
@@ -283,21 +281,21 @@ def test_a_single_slide_of_the_same_size_may_have_another_name() -> None:
         ([], (9, 8)),
     ],
 )
-def test_otherwise_the_slide_is_unknown(
+def test_slide_that_matches_nothing_is_refused(
     slides: list[ListedSlide], size: tuple[int, int] | None
 ) -> None:
     with pytest.raises(SourceError, match=rf"^f: has no slide a.svs among its {len(slides)} slide"):
         choose_slide(slides, "a.svs", size, "f")
 
 
-def test_an_unknown_slide_is_told_with_near_ones() -> None:
+def test_unknown_slide_is_reported_with_similar_names() -> None:
     with pytest.raises(SourceError, match=r"did you mean TUPAC-01\.svs"):
         choose_slide(listed("TUPAC-01.svs", "other.svs"), "TUPAC-1.svs", None, "f")
     with pytest.raises(SourceError, match=r"4 slides \(b.svs, c.svs, d.svs, ...\)"):
         choose_slide(listed("b.svs", "c.svs", "d.svs", "e.svs"), "zzz", None, "f")
 
 
-def test_namesakes_are_told_apart_by_size_alone() -> None:
+def test_slides_of_one_name_are_distinguished_by_size() -> None:
     pair = [ListedSlide("a.svs", (9, 8), "0"), ListedSlide("a.ndpi", (5, 4), "1")]
     assert choose_slide(pair, "a.tif", (5, 4), "f").key == "1"
     for size in (None, (1, 1)):
@@ -305,7 +303,7 @@ def test_namesakes_are_told_apart_by_size_alone() -> None:
             choose_slide(pair, "a.tif", size, "f")
 
 
-def test_sizes_have_to_agree_where_both_are_known() -> None:
+def test_sizes_must_agree_if_both_are_known() -> None:
     check_size(None, (1, 2), "a.svs", "f")
     check_size((1, 2), None, "a.svs", "f")
     check_size((1, 2), (1, 2), "a.svs", "f")

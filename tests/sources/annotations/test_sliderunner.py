@@ -12,12 +12,12 @@ import pytest
 
 from skiptool.errors import SourceError
 from skiptool.sources.annotations.read import read_annotations
-from skiptool.sources.annotations.shapes import DELETED, PLANE, Annotated, Shape
+from skiptool.sources.annotations.shapes import DELETED, OTHER_PLANE, Shape, SlideAnnotations
 from skiptool.sources.annotations.sliderunner import open_sliderunner
 from slide_cases import write_sliderunner
 
 Writer = Callable[..., Path]
-Faults = Callable[[Annotated], tuple[str, int]]
+Faults = Callable[[SlideAnnotations], tuple[str, int]]
 
 
 def by_record(path: Path, slide: str = "a.svs") -> dict[str, Shape]:
@@ -63,7 +63,7 @@ def test_deleted_rows_are_skipped(sliderunner: Writer) -> None:
 
 
 @pytest.mark.parametrize("order", [[3, 1, 2, 0], [1, 1, 1, 1], [None] * 4])
-def test_vertices_follow_their_order_then_their_making(
+def test_vertices_are_sorted_by_order_then_uid(
     sliderunner: Writer, order: list[int | None]
 ) -> None:
     corners = [(0, 0), (9, 0), (9, 9), (0, 9)]
@@ -78,7 +78,7 @@ def test_inner_areas_are_painted_over_outer_ones(sliderunner: Writer) -> None:
     assert [shape.record for shape in read_annotations(path, "a.svs").shapes] == ["3", "2", "1"]
 
 
-def test_classes_go_by_name_whatever_their_ids(sliderunner: Writer) -> None:
+def test_classes_are_identified_by_name(sliderunner: Writer) -> None:
     spots = [(1, 1, 1, 2, [(1, 1)]), (2, 1, 1, None, [(2, 2)]), (3, 1, 1, 77, [(3, 3)])]
     path = sliderunner(spots, classes=[(1, "non-mitosis"), (2, " mitosis ")])
     assert {key: shape.name for key, shape in by_record(path).items()} == {
@@ -88,7 +88,7 @@ def test_classes_go_by_name_whatever_their_ids(sliderunner: Writer) -> None:
     }
 
 
-def test_slides_are_kept_apart(sliderunner: Writer) -> None:
+def test_annotations_are_read_per_slide(sliderunner: Writer) -> None:
     slides = [(1, "a.svs", None, None), (2, "C:\\slides\\b.svs", 30, 20), (3, "c.svs", 0, 0)]
     path = sliderunner([(1, 2, 1, 1, [(5, 6)]), (2, 1, 1, 1, [(7, 8)])], slides=slides)
     sizes = [read_annotations(path, f"{name}.svs").size for name in "abc"]
@@ -97,7 +97,7 @@ def test_slides_are_kept_apart(sliderunner: Writer) -> None:
     assert read_annotations(path, "c.svs").shapes == ()
 
 
-def test_any_path_opens_and_nothing_is_written(sliderunner: Writer, tmp_path: Path) -> None:
+def test_any_path_opens_read_only(sliderunner: Writer, tmp_path: Path) -> None:
     path = sliderunner([(1, 1, 1, 1, [(5, 6)])], name="50% of #1? ü'.db")
     path.chmod(0o444)
     before = path.read_bytes()
@@ -106,7 +106,7 @@ def test_any_path_opens_and_nothing_is_written(sliderunner: Writer, tmp_path: Pa
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
-def test_a_database_in_use_is_read_with_its_journal(sliderunner: Writer) -> None:
+def test_database_in_use_is_read_with_its_journal(sliderunner: Writer) -> None:
     path = sliderunner([(1, 1, 1, 1, [(5, 6)])])
     writer = sqlite3.connect(path)
     writer.execute("PRAGMA journal_mode = wal")
@@ -118,14 +118,14 @@ def test_a_database_in_use_is_read_with_its_journal(sliderunner: Writer) -> None
 
 
 @pytest.mark.parametrize("bad", ["x", float("inf"), None, b"\xff"])
-def test_coordinates_have_to_be_numbers(sliderunner: Writer, faults: Faults, bad: object) -> None:
+def test_coordinates_must_be_numbers(sliderunner: Writer, faults: Faults, bad: object) -> None:
     path = sliderunner([(1, 1, 1, 1, [(5, 6)]), (12, 1, 1, 1, [(bad, 3)])])
     line, shapes = faults(read_annotations(path, "a.svs"))
     assert line.startswith(f"{path}: annotation 12: ")
     assert shapes == 1
 
 
-def test_other_planes_are_left_out_and_counted(sliderunner: Writer) -> None:
+def test_annotations_on_other_planes_are_counted(sliderunner: Writer) -> None:
     path = sliderunner([(at, 1, 1, 1, [(5, 6)]) for at in range(1, 5)], deleted=[4])
     with sqlite3.connect(path) as database:
         database.execute("ALTER TABLE Annotations_coordinates ADD coordinateZ INTEGER DEFAULT 0")
@@ -134,17 +134,17 @@ def test_other_planes_are_left_out_and_counted(sliderunner: Writer) -> None:
     database.close()
     read = read_annotations(path, "a.svs")
     assert [shape.record for shape in read.shapes] == ["1", "3"]
-    assert read.dropped == {PLANE: 1, DELETED: 1}
+    assert read.dropped == {OTHER_PLANE: 1, DELETED: 1}
 
 
-def test_annotations_of_no_slide_are_counted(sliderunner: Writer) -> None:
+def test_annotations_of_unlisted_slides_are_counted(sliderunner: Writer) -> None:
     path = sliderunner([(1, 1, 1, 1, [(5, 6)]), (2, 9, 1, 1, [(5, 6)])])
     read = read_annotations(path, "a.svs")
     assert len(read.shapes) == 1
     assert read.notes == (f"{path}: 1 annotations are of no slide that it lists",)
 
 
-def test_damage_is_named(sliderunner: Writer, written: Writer) -> None:
+def test_damaged_database_is_refused(sliderunner: Writer, written: Writer) -> None:
     whole = sliderunner([(at, 1, 1, 1, [(at, at)]) for at in range(1, 3000)]).read_bytes()
     for size in (16, 99, 3000, len(whole) // 2, len(whole) - 1):
         with pytest.raises(SourceError, match=rf"half\.db: is an incomplete .* \({size} of "):
@@ -216,7 +216,7 @@ def test_real_polygons_keep_their_vertices(shared_data: Path) -> None:
     }
 
 
-def test_a_view_is_no_table(tmp_path: Path) -> None:
+def test_view_is_not_accepted_as_a_table(tmp_path: Path) -> None:
     path = tmp_path / "a.sqlite"
     write_sliderunner(path, {"a.svs": (9, 9)})
     with sqlite3.connect(path) as database:

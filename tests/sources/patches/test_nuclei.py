@@ -54,7 +54,7 @@ def overlap(one: np.ndarray, other: np.ndarray) -> float:
     st.floats(0, np.pi),
     st.floats(0.4, 1.5),
 )
-def test_the_nucleus_at_the_point_is_found(
+def test_nucleus_at_the_point_is_found(
     seed: int, long: float, flat: float, turn: float, depth: float
 ) -> None:
     truth = ellipse(*MIDDLE, long, long * flat, turn)
@@ -68,7 +68,7 @@ def test_the_nucleus_at_the_point_is_found(
     assert np.array_equal(found, ndimage.binary_fill_holes(found))
 
 
-def test_a_point_beside_the_nucleus_finds_it_within_3_micrometres() -> None:
+def test_point_finds_a_nucleus_within_3_micrometres() -> None:
     truth = ellipse(*MIDDLE, 15, 15)
     blue, pink = tissue(1)
     blue[truth] += 0.6
@@ -78,7 +78,7 @@ def test_a_point_beside_the_nucleus_finds_it_within_3_micrometres() -> None:
 
 
 @pytest.mark.parametrize("mpp", [(0.12, 0.12), (0.25, 0.25), (0.5, 0.5), (0.25, 0.5)])
-def test_lengths_are_micrometres(mpp: tuple[float, float]) -> None:
+def test_lengths_are_in_micrometres(mpp: tuple[float, float]) -> None:
     truth = ellipse(*MIDDLE, 4 / mpp[0], 4 / mpp[1])
     blue, pink = tissue(2)
     blue[truth] += 0.6
@@ -93,21 +93,21 @@ def test_holes_are_filled_and_dark_eosin_does_not_count() -> None:
     assert overlap(stain_mask(stained(blue, pink), (54.0, 60.0)), truth) > 0.8
 
 
-def test_a_nucleus_beside_glass_is_not_its_cell() -> None:
+def test_nucleus_next_to_glass_excludes_the_cytoplasm() -> None:
     truth, cell = ellipse(*MIDDLE, 13, 11), ellipse(*MIDDLE, 60, 45)
     blue, pink = 0.15 * cell, 0.3 * cell
     blue[truth] += 0.6
     assert overlap(stain_mask(stained(blue, pink), MIDDLE), truth) > 0.8
 
 
-def test_a_pale_nucleus_beside_a_dark_one_is_found() -> None:
+def test_pale_nucleus_next_to_a_dark_one_is_found() -> None:
     truth, dark = ellipse(*MIDDLE, 13, 11), ellipse(100, 70, 12, 14)
     blue, pink = 0.3 * truth, np.full((SIDE, SIDE), 0.1)
     blue[dark] += 1.6
     assert overlap(stain_mask(stained(blue, pink), MIDDLE), truth) > 0.8
 
 
-def test_what_is_too_large_is_cut_off_at_12_micrometres() -> None:
+def test_nucleus_is_cut_off_at_12_micrometres() -> None:
     blue, pink = tissue(4)
     blue[:, 40:90] += 0.6
     found = stain_mask(stained(blue, pink), MIDDLE)
@@ -117,21 +117,21 @@ def test_what_is_too_large_is_cut_off_at_12_micrometres() -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_where_nothing_stands_out_nothing_is_found(seed: int) -> None:
+def test_uniform_image_has_no_nucleus(seed: int) -> None:
     flat = np.full((SIDE, SIDE), 0.1)
     assert not stain_mask(stained(flat, 2 * flat, seed, 4.0), MIDDLE).any()
     assert not stain_mask(np.full((SIDE, SIDE, 3), 255, np.uint8), MIDDLE).any()
     assert not stain_mask(stained(flat, flat), (-300.0, 20.0)).any()
 
 
-def test_specks_are_no_nuclei() -> None:
+def test_specks_are_not_nuclei() -> None:
     blue, pink = tissue(5)
     blue[ellipse(*MIDDLE, 2.5, 2.5)] += 1.0
     assert not stain_mask(stained(blue, pink), MIDDLE).any()
 
 
 @given(st.floats(0, 1.2), st.floats(0, 0.8))
-def test_stains_are_told_apart(blue: float, pink: float) -> None:
+def test_stains_are_separated(blue: float, pink: float) -> None:
     density = blue * HAEMATOXYLIN / np.linalg.norm(HAEMATOXYLIN) + pink * EOSIN / np.linalg.norm(
         EOSIN
     )
@@ -147,7 +147,9 @@ MASKS = arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9)))
 
 
 @given(MASKS, st.floats(-2, 11), st.floats(-2, 11), st.floats(0, 15))
-def test_it_is_one_component_or_nothing(mask: np.ndarray, x: float, y: float, reach: float) -> None:
+def test_result_is_one_component_or_empty(
+    mask: np.ndarray, x: float, y: float, reach: float
+) -> None:
     found = component_at(mask, (x, y), reach)
     assert found.dtype == bool
     assert not (found & ~mask).any()
@@ -159,7 +161,7 @@ def test_it_is_one_component_or_nothing(mask: np.ndarray, x: float, y: float, re
     assert found.any() == (on or near)
 
 
-def test_the_nearest_within_reach_is_taken() -> None:
+def test_nearest_within_reach_is_taken() -> None:
     mask = np.zeros((5, 9), dtype=bool)
     mask[2, :2], mask[2, 6:] = True, True
     assert not component_at(mask, (4.0, 2.5)).any()
@@ -168,5 +170,5 @@ def test_the_nearest_within_reach_is_taken() -> None:
 
 
 @pytest.mark.parametrize("at", [(0.99, 0.99), (0.0, 0.0)])
-def test_corners_do_not_join(at: tuple[float, float]) -> None:
+def test_pixels_touching_at_corners_are_separate(at: tuple[float, float]) -> None:
     assert component_at(np.eye(2, dtype=bool), at).tolist() == [[True, False], [False, False]]

@@ -62,7 +62,7 @@ def by_pixel(ring: np.ndarray, patch: Patch) -> tuple[np.ndarray, np.ndarray]:
 
 
 @given(st.lists(RINGS, min_size=1, max_size=3), PATCHES)
-def test_a_pixel_is_inside_where_its_centre_is(rings: list[np.ndarray], patch: Patch) -> None:
+def test_pixel_is_inside_if_its_centre_is(rings: list[np.ndarray], patch: Patch) -> None:
     (expected, near), *holes = [by_pixel(ring, patch) for ring in rings]
     for hole, border in holes:
         expected, near = expected & ~hole, np.minimum(near, border)
@@ -85,12 +85,12 @@ def test_areas_that_share_edges_neither_overlap_nor_leave_gaps(seed: int) -> Non
     assert (counts == 1).all()
 
 
-def test_borders_through_centres_count_above_and_left() -> None:
+def test_borders_through_centres_belong_to_upper_and_left_sides() -> None:
     found = inside(area(box(0.5, 0.5, 2.5, 2.5)), Patch(0.0, 0.0, 4))
     assert np.argwhere(found).tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
 
 
-def test_later_areas_lie_over_earlier_ones_and_holes_show_what_lies_below() -> None:
+def test_later_areas_cover_earlier_ones_and_holes_are_transparent() -> None:
     base = np.full((10, 10), 255, np.uint8)
     ring = area(box(1, 1, 9, 9), box(3, 3, 7, 7))
     below, above = area(box(0, 0, 5, 10)), area(box(8, 0, 10, 2))
@@ -101,7 +101,7 @@ def test_later_areas_lie_over_earlier_ones_and_holes_show_what_lies_below() -> N
     assert (base == 255).all()
 
 
-def test_a_scaled_patch_shows_the_same_area() -> None:
+def test_scaled_patch_shows_the_same_area() -> None:
     shape = area(box(100, 200, 140, 220))
     found = inside(shape, Patch(90.0, 190.0, 20, (4.0, 2.0)))
     rows, columns = np.nonzero(found)
@@ -110,19 +110,19 @@ def test_a_scaled_patch_shows_the_same_area() -> None:
     assert found.sum() * 8 == shape.area
 
 
-def test_only_areas_near_a_patch_are_looked_at() -> None:
+def test_only_areas_near_a_patch_are_painted() -> None:
     areas = Areas.of([(area(box(i, 0, i + 1, 9)), i) for i in range(100)])
     assert areas.near(Patch(10.0, 2.0, 4)).tolist() == [10, 11, 12, 13]
     assert Areas.of([]).paint(Patch(0.0, 0.0, 2), np.zeros((2, 2), np.uint8)).sum() == 0
 
 
 @pytest.mark.parametrize("ring", [[(1, 1), (5, 5), (1, 1)], box(1, 2.2, 9, 2.2), [(1, 1), (9, 9)]])
-def test_an_empty_area_paints_nothing(ring: list[tuple[float, float]]) -> None:
+def test_empty_area_paints_nothing(ring: list[tuple[float, float]]) -> None:
     assert not inside(area(ring), Patch(0.0, 0.0, 10)).any()
 
 
 @pytest.mark.slow
-def test_many_vertices_are_painted_fast() -> None:
+def test_many_vertices_are_painted_quickly() -> None:
     rng = np.random.default_rng(0)
     angle = np.linspace(0, 2 * np.pi, 600, endpoint=False)
     shapes = []
@@ -184,7 +184,7 @@ def test_each_line_is_crossed_an_even_number_of_times(ring: np.ndarray, height: 
 
 
 @given(RINGS_SCANLINES)
-def test_it_does_not_matter_which_way_a_ring_was_drawn(ring: np.ndarray) -> None:
+def test_direction_of_a_ring_does_not_matter(ring: np.ndarray) -> None:
     heights = np.linspace(-10, 10, 33)
     one, other = crossings([ring], heights), crossings([ring[::-1]], heights)
     assert sorted(zip(*map(np.ndarray.tolist, one), strict=True)) == sorted(
@@ -200,7 +200,7 @@ PLACES = st.tuples(st.floats(-50, 1e5), st.floats(-50, 1e5), st.floats(0.4, 17),
 
 
 @given(MASKS, PLACES)
-def test_painted_outlines_are_the_mask(
+def test_painted_outlines_reproduce_the_mask(
     mask: np.ndarray, place: tuple[float, float, float, float]
 ) -> None:
     x, y, across, down = place
@@ -226,7 +226,7 @@ def test_each_component_is_one_shape_with_its_holes(mask: np.ndarray) -> None:
 
 
 @given(MASKS)
-def test_vertices_stand_only_where_the_border_turns(mask: np.ndarray) -> None:
+def test_vertices_lie_only_at_turns_of_the_border(mask: np.ndarray) -> None:
     for shape in outlines(mask, Patch(0.0, 0.0, len(mask)), "", ""):
         for ring in shape.rings:
             step = np.roll(ring, -1, axis=0) - ring
@@ -234,5 +234,5 @@ def test_vertices_stand_only_where_the_border_turns(mask: np.ndarray) -> None:
             assert ((step[:, 0] == 0) != (np.roll(step, 1, axis=0)[:, 0] == 0)).all()
 
 
-def test_an_empty_mask_has_no_outline() -> None:
+def test_empty_mask_has_no_outline() -> None:
     assert outlines(np.zeros((4, 4), dtype=bool), Patch(0.0, 0.0, 4), "", "") == ()

@@ -13,7 +13,7 @@ import tifffile
 from PIL import Image
 
 from skiptool.errors import SourceError
-from skiptool.sources.pictures.deep import deep_picture, oriented
+from skiptool.sources.pictures.deep import apply_orientation, deep_picture
 from skiptool.sources.pictures.files import read_mask, read_picture
 from skiptool.sources.pictures.intensities import Scale, read_intensities
 from skiptool.sources.pictures.labels import read_colours
@@ -34,7 +34,7 @@ HOW = [
 ]
 
 
-def test_a_thumbnail_is_not_taken_for_the_picture_below_it(tmp_path: Path) -> None:
+def test_thumbnail_is_not_mistaken_for_the_picture(tmp_path: Path) -> None:
     """Cameras (DNG) put the picture into a SubIFD; a pyramid there is of smaller ones."""
     whole = RNG.integers(0, 256, (32, 32, 3)).astype(np.uint8)
     for name, first, second in (("dng", whole[::2, ::2], whole), ("ome", whole, whole[::2, ::2])):
@@ -56,7 +56,7 @@ def numbers(dtype: str, shape: tuple[int, ...]) -> np.ndarray:
 
 @pytest.mark.parametrize("how", HOW, ids=str)
 @pytest.mark.parametrize("dtype", NUMBERS)
-def test_grey_and_colours_of_all_numbers_and_layouts(
+def test_grey_and_colours_of_all_types_and_layouts_are_read(
     tmp_path: Path, dtype: str, how: dict[str, object]
 ) -> None:
     """Colours stored pixel by pixel and channel by channel are the same colours."""
@@ -74,7 +74,7 @@ def test_grey_and_colours_of_all_numbers_and_layouts(
         assert np.array_equal(found.values, expected)
 
 
-def test_planes_of_16_bits_are_the_picture_that_was_saved(tmp_path: Path) -> None:
+def test_planar_16_bit_pictures_are_read_as_saved(tmp_path: Path) -> None:
     wide = numbers("u2", (30, 40, 3))
     planes = np.moveaxis(wide, -1, 0).copy()
     tifffile.imwrite(tmp_path / "p.tif", planes, photometric="rgb", planarconfig="separate")
@@ -82,7 +82,7 @@ def test_planes_of_16_bits_are_the_picture_that_was_saved(tmp_path: Path) -> Non
     assert np.array_equal(read_intensities([tmp_path / "p.tif"]), expected)
 
 
-def test_signed_bytes_are_signed(tmp_path: Path) -> None:
+def test_signed_bytes_keep_their_sign(tmp_path: Path) -> None:
     values = np.array([[-128, -1, 0, 127]], np.int8)
     tifffile.imwrite(tmp_path / "s.tif", values)
     with pytest.raises(SourceError, match=r"int8 values from -128 to 127 .* --scale"):
@@ -94,7 +94,7 @@ def test_signed_bytes_are_signed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["bool", "u1", *NUMBERS])
-def test_masks_of_any_number_are_their_labels(tmp_path: Path, dtype: str) -> None:
+def test_masks_of_any_type_keep_their_labels(tmp_path: Path, dtype: str) -> None:
     labels = LABELS > 1 if dtype == "bool" else LABELS
     tifffile.imwrite(tmp_path / "m.tif", labels.astype(dtype))
     assert np.array_equal(read_mask(tmp_path / "m.tif"), labels)
@@ -117,7 +117,7 @@ def test_masks_of_any_number_are_their_labels(tmp_path: Path, dtype: str) -> Non
         (65536, "values from 0 to 65536"),
     ],
 )
-def test_what_is_no_label_is_named(tmp_path: Path, value: float, words: str) -> None:
+def test_value_that_is_not_a_label_is_named(tmp_path: Path, value: float, words: str) -> None:
     labels = np.arange(4.0)[None].repeat(3, axis=0)
     labels[1, 2] = value
     for dtype in ("f4", "f8"):
@@ -126,7 +126,7 @@ def test_what_is_no_label_is_named(tmp_path: Path, value: float, words: str) -> 
             read_mask(tmp_path / "m.tif")
 
 
-def test_colours_of_masks_are_not_deep(tmp_path: Path) -> None:
+def test_deep_masks_have_no_colours(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "m.tif", LABELS.astype(np.int64))
     with pytest.raises(SourceError, match="has values, not colours"):
         read_colours(tmp_path / "m.tif")
@@ -136,7 +136,7 @@ def test_colours_of_masks_are_not_deep(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "how", [{"imagej": True}, {}, {"metadata": {"axes": "ZYX"}}], ids=["ImageJ", "shape", "axes"]
 )
-def test_a_stack_with_one_directory_is_no_picture(
+def test_stack_with_one_directory_is_refused(
     tmp_path: Path, dtype: str, how: dict[str, object]
 ) -> None:
     """Programs that write large stacks list the first plane alone; others follow without a word."""
@@ -167,7 +167,7 @@ def test_grey_with_opacity_stays_grey_and_keeps_its_levels(tmp_path: Path, dtype
     assert np.array_equal(read_mask(tmp_path / "m.png"), LABELS)
 
 
-def test_deep_grey_is_laid_over_white(tmp_path: Path) -> None:
+def test_deep_grey_is_composited_over_white(tmp_path: Path) -> None:
     both = np.array([[[1000, 65535], [1000, 0], [1000, 13107]]], np.uint16)
     (tmp_path / "g.png").write_bytes(imagecodecs.png_encode(both))
     tifffile.imwrite(
@@ -180,7 +180,7 @@ def test_deep_grey_is_laid_over_white(tmp_path: Path) -> None:
         assert found.ravel() * 65535 == pytest.approx(expected, abs=0.5)
 
 
-def test_the_clear_grey_of_a_png_of_16_bits_is_white(tmp_path: Path) -> None:
+def test_transparent_grey_of_a_16_bit_png_becomes_white(tmp_path: Path) -> None:
     def chunk(name: bytes, data: bytes) -> bytes:
         return (
             struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -200,9 +200,7 @@ def test_the_clear_grey_of_a_png_of_16_bits_is_white(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("opacity", [0, 1])
 @pytest.mark.parametrize("kind", ["rgba", "la", "rgba16", "la16", "tif"])
-def test_pictures_of_which_nothing_is_seen_are_refused(
-    tmp_path: Path, kind: str, opacity: int
-) -> None:
+def test_invisible_pictures_are_refused(tmp_path: Path, kind: str, opacity: int) -> None:
     """Programs that do not fill the alpha channel leave it at 0, or at 1 where they count to 1."""
     dtype = np.uint16 if "16" in kind else np.uint8
     pixels = RNG.integers(0, 200, (8, 9, 2 if "la" in kind else 4)).astype(dtype)
@@ -216,7 +214,7 @@ def test_pictures_of_which_nothing_is_seen_are_refused(
         read_intensities([path])
 
 
-def test_palettes_and_colours_of_masks_of_which_nothing_is_seen(tmp_path: Path) -> None:
+def test_invisible_palettes_and_coloured_masks_are_refused(tmp_path: Path) -> None:
     picture = Image.fromarray(np.array([[0, 1]], np.uint8)).convert("P")
     picture.putpalette([10, 20, 30, 40, 50, 60])
     picture.save(tmp_path / "p.png", transparency=bytes([0, 0]))
@@ -232,7 +230,7 @@ def test_palettes_and_colours_of_masks_of_which_nothing_is_seen(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("name", ["jpeg2000", "webp"])
-def test_compressions_that_pillow_lacks(tmp_path: Path, name: str) -> None:
+def test_compressions_unknown_to_pillow_are_read(tmp_path: Path, name: str) -> None:
     pixels = RNG.integers(0, 256, (20, 17, 3)).astype(np.uint8)
     how = {"level": 0, "reversible": True} if name == "jpeg2000" else {"lossless": True}
     tifffile.imwrite(
@@ -245,7 +243,7 @@ def test_compressions_that_pillow_lacks(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_deep_pictures_are_turned_as_flat_ones_are(tmp_path: Path, orientation: int) -> None:
+def test_deep_pictures_are_oriented_like_8_bit_ones(tmp_path: Path, orientation: int) -> None:
     wide = numbers("u2", (5, 3))
     tags = [(274, "H", 1, orientation, True)]
     tifffile.imwrite(tmp_path / "d.tif", wide, extratags=tags)
@@ -263,13 +261,13 @@ def test_deep_pictures_are_turned_as_flat_ones_are(tmp_path: Path, orientation: 
             read_mask(tmp_path / "d.tif")
 
 
-def test_turning_eight_ways_gives_eight_pictures() -> None:
+def test_eight_orientations_give_eight_pictures() -> None:
     square = np.arange(9).reshape(3, 3)
-    assert len({oriented(square, way).tobytes() for way in range(1, 9)}) == 8
+    assert len({apply_orientation(square, way).tobytes() for way in range(1, 9)}) == 8
 
 
 @pytest.mark.parametrize("how", [{}, {"compression": "zlib"}, {"tile": (16, 16)}], ids=str)
-def test_no_part_of_a_file_is_made_up(tmp_path: Path, how: dict[str, object]) -> None:
+def test_missing_strips_are_not_invented(tmp_path: Path, how: dict[str, object]) -> None:
     """Cut off anywhere, a file is refused: readers for maps fill what is missing with zeros."""
     whole = tmp_path / "whole.tif"
     tifffile.imwrite(whole, numbers("f4", (40, 33)) + 1, **how)
@@ -281,7 +279,7 @@ def test_no_part_of_a_file_is_made_up(tmp_path: Path, how: dict[str, object]) ->
         assert "\n" not in str(caught.value)
 
 
-def test_parts_without_pixels_are_refused(tmp_path: Path) -> None:
+def test_missing_pixel_data_is_refused(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.ones((32, 32), np.uint16), rowsperstrip=8)
     with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as file:
         counts = file.pages[0].tags["StripByteCounts"]
@@ -290,7 +288,7 @@ def test_parts_without_pixels_are_refused(tmp_path: Path) -> None:
         read_intensities([tmp_path / "a.tif"])
 
 
-def test_numbers_without_an_order_and_odd_colours_are_refused(tmp_path: Path) -> None:
+def test_complex_values_and_unknown_colours_are_refused(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "z.tif", np.ones((4, 4), np.complex64))
     with pytest.raises(SourceError, match=r"z\.tif: pixels of type complex64"):
         read_intensities([tmp_path / "z.tif"])

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 
 from skiptool.errors import ArgumentError, SourceError
 from skiptool.sources.pictures.files import (
-    decoded,
+    decode_picture,
     read_mask,
     read_picture,
     write_grey,
@@ -45,35 +45,33 @@ def png(width: int, height: int, depth: int, kind: int, rows: bytes) -> bytes:
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".TIFF"])
 @given(image=npst.arrays(np.uint8, SIDES.map(lambda s: (*s, 3))))
 @IN_FOLDER
-def test_a_picture_is_read_as_it_was_written(
-    tmp_path: Path, suffix: str, image: np.ndarray
-) -> None:
+def test_picture_round_trips(tmp_path: Path, suffix: str, image: np.ndarray) -> None:
     write_picture(tmp_path / f"a{suffix}", image)
     assert np.array_equal(read_picture(tmp_path / f"a{suffix}"), image)
 
 
 @given(labels=npst.arrays(np.uint8, SIDES))
 @IN_FOLDER
-def test_a_mask_is_read_as_it_was_written(tmp_path: Path, labels: np.ndarray) -> None:
+def test_mask_round_trips(tmp_path: Path, labels: np.ndarray) -> None:
     write_mask(tmp_path / "m.png", labels, [(0, 0, 0), (255, 0, 0)])
     found = read_mask(tmp_path / "m.png")
     assert found.dtype == np.uint8
     assert np.array_equal(found, labels)
 
 
-def test_a_written_mask_shows_its_colours(tmp_path: Path) -> None:
+def test_written_mask_displays_its_colours(tmp_path: Path) -> None:
     write_mask(tmp_path / "m.png", np.array([[0, 1], [2, 255]], np.uint8), [(9, 8, 7), (1, 2, 3)])
     shown = read_picture(tmp_path / "m.png")
     assert shown.tolist() == [[[9, 8, 7], [1, 2, 3]], [[2, 2, 2], [255, 255, 255]]]
 
 
-def test_jpeg_pictures_are_close_to_what_was_written(tmp_path: Path) -> None:
+def test_jpeg_pictures_are_close_to_the_original(tmp_path: Path) -> None:
     image = np.full((32, 32, 3), (200, 120, 40), np.uint8)
     write_picture(tmp_path / "a.jpg", image)
     assert np.abs(read_picture(tmp_path / "a.jpg").astype(int) - image).max() <= 4
 
 
-def test_grey_is_repeated_and_transparency_laid_over_white(tmp_path: Path) -> None:
+def test_grey_is_repeated_and_transparency_composited_over_white(tmp_path: Path) -> None:
     Image.fromarray(np.array([[7, 250]], np.uint8)).save(tmp_path / "grey.png")
     assert read_picture(tmp_path / "grey.png").tolist() == [[[7] * 3, [250] * 3]]
     pixels = np.array([[[10, 20, 30, 255], [10, 20, 30, 0]]], np.uint8)
@@ -101,13 +99,13 @@ def test_masks_of_16_bits(tmp_path: Path, suffix: str) -> None:
     assert np.array_equal(found, labels)
 
 
-def test_a_mask_in_three_equal_channels_is_one(tmp_path: Path) -> None:
+def test_mask_in_three_equal_channels_is_read(tmp_path: Path) -> None:
     labels = np.array([[0, 1, 2]], np.uint8)
     write_picture(tmp_path / "m.png", np.repeat(labels[..., None], 3, axis=2))
     assert np.array_equal(read_mask(tmp_path / "m.png"), labels)
 
 
-def test_masks_that_hold_no_labels_are_refused(tmp_path: Path) -> None:
+def test_masks_without_labels_are_refused(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     write_picture(tmp_path / "colour.png", noise)
     with pytest.raises(SourceError, match=r"colour\.png: a coloured mask"):
@@ -125,7 +123,7 @@ def test_masks_that_hold_no_labels_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:Truncated File Read:UserWarning")
 @pytest.mark.parametrize("suffix", ["png", "tif", "jpg"])
-def test_a_file_that_was_cut_off_is_named(tmp_path: Path, suffix: str) -> None:
+def test_truncated_file_is_named(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"cut.{suffix}"
     write_picture(path, np.random.default_rng(1).integers(0, 256, (40, 40, 3), dtype=np.uint8))
     whole = path.read_bytes()
@@ -136,7 +134,7 @@ def test_a_file_that_was_cut_off_is_named(tmp_path: Path, suffix: str) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_files_that_are_no_picture_are_refused(tmp_path: Path) -> None:
+def test_files_that_are_not_pictures_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"none\.png: no such file"):
         read_picture(tmp_path / "none.png")
     (tmp_path / "text.png").write_text("no picture")
@@ -148,13 +146,13 @@ def test_files_that_are_no_picture_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("side", [10_000, 30_000])
-def test_a_bomb_is_refused_before_it_is_decoded(tmp_path: Path, side: int) -> None:
+def test_decompression_bomb_is_refused_before_decoding(tmp_path: Path, side: int) -> None:
     (tmp_path / "bomb.png").write_bytes(png(side, side, 8, 2, b""))
     with pytest.raises(SourceError, match=r"bomb\.png: more pixels than the 89,478,485"):
         read_picture(tmp_path / "bomb.png")
 
 
-def test_a_file_of_several_pages_is_refused(tmp_path: Path) -> None:
+def test_file_of_several_pages_is_refused(tmp_path: Path) -> None:
     page = Image.new("RGB", (4, 4))
     page.save(tmp_path / "two.tif", save_all=True, append_images=[page])
     with pytest.raises(SourceError, match="2 pages in one file"):
@@ -163,7 +161,7 @@ def test_a_file_of_several_pages_is_refused(tmp_path: Path) -> None:
 
 @given(image=npst.arrays(np.uint16, SIDES))
 @IN_FOLDER
-def test_grey_images_keep_what_16_bits_hold(tmp_path: Path, image: np.ndarray) -> None:
+def test_grey_images_keep_16_bits(tmp_path: Path, image: np.ndarray) -> None:
     """Read again by OpenCV."""
     grey = (image / 65535).astype(np.float32)[..., None]
     write_grey(tmp_path / "g.png", grey)
@@ -183,7 +181,7 @@ def test_plain_masks_have_no_palette(tmp_path: Path, suffix: str, labels: np.nda
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_colours_of_16_bits_are_not_cut_in_silence(tmp_path: Path, suffix: str) -> None:
+def test_16_bit_colours_are_not_silently_truncated(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"deep.{suffix}"
     cv2.imwrite(str(path), np.full((4, 4, 3), 300, np.uint16))
     with pytest.raises(SourceError, match=r"deep\..*at most 8 bits"):
@@ -194,7 +192,7 @@ def test_colours_of_16_bits_are_not_cut_in_silence(tmp_path: Path, suffix: str) 
         read_mask(path)
 
 
-def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
+def test_invalid_images_are_not_written(tmp_path: Path) -> None:
     image, labels = np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2), np.uint8)
     with pytest.raises(ArgumentError, match=r"ends in '\.bmp'"):
         write_picture(tmp_path / "a.bmp", image)
@@ -215,9 +213,7 @@ def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_masks_in_which_the_lowest_value_is_white_are_refused(
-    tmp_path: Path, dtype: type[np.unsignedinteger]
-) -> None:
+def test_inverted_masks_are_refused(tmp_path: Path, dtype: type[np.unsignedinteger]) -> None:
     """Pillow inverts eight bits and leaves sixteen: labels must not depend on that."""
     path = tmp_path / "m.tif"
     tifffile.imwrite(path, np.arange(6, dtype=dtype).reshape(2, 3), photometric="miniswhite")
@@ -225,7 +221,7 @@ def test_masks_in_which_the_lowest_value_is_white_are_refused(
         read_mask(path)
 
 
-def test_masks_with_an_opaque_channel_are_masks(tmp_path: Path) -> None:
+def test_masks_with_an_opaque_alpha_channel_are_read(tmp_path: Path) -> None:
     labels = np.arange(6, dtype=np.uint8).reshape(2, 3)
     pixels = np.dstack([labels] * 3 + [np.full_like(labels, 255)])
     Image.fromarray(pixels).save(tmp_path / "m.png")
@@ -236,7 +232,7 @@ def test_masks_with_an_opaque_channel_are_masks(tmp_path: Path) -> None:
         read_mask(tmp_path / "m.png")
 
 
-def test_masks_in_a_tiff_of_jpeg_are_refused(tmp_path: Path) -> None:
+def test_jpeg_compressed_tiff_masks_are_refused(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((16, 16), np.uint8)).save(tmp_path / "m.tif", compression="jpeg")
     with pytest.raises(SourceError, match="blurs labels"):
         read_mask(tmp_path / "m.tif")
@@ -248,10 +244,10 @@ def test_masks_in_a_tiff_of_jpeg_are_refused(tmp_path: Path) -> None:
 RNG = np.random.default_rng(0)
 
 
-def test_how_pixels_were_packed_is_told(tmp_path: Path) -> None:
+def test_packing_of_pixels_is_returned(tmp_path: Path) -> None:
     pixels = RNG.integers(0, 65536, (6, 5, 3), dtype=np.uint16)
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb")
-    picture, packing = decoded(tmp_path / "a.tif")
+    picture, packing = decode_picture(tmp_path / "a.tif")
     assert (picture.size, picture.mode, packing) == ((5, 6), "RGB", "RGB;16L")
 
 
@@ -264,7 +260,7 @@ def test_how_pixels_were_packed_is_told(tmp_path: Path) -> None:
         ("five", (8, 9, 5), {"planarconfig": "contig"}, "5 channels that are not colours"),
     ],
 )
-def test_what_is_not_one_flat_picture_is_refused(
+def test_stacks_and_extra_channels_are_refused(
     tmp_path: Path, name: str, shape: tuple[int, ...], how: dict[str, object], words: str
 ) -> None:
     """Pillow shows the first slice, or channel, of some of these and says nothing."""
@@ -276,20 +272,20 @@ def test_what_is_not_one_flat_picture_is_refused(
 
 
 @pytest.mark.parametrize("turned", [3, 6])
-def test_a_tiff_that_is_stored_turned_is_refused(tmp_path: Path, turned: int) -> None:
+def test_rotated_tiff_is_refused(tmp_path: Path, turned: int) -> None:
     """Pillow would turn the image, and a mask beside it would not follow."""
     path = tmp_path / "a.tif"
     extratags = [(274, "H", 1, turned, True)]
     tifffile.imwrite(path, np.zeros((2, 3), np.uint8), extratags=extratags)
     with pytest.raises(SourceError, match=f"a.tif: is stored rotated .*{turned}"):
-        decoded(path)
+        decode_picture(path)
     tifffile.imwrite(path, np.zeros((2, 3), np.uint8), extratags=[(274, "H", 1, 1, True)])
-    assert decoded(path)[0].size == (3, 2)
+    assert decode_picture(path)[0].size == (3, 2)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
 @pytest.mark.parametrize("orientation", range(2, 9))
-def test_what_is_stored_turned_is_refused_or_turned(
+def test_rotated_picture_is_refused_or_rotated_on_request(
     tmp_path: Path, suffix: str, orientation: int
 ) -> None:
     """Against what Pillow's viewers show."""
@@ -300,20 +296,20 @@ def test_what_is_stored_turned_is_refused_or_turned(
     exif[274] = orientation
     Image.fromarray(stored).save(path, exif=exif)
     with pytest.raises(SourceError, match=rf"stored rotated .*{orientation}\); save it upright$"):
-        decoded(path)
+        decode_picture(path)
     with pytest.raises(SourceError, match="give --upright"):
-        decoded(path, upright=False)
+        decode_picture(path, upright=False)
     with Image.open(path) as picture:
         shown = np.asarray(ImageOps.exif_transpose(picture))
-    found = np.asarray(decoded(path, upright=True)[0])
+    found = np.asarray(decode_picture(path, upright=True)[0])
     assert np.array_equal(found, shown)
     assert not np.array_equal(found, stored)
 
 
 @pytest.mark.parametrize("nonsense", [0, 9, 300])
-def test_orientations_that_mean_nothing_are_upright(tmp_path: Path, nonsense: int) -> None:
+def test_undefined_orientations_are_upright(tmp_path: Path, nonsense: int) -> None:
     exif = Image.Exif()
     exif[274] = nonsense
     for name in ("a.jpg", "a.png", "a.tif"):
         Image.new("RGB", (4, 2)).save(tmp_path / name, exif=exif)
-        assert decoded(tmp_path / name)[0].size == (4, 2)
+        assert decode_picture(tmp_path / name)[0].size == (4, 2)

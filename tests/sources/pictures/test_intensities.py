@@ -49,7 +49,7 @@ def test_grey_of_16_bits_keeps_every_level(tmp_path: Path, suffix: str, values: 
     "how",
     [{}, {"byteorder": ">"}, {"compression": "lzw", "predictor": True}, {"compression": "deflate"}],
 )
-def test_tiffs_of_other_programs(tmp_path: Path, how: dict[str, object]) -> None:
+def test_tiffs_of_other_programs_are_read(tmp_path: Path, how: dict[str, object]) -> None:
     tifffile.imwrite(tmp_path / "grey.tif", DEEP[..., 0], **how)
     found = read_intensities([tmp_path / "grey.tif"])
     assert np.array_equal(found[..., 0], (DEEP[..., 0] / 65535).astype(np.float32))
@@ -57,7 +57,7 @@ def test_tiffs_of_other_programs(tmp_path: Path, how: dict[str, object]) -> None
     assert np.array_equal(read_intensities([tmp_path / "rgb.tif"]), eight(DEEP))
 
 
-def test_colour_of_16_bits_is_rounded_not_cut(tmp_path: Path) -> None:
+def test_16_bit_colour_is_rounded(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), DEEP[..., ::-1])
     assert np.array_equal(read_intensities([tmp_path / "a.png"]), eight(DEEP))
     # Twelve bits in sixteen are nearly black without a window.
@@ -67,7 +67,7 @@ def test_colour_of_16_bits_is_rounded_not_cut(tmp_path: Path) -> None:
     assert np.abs(found - dark / 4095 * 255).max() <= 0.5
 
 
-def test_transparency_is_laid_over_white(tmp_path: Path) -> None:
+def test_transparency_is_composited_over_white(tmp_path: Path) -> None:
     alpha = np.array([[0, 65535, 32768]], np.uint16)[..., None]
     pixels = np.full((1, 3, 3), 1000, np.uint16)
     cv2.imwrite(str(tmp_path / "deep.png"), np.concatenate([pixels, alpha], axis=2))
@@ -78,7 +78,7 @@ def test_transparency_is_laid_over_white(tmp_path: Path) -> None:
     assert found.tolist() == [[[round(255 - 248 * 7 / 255)] * 3, [7] * 3]]
 
 
-def test_eight_bits_are_colour_as_before_and_grey_where_asked(tmp_path: Path) -> None:
+def test_eight_bits_become_colour_or_grey_on_request(tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, 51, 255]], np.uint8)).save(tmp_path / "grey.png")
     assert np.array_equal(
         read_intensities([tmp_path / "grey.png"]), read_picture(tmp_path / "grey.png")
@@ -90,7 +90,7 @@ def test_eight_bits_are_colour_as_before_and_grey_where_asked(tmp_path: Path) ->
     assert stretched[0, :, 2].tolist() == [0, 255, 255]
 
 
-def test_palette_pictures_are_what_they_show(tmp_path: Path) -> None:
+def test_palette_pictures_are_read_as_displayed(tmp_path: Path) -> None:
     picture = Image.fromarray(np.array([[0, 1]], np.uint8)).convert("P")
     picture.putpalette([10, 20, 30, 40, 50, 60])
     picture.save(tmp_path / "p.png")
@@ -118,7 +118,7 @@ def test_three_grey_files_are_red_green_and_blue(tmp_path: Path) -> None:
         read_intensities(paths)
 
 
-def test_what_has_no_form_is_refused(tmp_path: Path) -> None:
+def test_unsupported_pictures_are_refused(tmp_path: Path) -> None:
     Image.fromarray(RNG.integers(0, 256, (4, 5, 3), dtype=np.uint8)).save(tmp_path / "c.png")
     with pytest.raises(SourceError, match=r"c\.png: a coloured picture, and --channels 1"):
         read_intensities([tmp_path / "c.png"], channels=1)
@@ -130,7 +130,7 @@ def test_what_has_no_form_is_refused(tmp_path: Path) -> None:
         read_intensities([tmp_path / "k.jpg"])
 
 
-def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+def test_written_intensities_round_trip(tmp_path: Path) -> None:
     grey = RNG.random((4, 5, 1), dtype=np.float32)
     write_intensities(tmp_path / "g.tif", grey)
     assert np.array_equal(read_intensities([tmp_path / "g.tif"]), grey)
@@ -145,7 +145,7 @@ def test_rounding_is_to_nearest() -> None:
 
 
 @pytest.mark.parametrize("extra", ["unspecified", "unassalpha"])
-def test_a_fourth_channel_means_the_same_at_8_and_16_bits(tmp_path: Path, extra: str) -> None:
+def test_fourth_channel_means_the_same_at_8_and_16_bits(tmp_path: Path, extra: str) -> None:
     """Where nothing says that it is transparency it is none."""
     wide = np.full((4, 4, 4), (10_023, 20_046, 30_069, 0x8080), np.uint16)
     how = {"photometric": "rgb", "extrasamples": [extra]}
@@ -156,7 +156,7 @@ def test_a_fourth_channel_means_the_same_at_8_and_16_bits(tmp_path: Path, extra:
     assert (flat[0, 0].tolist() == [39, 78, 117]) == (extra == "unspecified")
 
 
-def test_16_bits_multiplied_by_their_transparency_are_refused(tmp_path: Path) -> None:
+def test_premultiplied_16_bit_pictures_are_refused(tmp_path: Path) -> None:
     wide = np.full((4, 4, 4), 100, np.uint16)
     path = tmp_path / "p.tif"
     tifffile.imwrite(path, wide, photometric="rgb", extrasamples=["assocalpha"])
@@ -171,7 +171,7 @@ SHAPES = npst.array_shapes(min_dims=2, max_dims=2, max_side=6)
 
 
 @given(values=npst.arrays(np.uint16, SHAPES))
-def test_full_divides_by_what_the_type_can_hold(values: np.ndarray) -> None:
+def test_full_scale_divides_by_the_maximum_of_the_type(values: np.ndarray) -> None:
     found = FULL.apply(values, "a")
     assert found.dtype == np.float32
     slow = [[np.float32(int(v) / 65535) for v in row] for row in values]
@@ -180,14 +180,14 @@ def test_full_divides_by_what_the_type_can_hold(values: np.ndarray) -> None:
 
 
 @given(values=npst.arrays(np.uint16, SHAPES))
-def test_a_window_clips(values: np.ndarray) -> None:
+def test_window_clips(values: np.ndarray) -> None:
     found = Scale.parse("100:4095").apply(values, "a")
     slow = [[min(max((int(v) - 100) / 3995, 0), 1) for v in row] for row in values]
     assert np.allclose(found, slow, rtol=0, atol=1e-7)
 
 
 @given(values=npst.arrays(np.int32, SHAPES))
-def test_minmax_uses_the_whole_range_whatever_the_numbers(values: np.ndarray) -> None:
+def test_minmax_stretches_any_range(values: np.ndarray) -> None:
     found = Scale.parse("minmax").apply(values, "a")
     if values.min() == values.max():
         assert (found == 0).all()
@@ -205,7 +205,7 @@ def test_percentiles_clip_hot_pixels() -> None:
     assert (found == 0).sum() == (values <= low).sum()
 
 
-def test_floats_without_a_scale_lie_between_0_and_1() -> None:
+def test_floats_without_scale_must_lie_between_0_and_1() -> None:
     values = np.array([[0.0, 0.25, 1.0]], dtype=np.float32)
     assert np.array_equal(FULL.apply(values, "a"), values)
     for wrong in ([[0, 812]], [[-0.5, 1]]):
@@ -216,7 +216,7 @@ def test_floats_without_a_scale_lie_between_0_and_1() -> None:
 
 
 @pytest.mark.parametrize("text", ["full", "minmax", "0:1"])
-def test_values_that_are_no_numbers_are_refused(text: str) -> None:
+def test_values_that_are_not_finite_are_refused(text: str) -> None:
     for wrong in (np.nan, np.inf):
         with pytest.raises(SourceError, match=r"a\.tif: contains NaN"):
             Scale.parse(text).apply(np.array([[wrong, 0]], dtype=np.float32), "a.tif")
@@ -225,6 +225,6 @@ def test_values_that_are_no_numbers_are_refused(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", "auto", "9:1", "1:1", "a:b", "p50", "p-1", "p", "px", ":", "0:inf"]
 )
-def test_scales_of_another_form_are_refused(text: str) -> None:
+def test_malformed_scales_are_refused(text: str) -> None:
     with pytest.raises(ArgumentError, match=f"--scale {text}: expected"):
         Scale.parse(text)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from skiptool.errors import ArgumentError, SourceError
 from skiptool.sources.pictures.labels import (
-    classes_of,
+    class_names,
     colour_name,
     decode_colour,
     encode_colours,
@@ -36,7 +36,7 @@ def test_values_are_labels_and_255_is_ignored() -> None:
 
 
 @given(values=npst.arrays(np.uint16, (2, 3)))
-def test_a_map_gives_each_value_its_class_or_refuses_it(values: np.ndarray) -> None:
+def test_map_labels_each_value_or_refuses_it(values: np.ndarray) -> None:
     named = {7: "cell", 300: "cell", 0: "background", 65535: "debris"}
     known = {value: CLASSES.index(name) for value, name in named.items()} | {255: 255}
     labels = label_map(CLASSES, named)
@@ -48,13 +48,13 @@ def test_a_map_gives_each_value_its_class_or_refuses_it(values: np.ndarray) -> N
             labels.apply(values, "m")
 
 
-def test_a_map_may_make_a_class_of_255() -> None:
+def test_map_may_make_255_a_class() -> None:
     labels = label_map(("background", "cell"), {0: "background", 255: "cell"})
     found = labels.apply(np.array([[0, 255]], dtype=np.uint8), "m")
     assert found.tolist() == [[0, 1]]
 
 
-def test_a_value_without_a_class_is_named_with_the_classes() -> None:
+def test_value_without_a_class_is_named_with_the_classes() -> None:
     with pytest.raises(SourceError) as caught:
         label_map(CLASSES, None).apply(np.array([[0, 3]], dtype=np.uint8), "m.png")
     for word in ("m.png", "value 3", "0 to 2 (background, cell, debris)", "--labels"):
@@ -63,7 +63,7 @@ def test_a_value_without_a_class_is_named_with_the_classes() -> None:
         label_map(CLASSES, {0: "background"}).apply(np.array([[1]], dtype=np.uint8), "m.png")
 
 
-def test_smooth_edges_are_guessed_where_many_values_have_no_class() -> None:
+def test_smooth_edges_are_suspected_if_many_values_are_unknown() -> None:
     labels = label_map(("background", "cell"), {255: "cell"})
     edge = np.arange(0, 256, 15, dtype=np.uint8)[None]
     with refused(SourceError, "value 15 (at x 1, y 0; 16 values have no class)", "has 0, 255"):
@@ -87,7 +87,7 @@ def test_smooth_edges_are_guessed_where_many_values_have_no_class() -> None:
         (("a", "b"), {65536: "a"}, "0 to 65535"),
     ],
 )
-def test_maps_that_are_none_are_refused(
+def test_malformed_maps_are_refused(
     classes: tuple[str, ...], labels: Mapping[int, str] | None, word: str
 ) -> None:
     with pytest.raises(ArgumentError, match=word):
@@ -100,7 +100,7 @@ def test_255_classes_fill_all_values_below_the_ignored_one() -> None:
     np.testing.assert_array_equal(labels.apply(values, "m"), values)
 
 
-def test_zero_is_the_background_unless_something_else_is() -> None:
+def test_zero_is_background_unless_mapped() -> None:
     labels = label_map(CLASSES, {255: "cell"})
     assert labels.apply(np.array([[0, 255]], np.uint8), "m").tolist() == [[0, 1]]
     other = label_map(CLASSES, {255: "background", 7: "cell"})
@@ -108,7 +108,7 @@ def test_zero_is_the_background_unless_something_else_is() -> None:
         other.apply(np.array([[0]], np.uint8), "m")
 
 
-def test_a_value_or_a_colour_may_be_ignored() -> None:
+def test_value_or_a_colour_may_be_ignored() -> None:
     labels = label_map(CLASSES, {1: "cell", 9: "ignore"})
     assert labels.apply(np.array([[0, 1, 9, 255]], np.uint8), "m").tolist() == [[0, 1, 255, 255]]
     colours = label_map(CLASSES, {RED: "cell", BLUE: "ignore"})
@@ -122,7 +122,7 @@ def test_a_value_or_a_colour_may_be_ignored() -> None:
     ),
     pixels=npst.arrays(np.uint8, (3, 4, 3), elements=st.integers(0, 3)),
 )
-def test_each_colour_has_its_class_or_is_refused(
+def test_map_labels_each_colour_or_refuses_it(
     known: dict[tuple[int, int, int], str], pixels: np.ndarray
 ) -> None:
     labels = label_map(CLASSES, known)
@@ -138,7 +138,7 @@ def test_each_colour_has_its_class_or_is_refused(
         assert labels.apply_colours(pixels, "m").tolist() == slow
 
 
-def test_a_colour_without_a_class_is_named_with_its_place_and_file(tmp_path: Path) -> None:
+def test_colour_without_a_class_is_named_with_position_and_file(tmp_path: Path) -> None:
     pixels = np.zeros((4, 5, 3), np.uint8)
     pixels[2, 3], pixels[3] = (0, 255, 0), RED
     Image.fromarray(pixels).save(tmp_path / "m.png")
@@ -181,10 +181,10 @@ def test_values_and_colours_are_not_mixed() -> None:
     ],
 )
 def test_classes_follow_from_labels(labels: dict[object, str], classes: tuple[str, ...]) -> None:
-    assert classes_of(labels) == classes
+    assert class_names(labels) == classes
 
 
-def test_a_value_without_a_class_in_a_volume_is_named_with_its_voxel() -> None:
+def test_value_without_a_class_in_a_volume_is_named_with_its_voxel() -> None:
     volume = np.zeros((2, 3, 4), np.uint8)
     volume[1, 2, 3] = 9
     with pytest.raises(SourceError, match=r"value 9 \(at voxel \(1, 2, 3\)\)"):
@@ -198,20 +198,20 @@ COLOUR = st.tuples(*[st.integers(0, 255)] * 3)
 
 
 @given(colour=COLOUR)
-def test_a_colour_is_one_number(colour: tuple[int, int, int]) -> None:
+def test_colour_is_one_number(colour: tuple[int, int, int]) -> None:
     code = int(encode_colours(np.array(colour, np.uint8)))
     assert decode_colour(code) == colour
     assert colour_name(colour) == f"#{code:06x}"
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_colours_are_read_as_they_are(tmp_path: Path, suffix: str) -> None:
+def test_colours_are_read_unchanged(tmp_path: Path, suffix: str) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (4, 5, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / f"m.{suffix}")
     assert np.array_equal(read_colours(tmp_path / f"m.{suffix}"), pixels)
 
 
-def test_palettes_and_grey_have_the_colours_that_they_show(tmp_path: Path) -> None:
+def test_palettes_and_grey_are_read_as_displayed_colours(tmp_path: Path) -> None:
     picture = Image.fromarray(np.array([[0, 1]], np.uint8)).convert("P")
     picture.putpalette([0, 0, 0, 255, 0, 0])
     picture.save(tmp_path / "p.png")
@@ -220,7 +220,7 @@ def test_palettes_and_grey_have_the_colours_that_they_show(tmp_path: Path) -> No
     assert read_colours(tmp_path / "g.png").tolist() == [[[0] * 3, [255] * 3]]
 
 
-def test_what_is_transparent_is_black_and_what_is_half_so_is_refused(tmp_path: Path) -> None:
+def test_transparent_pixels_are_black_and_translucent_ones_refused(tmp_path: Path) -> None:
     pixels = np.array([[[9, 9, 9, 0], [255, 0, 0, 255]]], np.uint8)
     Image.fromarray(pixels).save(tmp_path / "m.png")
     assert read_colours(tmp_path / "m.png").tolist() == [[[0, 0, 0], [255, 0, 0]]]
@@ -230,7 +230,7 @@ def test_what_is_transparent_is_black_and_what_is_half_so_is_refused(tmp_path: P
         read_colours(tmp_path / "half.png")
 
 
-def test_masks_without_certain_colours_are_refused(tmp_path: Path) -> None:
+def test_masks_of_ambiguous_colours_are_refused(tmp_path: Path) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "m.jpg")
     with pytest.raises(SourceError, match=r"m\.jpg: a mask as JPEG"):
         read_colours(tmp_path / "m.jpg")

@@ -16,16 +16,16 @@ from skiptool.names import Split, normalise_unicode
 from skiptool.sources.pictures.manifest import (
     MaskPattern,
     NamePattern,
-    by_folders,
     escape_formula,
+    identity_from_folders,
     manifest_rows,
     pair_folders,
     parse_manifest,
     parse_name,
+    parse_split,
     read_manifest,
-    split_of,
+    strip_decimal_zero,
     unescape_formula,
-    whole_number,
 )
 from small_stores import refused
 
@@ -62,7 +62,7 @@ CELL = st.text(
     mark=st.sampled_from(["", "\ufeff"]),
     quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
 )
-def test_what_other_programs_write_is_read(
+def test_tables_of_other_programs_are_read(
     rows: list[tuple[str, str, str]], delimiter: str, end: str, mark: str, quoting: int
 ) -> None:
     """Excel's semicolons and byte order mark, any line end, quotes or none."""
@@ -77,7 +77,7 @@ def test_what_other_programs_write_is_read(
 
 
 @pytest.mark.parametrize("word", ["nan", "NA", "None", "<NA>", "#N/A", "null"])
-def test_missing_values_of_other_programs_are_no_names(word: str) -> None:
+def test_missing_values_of_other_programs_are_not_names(word: str) -> None:
     """pandas, R and spreadsheets write these; two such subjects are not one person."""
     with refused(SourceError, f"m.csv, line 2: subject is '{word}'", "missing value", "apostrophe"):
         parse(HEAD + f"1.png,m.png,A,{word}\n")
@@ -92,7 +92,7 @@ def test_missing_values_of_other_programs_are_no_names(word: str) -> None:
         *(("anotations", "annotations"), ("center", "centre"), ("label-map", "label_map")),
     ],
 )
-def test_a_misspelt_column_is_not_passed_over(column: str, known: str) -> None:
+def test_misspelt_column_is_refused(column: str, known: str) -> None:
     """Without it the images would have no masks, or the slides no pixel size."""
     text = f"path,domain,subject,{column}\na,A,s,x\n"
     with refused(SourceError, f"m: unknown column '{column}' resembles '{known}'"):
@@ -102,21 +102,21 @@ def test_a_misspelt_column_is_not_passed_over(column: str, known: str) -> None:
 
 
 @pytest.mark.parametrize("column", ["idx", "pid", "side", "site", "scanner", "age"])
-def test_columns_of_others_are_no_slips(column: str) -> None:
+def test_unrelated_columns_are_not_misspellings(column: str) -> None:
     optional = ("id", "slide", "split", "mask", "fold", "level", "mpp", "mpp_y")
     text = f"path,domain,subject,{column}\na,A,s,x\n"
     (row,) = parse_manifest(text, "m", Path(), ("path", "domain", "subject"), (), optional)
     assert row[column] == "x"
 
 
-def test_the_first_line_of_excel_says_the_delimiter() -> None:
+def test_first_line_of_excel_sets_the_delimiter() -> None:
     text = '"sep=;"\r\nimage;domain;subject;note\r\n1.png;A,1;s;x,y,z,w\r\n'
     assert parse(text)[0]["domain"] == "A,1"
     with refused(SourceError, "m.csv, line 3: 5 values in 4 columns"):
         parse("sep=;\nimage;domain;subject;note\n1.png;A;s;x;y\n")
 
 
-def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert parse(HEAD + "~/1.png,,A,s\n")[0]["image"] == str(tmp_path / "1.png")
     (tmp_path / "~").mkdir()
@@ -124,16 +124,16 @@ def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert parse(HEAD + "~/1.png,,A,s\n", tmp_path)[0]["image"] == str(tmp_path / "~/1.png")
 
 
-def test_numbers_and_splits_as_spreadsheets_write_them() -> None:
-    assert [whole_number(text) for text in ("1.0", "1", "1.5", "A.0", "")] == [
+def test_numbers_and_splits_of_spreadsheets_are_parsed() -> None:
+    assert [strip_decimal_zero(text) for text in ("1.0", "1", "1.5", "A.0", "")] == [
         *("1", "1", "1.5", "A.0", "")
     ]
-    assert [split_of({"split": text}, "a") for text in ("Train", "TEST", "")] == [
+    assert [parse_split({"split": text}, "a") for text in ("Train", "TEST", "")] == [
         *(Split.TRAIN, Split.TEST, None)
     ]
 
 
-def test_both_spellings_of_an_accent_are_one_name_and_find_their_file(tmp_path: Path) -> None:
+def test_both_normalisations_of_a_name_find_their_file(tmp_path: Path) -> None:
     """A subject that was typed on two systems is never on both sides of a split."""
     apart, joined = "Rene\u0301", "Ren\u00e9"
     (tmp_path / f"{apart}.png").touch()
@@ -145,7 +145,7 @@ def test_both_spellings_of_an_accent_are_one_name_and_find_their_file(tmp_path: 
     assert {row["image"] for row in rows} == {str(tmp_path / f"{apart}.png")}
 
 
-def test_spaces_blank_lines_and_short_lines_do_no_harm() -> None:
+def test_spaces_blank_lines_and_short_lines_are_accepted() -> None:
     text = "\n image , domain ,subject, organ\n\n 1.png, A ,s1\n,,,\n2.png,B,s2,skin,,\n\n"
     assert parse(text) == [
         {"image": "data/1.png", "domain": "A", "subject": "s1", "organ": ""},
@@ -153,12 +153,12 @@ def test_spaces_blank_lines_and_short_lines_do_no_harm() -> None:
     ]
 
 
-def test_a_quoted_value_may_hold_the_delimiter_and_a_line_end() -> None:
+def test_quoted_value_may_contain_delimiter_and_line_end() -> None:
     (row,) = parse(HEAD + '"a,b.png",,"two\nlines",s\n')
     assert (row["image"], row["domain"]) == ("data/a,b.png", "two\nlines")
 
 
-def test_columns_without_a_name_are_left_out() -> None:
+def test_unnamed_columns_are_skipped() -> None:
     """As a spreadsheet leaves them behind the last column."""
     (row,) = parse("image,domain,subject,,\n1.png,A,s,x,\n")
     assert row == {"image": "data/1.png", "domain": "A", "subject": "s"}
@@ -185,7 +185,7 @@ def test_columns_without_a_name_are_left_out() -> None:
         (HEAD + "x" * 200_000 + ",,A,s1\n", ["line 2", "field larger than field limit"]),
     ],
 )
-def test_what_is_no_manifest_is_refused_with_its_line(text: str, words: list[str]) -> None:
+def test_malformed_manifest_is_refused_with_the_line(text: str, words: list[str]) -> None:
     with pytest.raises(SourceError) as caught:
         parse(text)
     for word in ("m.csv", *words):
@@ -193,7 +193,7 @@ def test_what_is_no_manifest_is_refused_with_its_line(text: str, words: list[str
     assert "\n" not in str(caught.value)
 
 
-def test_files_that_are_no_text_are_refused(tmp_path: Path) -> None:
+def test_files_that_are_not_text_are_refused(tmp_path: Path) -> None:
     (tmp_path / "cut.csv").write_bytes(HEAD.encode("utf-16")[:-1])
     (tmp_path / "folder.csv").mkdir()
     for name, word in (
@@ -206,7 +206,7 @@ def test_files_that_are_no_text_are_refused(tmp_path: Path) -> None:
         assert str(tmp_path / name) in str(caught.value)
 
 
-def test_a_text_stands_for_a_file(tmp_path: Path) -> None:
+def test_text_is_accepted_instead_of_a_file(tmp_path: Path) -> None:
     text = HEAD + "1.png,,A,s1\n"
     (tmp_path / "m.csv").write_text(text)
     (row,), (piped,) = (manifest_rows(m, NEEDED, FILES) for m in (tmp_path / "m.csv", text))
@@ -216,7 +216,7 @@ def test_a_text_stands_for_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["=1", "+1", "-1", "@x", "'=1", "''-x", "a=1", "'a'", "", "'"])
-def test_cells_are_guarded_and_read_as_they_were(text: str) -> None:
+def test_guarded_cells_round_trip(text: str) -> None:
     cell = escape_formula(text)
     assert isinstance(cell, str)
     assert not cell.startswith(("=", "+", "-", "@"))
@@ -225,9 +225,7 @@ def test_cells_are_guarded_and_read_as_they_were(text: str) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "mac-roman"])
-def test_letters_of_other_encodings_are_named_with_their_line(
-    tmp_path: Path, encoding: str
-) -> None:
+def test_other_encodings_are_refused_with_the_line(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "m.csv"
     path.write_bytes("image,subject\na,Meier\nb,Müller\n".encode(encoding))
     with refused(SourceError, path, "line 3", "not valid UTF-8", "'CSV UTF-8'"):
@@ -235,7 +233,7 @@ def test_letters_of_other_encodings_are_named_with_their_line(
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-8", "utf-8-sig"])
-def test_encodings_that_say_what_they_are(tmp_path: Path, encoding: str) -> None:
+def test_encodings_with_byte_order_mark_are_read(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "m.csv"
     path.write_bytes("image\tsubject\r\nb\tMüller\r\n".encode(encoding))
     assert read_manifest(path, ["image"], []) == [{"image": "b", "subject": "Müller"}]
@@ -269,7 +267,7 @@ def test_pictures_are_matched_by_their_stem(tmp_path: Path) -> None:
     ]
 
 
-def test_accents_of_two_systems_are_one_name(tmp_path: Path) -> None:
+def test_names_in_two_normalisations_match(tmp_path: Path) -> None:
     """Copied from a Mac, the accents of a name are characters of their own."""
     apart, joined = "Mu\u0308ller", "M\u00fcller"
     images, masks = put(tmp_path / "i", f"{joined}/1.png"), put(tmp_path / "m", f"{apart}/1.png")
@@ -280,7 +278,7 @@ def test_accents_of_two_systems_are_one_name(tmp_path: Path) -> None:
     assert (rows[0]["domain"], rows[0]["image"]) == (joined, str(masks / f"{apart}/1.png"))
 
 
-def test_links_to_nothing_are_told_and_notes_of_other_programs_are_not(tmp_path: Path) -> None:
+def test_broken_links_are_reported_and_system_files_are_not(tmp_path: Path) -> None:
     """git-annex and DVC leave such links where a file was not fetched."""
     images = put(tmp_path / "i", "a.png", "@eaDir/a.png@SynoEAStream", "__MACOSX/b.png")
     masks = put(tmp_path / "m", "a.png", "b.png")
@@ -292,7 +290,7 @@ def test_links_to_nothing_are_told_and_notes_of_other_programs_are_not(tmp_path:
     assert "no image named b.*" in mask
 
 
-def test_what_is_left_out_is_told_and_the_rest_goes_on(tmp_path: Path) -> None:
+def test_skipped_files_are_reported(tmp_path: Path) -> None:
     images = put(tmp_path / "i", "a.png", "b.png", "b.tif", "c.png", "d.bmp", "e.png")
     put(images, "v.nii.gz", "bare")
     masks = put(tmp_path / "m", "a.png", "b.png", "e.png", "e.tif", "f.png")
@@ -329,7 +327,7 @@ def test_folders_are_domains_and_subjects(tmp_path: Path) -> None:
     assert {row["subject"] for row in rows} == {"top", "A", "B"}
 
 
-def test_a_pattern_says_who_a_picture_is(tmp_path: Path) -> None:
+def test_pattern_sets_domain_and_subject(tmp_path: Path) -> None:
     names = ["A/train/s_1_01.png", "B/test/s_2_01.png", "odd.png"]
     images, masks = put(tmp_path / "i", *names), put(tmp_path / "m", *names)
     pattern = NamePattern.parse("{domain}/{split}/{subject}_{}")
@@ -341,7 +339,7 @@ def test_a_pattern_says_who_a_picture_is(tmp_path: Path) -> None:
     ]
 
 
-def test_one_name_in_two_domains_is_one_place() -> None:
+def test_same_name_in_two_domains_is_paired() -> None:
     for domain in ("Aperio", "Hamamatsu"):
         assert parse_name(f"{domain}/p1_3.png", None, None)["id"] == "p1_3"
 
@@ -371,7 +369,7 @@ def test_masks_may_lie_in_a_folder_of_the_images(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["A/b.png", "b.png"])
-def test_a_given_domain_stays(name: str) -> None:
+def test_given_domain_takes_precedence(name: str) -> None:
     assert parse_name(name, "D", None)["domain"] == "D"
 
 
@@ -390,7 +388,7 @@ def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
     ]
 
 
-def test_masks_may_have_names_of_their_own(tmp_path: Path) -> None:
+def test_masks_may_have_other_names(tmp_path: Path) -> None:
     images = put(tmp_path / "i", "A/0.jpg", "A/1.jpg", "B/0.jpg")
     masks = put(tmp_path / "m", "A/0_gt.png", "A/1_gt.tif", "B/9_gt.png")
     rows, failures = pair_folders(images, masks, mask_pattern=MaskPattern.parse("{}_gt"))
@@ -404,7 +402,7 @@ def test_masks_may_have_names_of_their_own(tmp_path: Path) -> None:
     ]
 
 
-def test_one_folder_may_hold_both(tmp_path: Path) -> None:
+def test_one_folder_may_contain_images_and_masks(tmp_path: Path) -> None:
     names = ("0.png", "0_mask.png", "1.png", "1_mask.png", "2.png", "old_mask.png", "notes.md")
     both = put(tmp_path / "d", *names)
     with refused(SourceError, both, "the folder of images and of masks", "--mask-pattern"):
@@ -420,7 +418,7 @@ def test_one_folder_may_hold_both(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("end", ["_mask", "_gt", "_seg", "-labels", "_segmentation"])
-def test_the_pattern_of_masks_is_named_where_nothing_fits(tmp_path: Path, end: str) -> None:
+def test_fitting_mask_pattern_is_suggested(tmp_path: Path, end: str) -> None:
     images = put(tmp_path / "i", "0000.png", "0001.png")
     masks = put(tmp_path / "m", f"0000{end}.png", f"0001{end}.png")
     with refused(SourceError, masks, "all 2 images", f'--mask-pattern "{{}}{end}"'):
@@ -428,7 +426,7 @@ def test_the_pattern_of_masks_is_named_where_nothing_fits(tmp_path: Path, end: s
     assert len(pair_folders(images, masks, mask_pattern=MaskPattern.parse(f"{{}}{end}"))[0]) == 2
 
 
-def test_images_that_do_not_fit_the_pattern_of_masks_are_told(tmp_path: Path) -> None:
+def test_images_not_matching_the_mask_pattern_are_reported(tmp_path: Path) -> None:
     images, masks = put(tmp_path / "i", "0_img.png", "1.png"), put(tmp_path / "m", "0_seg.png")
     pattern = MaskPattern.parse("{}_img={}_seg")
     rows, failures = pair_folders(images, masks, mask_pattern=pattern)
@@ -443,32 +441,32 @@ WORD = st.text(st.sampled_from("ab01_-. (é+"), min_size=1, max_size=5)
 
 
 @given(domain=WORD, subject=WORD, rest=st.text(st.sampled_from("ab01-("), min_size=1, max_size=4))
-def test_fields_are_read_as_they_were_written(domain: str, subject: str, rest: str) -> None:
+def test_fields_round_trip(domain: str, subject: str, rest: str) -> None:
     name = f"{domain}/{subject}_{rest}.png"
     found = NamePattern.parse("{domain}/{subject}_{}.png").read(name)
     assert found == {"domain": domain, "subject": subject}
 
 
-def test_the_suffix_may_be_left_open() -> None:
+def test_suffix_is_optional_in_a_pattern() -> None:
     for name in ("a_1.png", "a_1.TIF", "a_1.jpeg"):
         assert NamePattern.parse("{subject}_{id}").read(name) == {"subject": "a", "id": "1"}
     with pytest.raises(SourceError, match=r"a_1\.tif: does not match"):
         NamePattern.parse("{subject}_{id}.png").read("a_1.tif")
 
 
-def test_a_field_that_stands_twice_must_be_the_same() -> None:
+def test_repeated_field_must_be_equal() -> None:
     pattern = NamePattern.parse("{subject}/{subject}_{}")
     assert pattern.read("p1/p1_2.png") == {"subject": "p1"}
     with pytest.raises(SourceError, match="does not match"):
         pattern.read("p1/p2_2.png")
 
 
-def test_nothing_reaches_beyond_a_folder() -> None:
+def test_fields_do_not_extend_beyond_a_folder() -> None:
     with pytest.raises(SourceError, match="does not match"):
         NamePattern.parse("{domain}_{}.png").read("a/b_c.png")
 
 
-def test_signs_of_regular_expressions_mean_themselves() -> None:
+def test_regular_expression_characters_are_literal() -> None:
     assert NamePattern.parse("({subject})+.{}").read("(x)+.1.png") == {"subject": "x"}
     with pytest.raises(SourceError, match="does not match"):
         NamePattern.parse("a.{subject}").read("ab1.png")
@@ -477,14 +475,14 @@ def test_signs_of_regular_expressions_mean_themselves() -> None:
 @pytest.mark.parametrize(
     "text", ["", "a.png", "{}", "{scanner}/{}", "{domain", "domain}{id}", "{{id}}"]
 )
-def test_patterns_that_say_nothing_are_refused(text: str) -> None:
+def test_malformed_patterns_are_refused(text: str) -> None:
     with pytest.raises(ArgumentError, match=re.escape(f"--pattern {text}: expected some of")):
         NamePattern.parse(text)
 
 
-def test_folders_tell_what_no_pattern_does() -> None:
-    assert by_folders("x/y/z.png", "D") == {"domain": "D", "subject": "x"}
-    assert by_folders("z.a.png", None) == {"subject": "z.a"}
+def test_folders_set_domain_and_subject_without_a_pattern() -> None:
+    assert identity_from_folders("x/y/z.png", "D") == {"domain": "D", "subject": "x"}
+    assert identity_from_folders("z.a.png", None) == {"subject": "z.a"}
 
 
 @pytest.mark.parametrize(
@@ -501,12 +499,12 @@ def test_folders_tell_what_no_pattern_does() -> None:
         ("{}_img={}_seg", "_img", None),
     ],
 )
-def test_names_of_masks(text: str, image: str, mask: str | None) -> None:
+def test_mask_pattern_gives_the_name_of_the_mask(text: str, image: str, mask: str | None) -> None:
     assert MaskPattern.parse(text).mask_of(image) == mask
 
 
 @pytest.mark.parametrize("text", ["", "_mask", "{}{}", "{}=_mask", "{}_{id}", "a/{}={}", "{x}"])
-def test_patterns_of_masks_that_say_nothing(text: str) -> None:
+def test_malformed_mask_patterns_are_refused(text: str) -> None:
     with pytest.raises(ArgumentError, match="--mask-pattern"):
         MaskPattern.parse(text)
 
@@ -525,7 +523,7 @@ def test_patterns_of_masks_that_say_nothing(text: str) -> None:
         (["a"], ["b"], None),
     ],
 )
-def test_the_pattern_that_fits_all_is_found(
+def test_pattern_that_fits_all_images_is_guessed(
     images: list[str], masks: list[str], text: str | None
 ) -> None:
     found = MaskPattern.guess(images, masks)

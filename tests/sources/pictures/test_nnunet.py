@@ -34,7 +34,7 @@ def make(folder: Path, *names: str, **change: Any) -> Path:  # noqa: ANN401
 TRAINING = ("imagesTr/a_0000.png", "labelsTr/a.png", "imagesTr/b_1_0000.png", "labelsTr/b_1.png")
 
 
-def test_cases_are_rows_and_labels_classes(tmp_path: Path) -> None:
+def test_cases_become_rows_and_labels_classes(tmp_path: Path) -> None:
     folder = make(tmp_path / "d", *TRAINING, "imagesTr/.hidden_0000.png")
     found = read_nnunet(folder)
     assert found.classes == ("background", "road", "car")
@@ -50,7 +50,7 @@ def test_cases_are_rows_and_labels_classes(tmp_path: Path) -> None:
     ]
 
 
-def test_test_cases_are_for_testing(tmp_path: Path) -> None:
+def test_cases_of_imagests_are_for_testing(tmp_path: Path) -> None:
     folder = make(tmp_path / "d", *TRAINING, "imagesTs/c_0000.png", "labelsTs/c.png")
     found = read_nnunet(folder, "A")
     assert [(row["split"], row["domain"]) for row in found.rows] == [
@@ -67,7 +67,7 @@ def test_test_cases_are_for_testing(tmp_path: Path) -> None:
     assert "imagesTs without labelsTs; its 1 cases" in found.warnings[0]
 
 
-def test_channels_in_files_of_their_own(tmp_path: Path) -> None:
+def test_channels_in_separate_files_are_read(tmp_path: Path) -> None:
     names = [f"imagesTr/a_000{n}.tif" for n in range(3)]
     folder = make(tmp_path / "d", *names, "labelsTr/a.tif", file_ending=".tif")
     (row,) = read_nnunet(folder).rows
@@ -79,7 +79,7 @@ def test_channels_in_files_of_their_own(tmp_path: Path) -> None:
         read_nnunet(folder)
 
 
-def test_what_is_amiss_with_a_case_is_told_and_the_rest_goes_on(tmp_path: Path) -> None:
+def test_faulty_cases_are_reported_and_skipped(tmp_path: Path) -> None:
     odd = ("imagesTr/lost_0000.png", "labelsTr/alone.png", "imagesTr/a.jpg", "imagesTr/x.png")
     found = read_nnunet(make(tmp_path / "d", *TRAINING, *odd))
     assert [row["id"] for row in found.rows] == ["a", "b_1"]
@@ -94,7 +94,7 @@ def test_what_is_amiss_with_a_case_is_told_and_the_rest_goes_on(tmp_path: Path) 
         assert words in line
 
 
-def test_the_pattern_reads_names_of_cases(tmp_path: Path) -> None:
+def test_pattern_applies_to_names_of_cases(tmp_path: Path) -> None:
     folder = make(tmp_path / "d", "imagesTr/A_p1_07_0000.png", "labelsTr/A_p1_07.png")
     (row,) = read_nnunet(folder, None, NamePattern.parse("{domain}_{subject}_{}")).rows
     assert (row["domain"], row["subject"], row["id"]) == ("A", "p1", "A_p1_07")
@@ -102,7 +102,7 @@ def test_the_pattern_reads_names_of_cases(tmp_path: Path) -> None:
         read_nnunet(folder, None, NamePattern.parse("{domain}-{subject}"))
 
 
-def test_the_folders_own_manifest_says_who_the_cases_are(tmp_path: Path) -> None:
+def test_exported_manifest_identifies_the_cases(tmp_path: Path) -> None:
     folder = make(tmp_path / "d", *TRAINING)
     (folder / "manifest.csv").write_text(
         "image,mask,domain,subject,id,split,fold\n"
@@ -113,7 +113,7 @@ def test_the_folders_own_manifest_says_who_the_cases_are(tmp_path: Path) -> None
     assert (other["domain"], other["id"]) == ("images", "a")
 
 
-def test_ignored_pixels_and_own_names_of_classes(tmp_path: Path) -> None:
+def test_ignored_pixels_and_exported_class_names_are_read(tmp_path: Path) -> None:
     labels = {"background": 0, "road": 1, "ignore": 2}
     own = {"classes": ["field", "road"]}
     found = read_nnunet(make(tmp_path / "d", *TRAINING, labels=labels, skiptool=own))
@@ -137,7 +137,7 @@ BAD: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_descriptions_that_cannot_be_used_are_refused(tmp_path: Path, name: str) -> None:
+def test_unsupported_descriptions_are_refused(tmp_path: Path, name: str) -> None:
     change, words = BAD[name]
     with refused(SourceError, "dataset.json", *words):
         read_nnunet(make(tmp_path / "d", *TRAINING, **change))
@@ -151,6 +151,6 @@ def test_damaged_descriptions_are_refused(tmp_path: Path, text: bytes) -> None:
         read_nnunet(folder)
 
 
-def test_a_folder_without_cases_is_refused(tmp_path: Path) -> None:
+def test_folder_without_cases_is_refused(tmp_path: Path) -> None:
     with refused(SourceError, "no case CASE_0000.png with a mask CASE.png"):
         read_nnunet(make(tmp_path / "d"))

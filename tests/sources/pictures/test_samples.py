@@ -39,7 +39,7 @@ def row(tmp_path: Path) -> dict[str, str]:
     return {**paths, "domain": "A", "subject": "s1"}
 
 
-def test_a_survey_says_what_is_in_a_row(row: dict[str, str]) -> None:
+def test_survey_describes_a_row(row: dict[str, str]) -> None:
     """Of 20 pixels 4 are ignored; 8 of the other 16 are of a class above the background."""
     item = survey(row, READING)
     brightest = (4 * 5 * 3 - 1) / 255
@@ -49,7 +49,7 @@ def test_a_survey_says_what_is_in_a_row(row: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("mask", [None, ""])
-def test_without_a_mask_all_is_ignored(row: dict[str, str], mask: str | None) -> None:
+def test_image_without_mask_is_ignored_entirely(row: dict[str, str], mask: str | None) -> None:
     row = {key: value for key, value in row.items() if key != "mask"}
     if mask is not None:
         row["mask"] = mask
@@ -62,9 +62,7 @@ def test_without_a_mask_all_is_ignored(row: dict[str, str], mask: str | None) ->
 @pytest.mark.parametrize(
     ("asked", "split"), [("train", Split.TRAIN), ("test", Split.TEST), ("", None)]
 )
-def test_a_manifest_may_ask_for_a_split(
-    row: dict[str, str], asked: str, split: Split | None
-) -> None:
+def test_manifest_may_set_the_split(row: dict[str, str], asked: str, split: Split | None) -> None:
     assert survey({**row, "split": asked}, READING).split is split
 
 
@@ -93,7 +91,7 @@ def test_faults_of_a_row_are_found_by_the_survey(row: dict[str, str], tmp_path: 
 
 
 @pytest.mark.parametrize(("fold", "split"), [(0, Split.TRAIN), (3, Split.TRAIN), (-1, Split.TEST)])
-def test_a_row_becomes_a_sample(row: dict[str, str], fold: int, split: Split) -> None:
+def test_row_becomes_a_sample(row: dict[str, str], fold: int, split: Split) -> None:
     (made,) = read_samples(survey(row, READING), READING, fold)
     np.testing.assert_array_equal(made.image, IMAGE)
     np.testing.assert_array_equal(made.mask, MASK)
@@ -103,7 +101,7 @@ def test_a_row_becomes_a_sample(row: dict[str, str], fold: int, split: Split) ->
     assert named.id == "slide 7"
 
 
-def test_a_mask_of_16_bits_is_mapped(row: dict[str, str], tmp_path: Path) -> None:
+def test_mask_of_16_bits_is_mapped(row: dict[str, str], tmp_path: Path) -> None:
     Image.fromarray(np.full((4, 5), 40_000, np.uint16)).save(tmp_path / "deep.png")
     reading = ReadOptions(label_map(CLASSES, {40_000: "debris"}))
     (made,) = read_samples(survey({**row, "mask": str(tmp_path / "deep.png")}, reading), reading, 0)
@@ -126,12 +124,12 @@ def test_tiles_are_parts_of_one_image(row: dict[str, str]) -> None:
     assert [each.columns["foreground"] for each in made] == [2 / 3, 0.5, 2 / 3, 0.5]
 
 
-def test_an_image_smaller_than_a_tile_is_refused(row: dict[str, str]) -> None:
+def test_image_smaller_than_a_tile_is_refused(row: dict[str, str]) -> None:
     with refused(SourceError, "i.png: image is 4 x 5 pixels, smaller than --patch-size 5"):
         survey(row, replace(READING, patch_size=5))
 
 
-def test_how_values_are_read_is_asked_for(row: dict[str, str], tmp_path: Path) -> None:
+def test_read_options_apply(row: dict[str, str], tmp_path: Path) -> None:
     Image.fromarray(np.full((4, 5), 1000, np.uint16)).save(tmp_path / "deep.png")
     reading = replace(READING, scale=Scale.parse("0:4000"))
     item = survey({**row, "image": str(tmp_path / "deep.png")}, reading)
@@ -142,7 +140,7 @@ def test_how_values_are_read_is_asked_for(row: dict[str, str], tmp_path: Path) -
     assert (colour.shape, colour.dtype) == ((4, 5, 3), "uint8")
 
 
-def test_a_fold_may_be_asked_for(row: dict[str, str]) -> None:
+def test_manifest_may_set_the_fold(row: dict[str, str]) -> None:
     for split, fold, expected in (("train", "3", 3), ("test", "-1", None), ("train", "", None)):
         assert survey({**row, "split": split, "fold": fold}, READING).fold == expected
     with refused(SourceError, "i.png: fold '-1', expected a non-negative integer"):
@@ -176,7 +174,7 @@ def test_tiles_lie_within_and_cover_all(height: int, width: int, size: int, stri
     assert all(y % stride == 0 or y == height - size for _, y in found)
 
 
-def test_by_hand() -> None:
+def test_known_tiles() -> None:
     assert tile_origins(5, 7, 3, 3) == [(0, 0), (3, 0), (4, 0), (0, 2), (3, 2), (4, 2)]
 
 

@@ -11,8 +11,8 @@ import pytest
 from scans import Scan, glass, scanned, turned
 from skiptool.errors import MismatchError
 from skiptool.sources.registration.align import (
-    _features,
-    _mirrored,
+    _detect_features,
+    _mirror,
     _scales,
     align,
     coarse_alignment,
@@ -40,7 +40,7 @@ def grid(side: int, steps: int = 9) -> np.ndarray:
 @pytest.mark.parametrize(
     ("degrees", "scale", "mirrored"), [(2, 1.1, False), (95, 0.9, False), (3, 1.0, True)]
 )
-def test_a_known_transform_is_found_to_a_fifth_of_a_pixel(
+def test_known_transform_is_found_to_a_fifth_of_a_pixel(
     degrees: float, scale: float, mirrored: bool
 ) -> None:
     image = glass(1200)
@@ -66,7 +66,7 @@ def arch(place: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.long
-def test_a_smooth_field_is_found_where_there_is_one() -> None:
+def test_smooth_field_is_recovered() -> None:
     image = glass(1600)
     found = align(Scan(image), Scan(bent(image)))
     assert found.field is not None
@@ -78,7 +78,7 @@ def test_a_smooth_field_is_found_where_there_is_one() -> None:
 
 
 @pytest.mark.long
-def test_the_same_scans_give_the_same_alignment() -> None:
+def test_alignment_is_deterministic() -> None:
     image = glass(900)
     other = Scan(scanned(image, turned(4, 1.0, (20.0, 10.0)), (950, 950)))
     threads = cv2.getNumThreads()
@@ -111,7 +111,7 @@ def test_sections_of_one_block_are_refused() -> None:
         align(*map(Scan, sections))
 
 
-def test_the_coarsest_scale_follows_from_the_larger_scan() -> None:
+def test_coarsest_scale_follows_from_the_larger_scan() -> None:
     def scales(size: int, other: int, larger: float) -> list[float]:
         views = (Scan(np.empty((side, side, 0), np.uint8)) for side in (size, other))
         return _scales(*views, Alignment(turned(0, larger, (0, 0)), 9))
@@ -158,7 +158,7 @@ def turned_copies(image: np.ndarray) -> dict[str, np.ndarray]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in SCANS if name != "Aperio"])
-def test_turned_mirrored_and_cropped_copies_too(name: str, shared_data: Path) -> None:
+def test_rotated_mirrored_and_cropped_copies_are_aligned(name: str, shared_data: Path) -> None:
     folder = shared_data / "multiscanner"
     slide = open_slide(folder / name / SCANS[name])
     for how, copy in turned_copies(slide.read(0, 0, slide.size, (1.0, 1.0))).items():
@@ -180,7 +180,9 @@ def reference() -> Scan:
     ("degrees", "scale", "mirrored"),
     [(0, 1.0, False), (90, 1.0, False), (187, 1.3, False), (7, 0.6, True), (0, 1.0, True)],
 )
-def test_any_way_round(reference: Scan, degrees: float, scale: float, mirrored: bool) -> None:
+def test_any_orientation_is_aligned(
+    reference: Scan, degrees: float, scale: float, mirrored: bool
+) -> None:
     affine = turned(degrees, scale, (0, 0), mirrored)
     corners = apply_affine(affine, np.array([[0, 0], [900, 0], [0, 900], [900, 900.0]]))
     affine[:, 2] = -corners.min(axis=0)
@@ -191,7 +193,7 @@ def test_any_way_round(reference: Scan, degrees: float, scale: float, mirrored: 
     assert found.mirrored == mirrored
 
 
-def test_crops_and_other_colours(reference: Scan) -> None:
+def test_crops_and_other_colours_are_aligned(reference: Scan) -> None:
     part = 255 - (255 - reference.image[200:700, 300:850]) // 2
     part[..., 1] = cv2.add(part[..., 1], 10)
     found = coarse_alignment(reference, Scan(np.ascontiguousarray(part)))
@@ -199,36 +201,36 @@ def test_crops_and_other_colours(reference: Scan) -> None:
 
 
 @pytest.mark.long
-def test_other_glass_is_refused(reference: Scan) -> None:
+def test_scans_of_different_slides_are_refused(reference: Scan) -> None:
     with refused(MismatchError, "features agree", "are these scans of one slide?"):
         coarse_alignment(reference, Scan(glass(seed=5)))
 
 
 @pytest.mark.long
-def test_nothing_to_align_by(reference: Scan) -> None:
+def test_scans_without_features_are_refused(reference: Scan) -> None:
     with refused(MismatchError, "0 features agree"):
         coarse_alignment(reference, Scan(np.full((400, 400, 3), 240, np.uint8)))
 
 
 @pytest.mark.long
-def test_a_stretch_that_no_scanner_makes_is_refused(reference: Scan) -> None:
+def test_implausible_stretch_is_refused(reference: Scan) -> None:
     stretched = cv2.resize(reference.image, (900, 585), interpolation=cv2.INTER_AREA)
     with refused(MismatchError, "impossible between scans of one slide"):
         coarse_alignment(reference, Scan(stretched))
 
 
 @pytest.mark.long
-def test_a_mirrored_description_is_that_of_the_mirror_image(reference: Scan) -> None:
+def test_mirrored_descriptors_match_the_mirror_image(reference: Scan) -> None:
     flipped = Scan(np.ascontiguousarray(reference.image[:, ::-1]))
-    seen, turned_round = (_features(*scan.overview(900)) for scan in (reference, flipped))
-    ours = _mirrored(seen)
+    seen, turned_round = (_detect_features(*scan.overview(900)) for scan in (reference, flipped))
+    ours = _mirror(seen)
     near = cv2.BFMatcher(cv2.NORM_L2, crossCheck=True).match(
         ours.descriptors, turned_round.descriptors
     )
-    here = ours.places[[match.queryIdx for match in near]]
-    there = turned_round.places[[match.trainIdx for match in near]]
+    here = ours.positions[[match.queryIdx for match in near]]
+    there = turned_round.positions[[match.trainIdx for match in near]]
     off = np.hypot(900 - here[:, 0] - there[:, 0], here[:, 1] - there[:, 1])
-    assert len(near) > 0.8 * len(ours.places)
+    assert len(near) > 0.8 * len(ours.positions)
     assert (off < 1.0).mean() > 0.95
 
 
@@ -241,7 +243,7 @@ def test_small_parts_are_found_on_a_larger_overview() -> None:
     np.testing.assert_allclose(found.to_other(middle), middle - [1100, 900], atol=1.5)
 
 
-def test_tiles_are_taken_from_all_parts_with_texture() -> None:
+def test_tiles_are_spread_over_textured_regions() -> None:
     image = np.full((1000, 1000, 3), 240, np.uint8)
     image[100:400, 600:1000] = glass(400)[:300]
     image[700:900, 100:300] = glass(200, 1)
@@ -253,11 +255,11 @@ def test_tiles_are_taken_from_all_parts_with_texture() -> None:
     assert found == textured_tiles(Scan(image), 100, 25)
 
 
-def test_a_slide_smaller_than_a_tile_is_one_tile() -> None:
+def test_slide_smaller_than_a_tile_is_one_tile() -> None:
     assert textured_tiles(Scan(glass(80)), 256, 10) == [(40.0, 40.0)]
 
 
-def test_places_differ_along_both_sides_and_lie_on_the_slide() -> None:
+def test_tile_centres_are_staggered_and_lie_on_the_slide() -> None:
     found = np.array(textured_tiles(Scan(glass(1200)), 100, 100))
     assert len(found) == 100
     assert found.min() >= 50
@@ -267,6 +269,6 @@ def test_places_differ_along_both_sides_and_lie_on_the_slide() -> None:
         assert np.diff(np.unique(along)).max() < 60
 
 
-def test_there_are_never_more_than_asked_for() -> None:
+def test_number_of_tiles_is_limited() -> None:
     for most in (1, 7, 30):
         assert len(textured_tiles(Scan(glass(1200)), 100, most)) == most

@@ -12,19 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scans import Scan, glass, scanned, turned
-from skiptool.sources.registration.align import align
+from skiptool.sources.registration.align import WIDTH, align, overlay
 from skiptool.sources.registration.tiles import (
-    WIDE,
     ScanView,
-    grey_of,
-    hann,
+    hann_window,
     measure_shift,
-    on_reference,
-    overlay,
     phase_shift,
+    resample_to_reference,
     residual,
     shift_between,
     single_threaded,
+    to_grey,
 )
 from skiptool.sources.registration.transforms import Alignment
 from skiptool.sources.slides.slide import Slide
@@ -37,21 +35,21 @@ def reference() -> Scan:
 
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize(("degrees", "scale"), [(0, 1.0), (0, 1.4), (33, 0.8), (180, 2.2)])
-def test_the_other_scan_is_brought_onto_the_reference(
+def test_other_scan_is_resampled_to_the_reference(
     reference: Scan, degrees: float, scale: float, mirrored: bool
 ) -> None:
     affine = turned(degrees, scale, (900.0, 700.0), mirrored)
     other = Scan(scanned(reference.image, affine, (2600, 2600)))
-    tile = on_reference(other, Alignment(affine, 9), (200.0, 150.0), (128, 96), 1.0)
+    tile = resample_to_reference(other, Alignment(affine, 9), (200.0, 150.0), (128, 96), 1.0)
     expected = reference.image[150:246, 200:328]
     off = cv2.absdiff(tile, expected).mean()
     assert tile.shape == (96, 128, 3)
     assert off < (3.0 if scale >= 1 else 6.0)  # pixels lost on the coarser scan do not come back
 
 
-def test_outside_of_the_other_scan_is_paper(reference: Scan) -> None:
+def test_outside_of_the_other_scan_is_white(reference: Scan) -> None:
     away = Alignment(turned(0, 1.0, (5000.0, 0.0)), 9)
-    assert (on_reference(reference, away, (0.0, 0.0), (32, 32), 1.0) == 255).all()
+    assert (resample_to_reference(reference, away, (0.0, 0.0), (32, 32), 1.0) == 255).all()
 
 
 @pytest.mark.parametrize("shift", [(0, 0), (3, -2), (0.4, 0.7), (-2.25, 1.5), (-11.25, 6.5)])
@@ -66,7 +64,7 @@ def test_shifts_are_measured_to_a_tenth_of_a_pixel(
     assert found.likeness > 0.9
 
 
-def test_a_scale_measures_in_pixels_of_the_tile(reference: Scan) -> None:
+def test_shift_is_in_pixels_of_the_tile(reference: Scan) -> None:
     moved = Scan(scanned(reference.image, turned(0, 1.0, (8.0, 4.0)), (600, 600)))
     same = Alignment(turned(0, 1.0, (0, 0)), 9)
     found = measure_shift(reference, moved, same, (300.0, 300.0), 128, 4.0)
@@ -74,15 +72,15 @@ def test_a_scale_measures_in_pixels_of_the_tile(reference: Scan) -> None:
 
 
 def test_empty_tiles_have_no_shift() -> None:
-    empty, full = np.full((64, 64), 240, np.float32), grey_of(glass(64))
+    empty, full = np.full((64, 64), 240, np.float32), to_grey(glass(64))
     for pair in ((empty, full), (full, empty), (empty, empty)):
         found = shift_between(*pair)
         assert (found.x, found.y, found.likeness) == (0.0, 0.0, 0.0)
         assert found.contrast == tuple(float(tile.std()) for tile in pair)
 
 
-def test_other_things_are_not_alike() -> None:
-    assert shift_between(grey_of(glass(256, 1)), grey_of(glass(256, 2))).likeness < 0.3
+def test_unrelated_tiles_are_not_alike() -> None:
+    assert shift_between(to_grey(glass(256, 1)), to_grey(glass(256, 2))).likeness < 0.3
 
 
 SMALL = st.integers(-20, 20)
@@ -94,11 +92,11 @@ def image() -> np.ndarray:
 
 
 def tile(image: np.ndarray, x: int = 100, y: int = 100) -> np.ndarray:
-    return grey_of(np.ascontiguousarray(image[y : y + 192, x : x + 192]))
+    return to_grey(np.ascontiguousarray(image[y : y + 192, x : x + 192]))
 
 
 @given(SMALL, SMALL)
-def test_whole_pixels_are_found_whatever_the_brightness(x: int, y: int) -> None:
+def test_integer_shifts_are_found_at_any_brightness(x: int, y: int) -> None:
     image = glass(400)
     dimmed = 30 + 0.5 * tile(image, 100 - x, 100 - y)
     found = phase_shift(tile(image), dimmed.astype(np.float32))
@@ -107,34 +105,34 @@ def test_whole_pixels_are_found_whatever_the_brightness(x: int, y: int) -> None:
 
 
 @pytest.mark.parametrize("shift", [(0.5, 0.25), (1.7, -2.3), (6.3, 4.6), (20.2, -15.7)])
-def test_parts_of_a_pixel_are_found_to_a_thirtieth(
+def test_subpixel_shifts_are_found_to_a_thirtieth(
     image: np.ndarray, shift: tuple[float, float]
 ) -> None:
     moved = scanned(image, turned(0, 1.0, shift), (400, 400))
     assert phase_shift(tile(image), tile(moved))[:2] == pytest.approx(shift, abs=0.03)
 
 
-def test_there_is_as_far_as_back(image: np.ndarray) -> None:
+def test_shift_is_antisymmetric(image: np.ndarray) -> None:
     moved = tile(scanned(image, turned(0, 1.0, (2.4, -1.3)), (400, 400)))
     there, back = phase_shift(tile(image), moved), phase_shift(moved, tile(image))
     np.testing.assert_allclose(there[:2], np.negative(back[:2]), atol=1e-3)
 
 
-def test_equal_tiles_have_the_response_1(image: np.ndarray) -> None:
+def test_identical_tiles_have_response_1(image: np.ndarray) -> None:
     x, y, response = phase_shift(tile(image), tile(image))
     assert (x, y) == pytest.approx((0.0, 0.0), abs=1e-4)
     assert response == pytest.approx(1.0, abs=0.01)
 
 
-def test_tiles_that_share_nothing_and_empty_ones_have_next_to_none(image: np.ndarray) -> None:
+def test_unrelated_and_empty_tiles_have_low_response(image: np.ndarray) -> None:
     other, empty = tile(glass(400, 7)), np.full((192, 192), 240, np.float32)
     assert phase_shift(tile(image), other)[2] < 0.2
     assert phase_shift(tile(image), empty) == (0.0, 0.0, 0.0)
     assert phase_shift(empty, empty) == (0.0, 0.0, 0.0)
 
 
-def test_the_window_closes_at_the_edges() -> None:
-    window = hann(32, 48)
+def test_window_is_zero_at_the_edges() -> None:
+    window = hann_window(32, 48)
     assert window.shape == (32, 48)
     assert window[0].max() == window[:, -1].max() == 0.0
     assert window.max() > 0.99
@@ -144,7 +142,7 @@ SAME = Alignment(turned(0, 1.0, (0.0, 0.0)), 9)
 MIDDLE = (300.0, 300.0)
 
 
-def test_what_is_left_of_misalignment_is_a_distance() -> None:
+def test_residual_is_a_distance() -> None:
     image = glass(600)
     moved = Scan(scanned(image, turned(0, 1.0, (3.0, 4.0)), (600, 600)))
     found = residual(Scan(image), moved, SAME, MIDDLE)
@@ -154,12 +152,12 @@ def test_what_is_left_of_misalignment_is_a_distance() -> None:
     assert aligned.px == pytest.approx(0.0, abs=0.1)
 
 
-def test_what_does_not_look_alike_cannot_be_measured() -> None:
+def test_residual_of_unlike_tiles_is_none() -> None:
     found = residual(Scan(glass(600, 1)), Scan(glass(600, 2)), SAME, MIDDLE)
     assert (found.px, found.empty) == (None, False)
 
 
-def test_one_empty_scan_is_a_fault_two_are_not() -> None:
+def test_one_empty_tile_is_a_mismatch_two_are_not() -> None:
     empty, full = Scan(np.full((600, 600, 3), 240, np.uint8)), Scan(glass(600))
     for pair in ((empty, full), (full, empty)):
         found = residual(*pair, SAME, MIDDLE)
@@ -167,7 +165,7 @@ def test_one_empty_scan_is_a_fault_two_are_not() -> None:
     assert residual(empty, empty, SAME, MIDDLE).empty
 
 
-def test_a_slide_is_a_view_and_so_is_anything_that_reads_alike() -> None:
+def test_slide_satisfies_the_protocol() -> None:
     def known(view: type[ScanView]) -> set[str]:
         return {name for name in vars(view) if not name.startswith("_")}
 
@@ -188,7 +186,7 @@ def two_threads() -> Iterator[None]:
     cv2.setNumThreads(before)
 
 
-def test_one_inside_and_as_before_outside() -> None:
+def test_threads_are_limited_inside_and_restored_outside() -> None:
     with single_threaded():
         assert cv2.getNumThreads() == 1
         with single_threaded():
@@ -197,13 +195,13 @@ def test_one_inside_and_as_before_outside() -> None:
     assert cv2.getNumThreads() == 2
 
 
-def test_put_back_after_an_error() -> None:
+def test_threads_are_restored_after_an_error() -> None:
     with pytest.raises(ValueError, match="inside"), single_threaded():
         raise ValueError("inside")
     assert cv2.getNumThreads() == 2
 
 
-def test_the_last_of_several_callers_puts_it_back() -> None:
+def test_last_of_several_callers_restores_the_threads() -> None:
     entered, leave = threading.Event(), threading.Event()
 
     def inside() -> None:
@@ -221,12 +219,12 @@ def test_the_last_of_several_callers_puts_it_back() -> None:
     assert cv2.getNumThreads() == 2
 
 
-def test_what_both_show_is_grey_what_one_shows_is_coloured() -> None:
+def test_shared_structures_are_grey_and_others_coloured() -> None:
     image, affine = glass(600), turned(5, 1.0, (40.0, 10.0))
     other = Scan(scanned(image, affine, (700, 700)))
     aligned = overlay(Scan(image), other, Alignment(affine, 9))
     off = overlay(Scan(image), other, Alignment(turned(5, 1.0, (70.0, 10.0)), 9))
-    assert aligned.shape[1:] == (WIDE, 3)
+    assert aligned.shape[1:] == (WIDTH, 3)
     assert aligned.shape == off.shape
     inner = np.s_[300:1200, 300:1200]
     apart = [
@@ -234,18 +232,18 @@ def test_what_both_show_is_grey_what_one_shows_is_coloured() -> None:
         for found in (aligned, off)
     ]
     assert apart[0] < apart[1] / 4
-    np.testing.assert_array_equal(aligned[..., 1][:WIDE], aligned[..., 2][:WIDE])
+    np.testing.assert_array_equal(aligned[..., 1][:WIDTH], aligned[..., 2][:WIDTH])
 
 
-def test_bare_glass_is_white_whatever_the_lamp() -> None:
+def test_glass_is_white_at_any_illumination() -> None:
     image = glass(600)
     dim = Scan((image * 0.7).astype(np.uint8))
     found = overlay(Scan(image), dim, Alignment(turned(0, 1.0, (0, 0)), 9))
-    assert np.median(found[:WIDE].min(axis=-1)) > 240
+    assert np.median(found[:WIDTH].min(axis=-1)) > 240
 
 
-def test_scans_that_share_nothing_still_make_a_picture() -> None:
+def test_scans_without_overlap_still_give_a_picture() -> None:
     empty = Scan(np.full((500, 400, 3), 240, np.uint8))
     away = Alignment(turned(0, 1.0, (9000.0, 0.0)), 9)
     found = overlay(empty, empty, away)
-    assert found.shape[1] == WIDE
+    assert found.shape[1] == WIDTH

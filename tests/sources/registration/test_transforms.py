@@ -41,7 +41,7 @@ POINTS = np.array([[0.0, 0.0], [100.0, -50.0], [431.5, 222.25], [900.0, 700.0], 
 
 
 @given(alignments())
-def test_json_keeps_every_bit(alignment: Alignment) -> None:
+def test_json_round_trips_exactly(alignment: Alignment) -> None:
     again = Alignment.from_json(json.loads(json.dumps(alignment.as_json())))
     np.testing.assert_array_equal(again.to_other(POINTS), alignment.to_other(POINTS))
     assert again.inliers == alignment.inliers
@@ -49,7 +49,7 @@ def test_json_keeps_every_bit(alignment: Alignment) -> None:
 
 
 @given(alignments())
-def test_the_local_affine_passes_through_the_point_and_follows_the_slope(
+def test_local_affine_fits_value_and_slope(
     alignment: Alignment,
 ) -> None:
     local = alignment.local_affine((350.0, 250.0), 10.0)
@@ -59,7 +59,7 @@ def test_the_local_affine_passes_through_the_point_and_follows_the_slope(
     np.testing.assert_allclose(local[:, 0], slope[0], atol=1e-9)
 
 
-def test_a_field_is_linear_between_its_nodes_and_constant_outside() -> None:
+def test_field_is_linear_between_its_nodes_and_constant_outside() -> None:
     nodes = np.array([[[0.0, 0.0], [4.0, 0.0]], [[0.0, 8.0], [4.0, 8.0]]])
     field = Field((10.0, 20.0), (100.0, 200.0), nodes)
     points = np.array([[10.0, 20.0], [60.0, 120.0], [110.0, 220.0], [500.0, -90.0], [35.0, 20.0]])
@@ -69,13 +69,13 @@ def test_a_field_is_linear_between_its_nodes_and_constant_outside() -> None:
     np.testing.assert_array_equal(one.at(points), [[3.0, -2.0]] * len(points))
 
 
-def test_mirror_images_are_told() -> None:
+def test_mirror_images_are_detected() -> None:
     assert Alignment(turned(30, 1.1, (0, 0), True), 3).mirrored
     assert not Alignment(turned(30, 1.1, (0, 0)), 3).mirrored
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0, 360), st.floats(0.2, 4.0))
-def test_a_third_of_wild_pairs_changes_nothing(seed: int, degrees: float, scale: float) -> None:
+def test_third_of_outliers_does_not_change_the_fit(seed: int, degrees: float, scale: float) -> None:
     rng = np.random.default_rng(seed)
     truth = turned(degrees, scale, (500.0, -300.0))
     here = rng.uniform(0, 5000, (60, 2))
@@ -94,12 +94,12 @@ def points(number: int = 200) -> np.ndarray:
     return np.random.default_rng(3).uniform(0, 4000, (number, 2))
 
 
-def test_noise_is_no_field() -> None:
+def test_noise_gives_no_field() -> None:
     left = np.random.default_rng(4).normal(0, 0.3, (200, 2))
     assert fit_field(points(), left) is None
 
 
-def test_a_bend_is_a_field_and_is_halved_at_least() -> None:
+def test_bend_is_at_least_halved_by_a_field() -> None:
     here = points()
     left = np.column_stack([np.sin(here[:, 1] / 4000 * 6), np.cos(here[:, 0] / 4000 * 6)])
     found = fit_field(here, left)
@@ -108,7 +108,7 @@ def test_a_bend_is_a_field_and_is_halved_at_least() -> None:
     assert np.median(rest) < 0.5 * np.median(np.hypot(*left.T))
 
 
-def test_strips_are_found_from_points_that_are_scattered_over_them() -> None:
+def test_strips_are_recovered_from_scattered_points() -> None:
     def strips(place: np.ndarray) -> np.ndarray:
         """TileShift columns of 400 px by 0.6 px to the left or right, rows of 500 px up or down."""
         signs = np.random.default_rng(5).choice([-0.6, 0.6], (2, 12))
@@ -123,7 +123,7 @@ def test_strips_are_found_from_points_that_are_scattered_over_them() -> None:
     assert np.median(rest) < 0.3 * np.median(plain)
 
 
-def test_wild_points_do_not_bend_a_field() -> None:
+def test_outliers_do_not_bend_a_field() -> None:
     here = points()
     left = np.column_stack([np.sin(here[:, 1] / 4000 * 6), np.zeros(200)])
     spoilt = left.copy()
@@ -145,5 +145,5 @@ def test_nodes_far_from_all_points_stay_at_rest() -> None:
     assert np.hypot(*found.at(np.array([[2500.0, 2500.0]])).T).max() < 0.3
 
 
-def test_few_points_make_no_field() -> None:
+def test_few_points_give_no_field() -> None:
     assert fit_field(points(10), np.ones((10, 2))) is None

@@ -49,11 +49,11 @@ def test_every_column_is_parsed() -> None:
 
 
 @pytest.mark.parametrize("header", [FULL, "path,domain,subject"])
-def test_empty_and_absent_columns_are_the_same(header: str) -> None:
+def test_empty_and_absent_columns_are_equivalent(header: str) -> None:
     assert one("a.svs,A,s1", header) == SlideRow(Path("a.svs"), "A", "s1")
 
 
-def test_one_pixel_size_is_for_both_axes() -> None:
+def test_single_pixel_size_applies_to_both_axes() -> None:
     assert one("a.svs,A,s,0.25", "path,domain,subject,mpp").mpp == (0.25, 0.25)
 
 
@@ -65,7 +65,7 @@ def test_one_pixel_size_is_for_both_axes() -> None:
         'subject,path,annotations,domain,note\n"s","sub/a.svs",a.json,A,"x, y"\n',
     ],
 )
-def test_forms_of_tables_and_paths_beside_them(tmp_path: Path, text: str) -> None:
+def test_csv_and_tsv_with_relative_paths_are_read(tmp_path: Path, text: str) -> None:
     path = tmp_path / "slides.txt"
     path.write_text(text, encoding="utf-8")
     (row,), rejected, failures = slide_rows(path)
@@ -74,7 +74,7 @@ def test_forms_of_tables_and_paths_beside_them(tmp_path: Path, text: str) -> Non
     assert (row.domain, row.subject) == ("A", "s")
 
 
-def test_absolute_paths_stay(tmp_path: Path) -> None:
+def test_absolute_paths_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "slides.csv"
     path.write_text(f"path,domain,subject\n{Path('/elsewhere/a.svs')},A,s\n")
     assert slide_rows(path)[0][0].path == Path("/elsewhere/a.svs")
@@ -94,7 +94,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_row_is_one_line_and_the_others_stay(name: str) -> None:
+def test_bad_row_is_reported_and_the_others_kept(name: str) -> None:
     values, fragments = BAD[name]
     rows, (rejected,), (line,) = slide_rows(
         f"path,domain,subject,split,mpp,mpp_y,level\nz.svs,A,s\n{values}\ny.svs,A,s\n"
@@ -107,12 +107,12 @@ def test_a_bad_row_is_one_line_and_the_others_stay(name: str) -> None:
         assert fragment in line
 
 
-def test_a_manifest_without_a_column_is_refused() -> None:
+def test_manifest_without_a_column_is_refused() -> None:
     with refused(SourceError, "stdin", "no column subject", "did you mean subjects"):
         slide_rows("path,domain,subjects\na.svs,A,s\n")
 
 
-def test_a_missing_manifest_is_refused(tmp_path: Path) -> None:
+def test_missing_manifest_is_refused(tmp_path: Path) -> None:
     with refused(SourceError, "gone.csv: no such manifest"):
         slide_rows(tmp_path / "gone.csv")
 
@@ -120,7 +120,7 @@ def test_a_missing_manifest_is_refused(tmp_path: Path) -> None:
 # Keys of slides follow their content, not their names.
 
 
-def test_a_copy_has_the_same_key_whatever_its_name_and_times(tmp_path: Path) -> None:
+def test_copy_has_the_same_key(tmp_path: Path) -> None:
     data = os.urandom(3 << 20)
     for name in ("a.svs", "b.ndpi"):
         (tmp_path / name).write_bytes(data)
@@ -132,7 +132,7 @@ def test_a_copy_has_the_same_key_whatever_its_name_and_times(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("position", [0, (1 << 20) - 1, (3 << 20) - 1])
-def test_first_and_last_megabyte_matter(tmp_path: Path, position: int) -> None:
+def test_key_depends_on_first_and_last_megabyte(tmp_path: Path, position: int) -> None:
     data = bytearray(3 << 20)
     (tmp_path / "a.svs").write_bytes(data)
     data[position] = 1
@@ -140,7 +140,7 @@ def test_first_and_last_megabyte_matter(tmp_path: Path, position: int) -> None:
     assert content_key(tmp_path / "a.svs") != content_key(tmp_path / "b.svs")
 
 
-def test_size_matters(tmp_path: Path) -> None:
+def test_key_depends_on_the_size(tmp_path: Path) -> None:
     keys = set()
     for number, size in enumerate((1, 2, 5 << 20, (5 << 20) + 1)):
         path = tmp_path / f"{number}.svs"
@@ -149,7 +149,7 @@ def test_size_matters(tmp_path: Path) -> None:
     assert len(keys) == 4
 
 
-def test_the_folder_beside_mrxs_matters(tmp_path: Path) -> None:
+def test_key_depends_on_the_folder_of_an_mrxs(tmp_path: Path) -> None:
     keys = []
     for name, files in (("a", {"Data0.dat": 3}), ("b", {"Data0.dat": 3}), ("c", {"Data0.dat": 4})):
         (tmp_path / f"{name}.mrxs").write_bytes(b"picture of the slide")
@@ -160,7 +160,7 @@ def test_the_folder_beside_mrxs_matters(tmp_path: Path) -> None:
     assert keys[0] == keys[1] != keys[2]
 
 
-def test_a_folder_of_that_name_beside_other_slides_does_not(tmp_path: Path) -> None:
+def test_key_ignores_folders_next_to_other_slides(tmp_path: Path) -> None:
     (tmp_path / "a.svs").write_bytes(b"x")
     before = content_key(tmp_path / "a.svs")
     (tmp_path / "a").mkdir()
@@ -168,7 +168,7 @@ def test_a_folder_of_that_name_beside_other_slides_does_not(tmp_path: Path) -> N
     assert content_key(tmp_path / "a.svs") == before
 
 
-def test_what_cannot_be_a_slide_is_refused(tmp_path: Path) -> None:
+def test_unreadable_slide_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.svs").touch()
     (tmp_path / "whole.svs").write_bytes(b"x")
     check_file(tmp_path / "whole.svs")
@@ -184,7 +184,7 @@ def test_what_cannot_be_a_slide_is_refused(tmp_path: Path) -> None:
         content_key(tmp_path)
 
 
-def test_tiles_that_no_memory_holds_are_refused(tmp_path: Path) -> None:
+def test_oversized_tiles_are_refused(tmp_path: Path) -> None:
     def tiles(side: int) -> dict[str, str]:
         return {f"openslide.level[1].tile-{axis}": str(side) for axis in ("width", "height")}
 
@@ -194,7 +194,7 @@ def test_tiles_that_no_memory_holds_are_refused(tmp_path: Path) -> None:
         check_tiles(tiles(8193), 2, tmp_path)
 
 
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+def test_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "s.svs")
     for look in (check_file, content_key):
         with pytest.raises(SourceError, match="a pipe or a device"):

@@ -45,7 +45,7 @@ def handles(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     return found
 
 
-def test_few_slides_stay_open(paths: list[Path], handles: SimpleNamespace) -> None:
+def test_number_of_open_slides_is_limited(paths: list[Path], handles: SimpleNamespace) -> None:
     with SlidePool(2) as pool:
         for path in (*paths, *paths[-2:]):
             with pool.get(path) as slide:
@@ -56,7 +56,9 @@ def test_few_slides_stay_open(paths: list[Path], handles: SimpleNamespace) -> No
     assert not handles.open
 
 
-def test_the_one_unused_for_longest_goes_first(paths: list[Path], handles: SimpleNamespace) -> None:
+def test_least_recently_used_slide_is_closed_first(
+    paths: list[Path], handles: SimpleNamespace
+) -> None:
     pool = SlidePool(2)
     for number in (0, 1, 0, 2, 0):
         with pool.get(paths[number]):
@@ -88,7 +90,7 @@ def test_one_slide_is_shared(paths: list[Path]) -> None:
 
 
 @pytest.mark.long
-def test_many_threads_and_slides(
+def test_many_threads_share_many_slides(
     paths: list[Path], pyramid: SimpleNamespace, handles: SimpleNamespace
 ) -> None:
     pool = SlidePool(2, cache_bytes=1 << 20)
@@ -104,9 +106,7 @@ def test_many_threads_and_slides(
     assert len(handles.open) <= 2
 
 
-def test_what_cannot_be_opened_is_told_each_time_and_forgotten(
-    tmp_path: Path, paths: list[Path]
-) -> None:
+def test_failed_slides_are_not_cached(tmp_path: Path, paths: list[Path]) -> None:
     pool, late = SlidePool(), tmp_path / "late.tiff"
     for _ in range(2):
         with refused(SourceError, late, "no such slide"), pool.get(late):
@@ -116,7 +116,7 @@ def test_what_cannot_be_opened_is_told_each_time_and_forgotten(
         assert slide.size == (1001, 799)
 
 
-def test_a_pool_travels_to_another_process_empty(paths: list[Path]) -> None:
+def test_pool_is_pickled_empty(paths: list[Path]) -> None:
     pool = SlidePool(3, 1 << 20)
     with pool.get(paths[0]) as slide, pickle.loads(pickle.dumps(pool)).get(paths[0]) as other:
         assert slide is not other

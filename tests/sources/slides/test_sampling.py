@@ -62,7 +62,7 @@ def apart(first: np.ndarray, second: np.ndarray) -> int:
 
 
 @given(seed=SEEDS, x=STARTS, y=STARTS, across=RATIOS, down=RATIOS)
-def test_a_patch_is_cut_from_the_resized_whole(
+def test_patch_equals_a_crop_of_the_resized_whole(
     seed: int, x: float, y: float, across: float, down: float
 ) -> None:
     image = paper(seed)
@@ -71,7 +71,7 @@ def test_a_patch_is_cut_from_the_resized_whole(
 
 
 @given(seed=SEEDS, x=STARTS, y=STARTS, ratio=RATIOS, block=st.integers(4, 60))
-def test_blocks_leave_no_seam(seed: int, x: float, y: float, ratio: float, block: int) -> None:
+def test_blocks_leave_no_seams(seed: int, x: float, y: float, ratio: float, block: int) -> None:
     image, how = paper(seed), ((x, y), (ratio, ratio), (9, 7))
     whole = resample(fetch_from(image), *how)
     with pytest.MonkeyPatch.context() as patch:
@@ -79,14 +79,14 @@ def test_blocks_leave_no_seam(seed: int, x: float, y: float, ratio: float, block
         assert apart(resample(fetch_from(image), *how), whole) <= 1
 
 
-def test_what_lies_beside_a_patch_shows_at_its_edge_alike() -> None:
+def test_patch_edges_depend_on_surrounding_pixels() -> None:
     image = paper(3)
     wide = resample(fetch_from(image), (0, 0), (2.5, 2.5), (24, 20))
     part = resample(fetch_from(image), (2.5 * 7, 2.5 * 5), (2.5, 2.5), (10, 9))
     assert apart(wide[5:14, 7:17], part) <= 1
 
 
-def test_the_place_that_was_truly_read_counts() -> None:
+def test_actual_position_of_the_read_pixels_counts() -> None:
     """A ramp read a quarter pixel further right comes out as if it had not been."""
     columns = np.arange(WIDTH + 2 * MARGIN)
     ramp = np.repeat(np.repeat(columns[None, :, None] // 2, 60, axis=0), 3, axis=2)
@@ -98,7 +98,7 @@ def test_the_place_that_was_truly_read_counts() -> None:
 
 
 @pytest.mark.parametrize("ratio", [1.0, 1.7, 6.0])
-def test_position_is_kept_below_a_pixel(ratio: float) -> None:
+def test_subpixel_position_is_kept(ratio: float) -> None:
     rows, columns = np.mgrid[: HEIGHT + 2 * MARGIN, : WIDTH + 2 * MARGIN] + 0.5 - MARGIN
     spot = np.exp(-((columns - 40.3) ** 2 + (rows - 31.8) ** 2) / (2 * 6.0**2))
     image = np.repeat(np.rint(255 - 200 * spot).astype(np.uint8)[..., None], 3, axis=2)
@@ -117,21 +117,21 @@ def test_shrinking_does_not_alias() -> None:
 
 
 @given(rgba=npst.arrays(np.uint8, npst.array_shapes(min_dims=2, max_dims=2).map(lambda s: (*s, 4))))
-def test_transparency_is_laid_over_white(rgba: np.ndarray) -> None:
+def test_transparency_is_composited_over_white(rgba: np.ndarray) -> None:
     alpha = rgba[..., 3:] / 255
     expected = rgba[..., :3] * alpha + 255 * (1 - alpha)
     assert np.abs(over_white(rgba) - expected).max() <= 0.5 + 1e-9
 
 
 @given(image=npst.arrays(np.uint8, (5, 4, 3)))
-def test_opaque_colours_stay(image: np.ndarray) -> None:
+def test_opaque_colours_are_unchanged(image: np.ndarray) -> None:
     rgba = np.concatenate([image, np.full((5, 4, 1), 255, np.uint8)], axis=2)
     found = over_white(rgba)
     assert np.array_equal(found, image)
     assert found.flags.writeable
 
 
-def test_paper_is_white_around_a_part() -> None:
+def test_canvas_is_white_around_a_part() -> None:
     found = on_white_canvas(np.zeros((2, 1, 3), np.uint8), (3, 1), (5, 4))
     assert found.shape == (4, 5, 3)
     assert np.argwhere(found[..., 0] == 0).tolist() == [[1, 3], [2, 3]]
@@ -148,7 +148,7 @@ def test_paper_is_white_around_a_part() -> None:
         ((5.0, 3.0), (1.0, 1.01), False),
     ],
 )
-def test_native_pixels(
+def test_native_pixels_are_recognised(
     start: tuple[float, float], ratio: tuple[float, float], expected: bool
 ) -> None:
     assert is_native(start, ratio) is expected
@@ -162,7 +162,7 @@ def test_native_pixels(
     factor=st.sampled_from([2, 3, 4]),
     up=st.booleans(),
 )
-def test_whole_factors_are_found_whatever_was_cut_off_or_filled_up(
+def test_integer_downsamples_are_found_despite_cropping_or_padding(
     size: tuple[int, int], factor: int, up: bool
 ) -> None:
     sizes = [size]
@@ -176,7 +176,7 @@ def test_whole_factors_are_found_whatever_was_cut_off_or_filled_up(
     assert true_downsamples(sizes) == tuple((float(factor**n),) * 2 for n in range(4))
 
 
-def test_other_factors_are_the_ratio_of_each_axis() -> None:
+def test_other_downsamples_are_the_ratio_of_each_axis() -> None:
     assert true_downsamples([(1000, 900), (300, 280)]) == (
         (1.0, 1.0),
         (pytest.approx(1000 / 300), pytest.approx(900 / 280)),
@@ -195,9 +195,7 @@ def test_other_factors_are_the_ratio_of_each_axis() -> None:
         ((100.0, 0.3), 0),
     ],
 )
-def test_coarsest_level_that_is_fine_enough_on_both_axes(
-    scale: tuple[float, float], level: int
-) -> None:
+def test_coarsest_fine_enough_level_is_chosen(scale: tuple[float, float], level: int) -> None:
     assert level_for([(1.0, 1.0), (4.0, 4.0), (16.0, 16.0)], scale) == level
 
 

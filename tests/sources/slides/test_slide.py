@@ -21,10 +21,10 @@ from skiptool.sources.slides import sampling
 from skiptool.sources.slides.slide import (
     TileCache,
     content_key,
-    is_sane,
+    is_plausible,
     open_slide,
+    patch_scale,
     pixel_size,
-    scale_of,
     snap,
 )
 from small_stores import refused
@@ -43,7 +43,7 @@ def apart(first: np.ndarray, second: np.ndarray) -> int:
 # what a slide says of itself
 
 
-def test_a_thumbnail_in_front_is_not_taken_for_the_slide(tmp_path: Path) -> None:
+def test_leading_thumbnail_is_refused(tmp_path: Path) -> None:
     """OpenSlide would read it as level 0, and pass over the slide behind it."""
     pixels = np.full((512, 512, 3), 200, np.uint8)
     for name, order in (("wrong", (2, 1)), ("right", (1, 2))):
@@ -90,7 +90,7 @@ def test_real_slides(
     assert slide.mpp == (0.25, 0.26)
 
 
-def test_labels_and_macro_pictures_have_no_way_out(shared_data: Path) -> None:
+def test_labels_and_macro_pictures_are_not_accessible(shared_data: Path) -> None:
     slide = open_slide(shared_data / "wsi" / "CMU-1-Small-Region.svs")
     public = {name for name in dir(slide) if not name.startswith("_")}
     assert public == {
@@ -128,7 +128,7 @@ def test_bounds_are_read(pyramid: SimpleNamespace, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("level", [0, 1, 2])
-def test_a_level_is_read_as_it_is_stored(
+def test_level_is_read_as_it_is_stored(
     tmp_path: Path, pyramid: SimpleNamespace, level: int
 ) -> None:
     image, by = pyramid.image[:796, :1000], 2**level
@@ -146,7 +146,7 @@ def test_a_level_is_read_as_it_is_stored(
 @pytest.mark.parametrize("level", [0, 1, 2])
 @pytest.mark.parametrize("across", ["left", "inside", "right"])
 @pytest.mark.parametrize("down", ["above", "inside", "below"])
-def test_outside_is_white_on_all_sides(
+def test_outside_of_the_slide_is_white(
     pyramid: SimpleNamespace, level: int, across: str, down: str
 ) -> None:
     slide, by = open_slide(pyramid.path), 2**level
@@ -161,14 +161,14 @@ def test_outside_is_white_on_all_sides(
     assert np.abs(found.astype(int) - around).mean() < 2
 
 
-def test_far_outside_nothing_is_read(pyramid: SimpleNamespace) -> None:
+def test_nothing_is_read_far_outside(pyramid: SimpleNamespace) -> None:
     slide = open_slide(pyramid.path)
     for x, y in ((-1e12, 0), (1e12, 1e12), (1001, 900), (0, -100)):
         assert slide.read(x, y, (64, 64), NATIVE).min() == 255
         assert slide.read(x, y, (9, 9), (7.1, 7.1)).min() == 255
 
 
-def test_transparent_pixels_are_laid_over_white(
+def test_transparent_pixels_are_composited_over_white(
     pyramid: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def region(*_: object) -> Image.Image:
@@ -200,7 +200,7 @@ def test_any_scale_agrees_with_the_whole_picture_resized(
 
 
 @pytest.mark.parametrize("scale", [2.0, 2.7, 3.5, 4.0, 5.3, 11.0])
-def test_coarser_levels_show_the_same_place(pyramid: SimpleNamespace, scale: float) -> None:
+def test_coarser_levels_show_the_same_region(pyramid: SimpleNamespace, scale: float) -> None:
     """Read from levels 1 and 2 as from level 0, within what two ways of shrinking differ by."""
     x, y, size = 103.3, 57.8, (min(int(800 / scale), 200), min(int(650 / scale), 160))
     slide = open_slide(pyramid.path)
@@ -259,7 +259,7 @@ def test_field_of_view_is_equal_across_scanners(tmp_path: Path, wanted: float) -
         image = np.repeat(np.rint(255 - 200 * shade).astype(np.uint8)[..., None], 3, axis=2)
         path = write_pyramid(tmp_path / f"{mpp}.tiff", image, mpp=mpp, quality=None)
         slide = open_slide(path)
-        scale = scale_of(slide, wanted)
+        scale = patch_scale(slide, wanted)
         assert scale == pytest.approx((wanted / mpp,) * 2)
         patch = slide.read(0, 0, (int(100 / wanted), int(96 / wanted)), scale)
         weight = 255.0 - patch[..., 0]
@@ -291,7 +291,7 @@ def test_overview_is_never_larger_than_the_slide(pyramid: SimpleNamespace) -> No
 
 
 @pytest.mark.long
-def test_a_slide_of_one_level_is_read_piece_by_piece(
+def test_single_level_slide_is_read_block_by_block(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_pyramid(tmp_path / "flat.tiff", stained(2), (2900, 1700), levels=1)
@@ -316,7 +316,7 @@ def test_a_slide_of_one_level_is_read_piece_by_piece(
 # errors
 
 
-def test_what_is_no_slide_is_told_in_one_line(tmp_path: Path, pyramid: SimpleNamespace) -> None:
+def test_file_that_is_not_a_slide_gives_one_line(tmp_path: Path, pyramid: SimpleNamespace) -> None:
     whole = pyramid.path.read_bytes()
     (tmp_path / "half.tiff").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "text.svs").write_text("not a slide")
@@ -332,7 +332,7 @@ def test_what_is_no_slide_is_told_in_one_line(tmp_path: Path, pyramid: SimpleNam
         open_slide(tmp_path)
 
 
-def test_broken_slides_of_others(shared_data: Path) -> None:
+def test_damaged_public_slides_are_refused(shared_data: Path) -> None:
     with refused(SourceError, "unopenable.tiff", "cannot be opened", "leave the slide out"):
         open_slide(shared_data / "wsi" / "unopenable.tiff")
     slide = open_slide(shared_data / "wsi" / "unreadable.svs")
@@ -356,7 +356,7 @@ def damaged(tmp_path: Path, pyramid: SimpleNamespace) -> Path:
     return path
 
 
-def test_after_a_bad_tile_the_rest_can_be_read(damaged: Path, pyramid: SimpleNamespace) -> None:
+def test_rest_is_readable_after_a_damaged_tile(damaged: Path, pyramid: SimpleNamespace) -> None:
     slide = open_slide(damaged)
     for _ in range(2):
         with refused(SourceError, damaged, "64 x 48 pixels of level 0 at (300, 310)"):
@@ -381,7 +381,7 @@ def test_threads_survive_the_errors_of_others(damaged: Path, pyramid: SimpleName
     assert found == ["refused" if number % 5 == 0 else True for number in range(200)]
 
 
-def test_two_threads_read_what_one_reads(pyramid: SimpleNamespace) -> None:
+def test_threads_read_equal_pixels(pyramid: SimpleNamespace) -> None:
     places = np.random.default_rng(0).uniform(-100, 900, (60, 2)).tolist()
     slide = open_slide(pyramid.path)
 
@@ -393,7 +393,7 @@ def test_two_threads_read_what_one_reads(pyramid: SimpleNamespace) -> None:
     assert all(np.array_equal(*pair) for pair in zip(parallel, map(read, places), strict=True))
 
 
-def test_a_slide_that_vanished_is_told(damaged: Path) -> None:
+def test_vanished_slide_is_reported(damaged: Path) -> None:
     path, slide = damaged, open_slide(damaged)
     path.unlink()
     with refused(SourceError, path, "no such slide"):
@@ -425,7 +425,7 @@ NOTHING = (None, None)
         (NOTHING, ("0", "-1"), None),
     ],
 )
-def test_manifest_wins_and_the_file_must_be_sane(
+def test_manifest_takes_precedence_over_a_plausible_file(
     given: tuple[float | None, float | None],
     recorded: tuple[str | None, str | None],
     expected: tuple[float, float] | None,
@@ -434,68 +434,71 @@ def test_manifest_wins_and_the_file_must_be_sane(
 
 
 @pytest.mark.parametrize("value", [0.0, -0.25, 1000.0, 250.0, float("nan"), float("inf")])
-def test_nonsense_in_the_manifest_names_slide_and_column(value: float) -> None:
+def test_implausible_manifest_value_names_slide_and_column(value: float) -> None:
     with refused(SourceError, "a.svs", "column mpp says", "0.05 to 20"):
         pixel_size("a.svs", (value, None), ("0.25", "0.25"))
     with refused(SourceError, "a.svs", "column mpp_y says"):
         pixel_size("a.svs", (0.25, value), ("0.25", "0.25"))
 
 
-def test_vertical_size_alone_needs_a_horizontal_one() -> None:
+def test_vertical_pixel_size_needs_a_horizontal_one() -> None:
     with refused(SourceError, "a.svs", "mpp_y", "mpp is empty", "fill in mpp"):
         pixel_size("a.svs", (None, 0.25), ("1000", "1000"))
 
 
-def test_limits_are_inside() -> None:
-    assert [is_sane(value) for value in (0.049, 0.05, 20.0, 20.1)] == [False, True, True, False]
+def test_limits_are_inclusive() -> None:
+    assert [is_plausible(value) for value in (0.049, 0.05, 20.0, 20.1)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
 
 
 # Which scale a slide is read at.
 
 
-def test_micrometres_are_exact_on_each_axis(pyramid: SimpleNamespace) -> None:
+def test_scale_is_exact_on_each_axis(pyramid: SimpleNamespace) -> None:
     slide = open_slide(pyramid.path, (0.25, 0.2))
-    assert scale_of(slide, 0.5) == (0.5 / 0.25, 0.5 / 0.2)
-    assert scale_of(slide, 0.1) == (0.1 / 0.25, 0.1 / 0.2)
-    assert scale_of(slide, 0.5, level=7) == (2.0, 2.5)
+    assert patch_scale(slide, 0.5) == (0.5 / 0.25, 0.5 / 0.2)
+    assert patch_scale(slide, 0.1) == (0.1 / 0.25, 0.1 / 0.2)
+    assert patch_scale(slide, 0.5, level=7) == (2.0, 2.5)
 
 
-def test_level_is_its_downsample(pyramid: SimpleNamespace) -> None:
+def test_scale_of_a_level_is_its_downsample(pyramid: SimpleNamespace) -> None:
     slide = open_slide(pyramid.path)
-    assert [scale_of(slide, None, level) for level in range(3)] == [
+    assert [patch_scale(slide, None, level) for level in range(3)] == [
         (1.0, 1.0),
         (2.0, 2.0),
         (4.0, 4.0),
     ]
-    assert scale_of(slide) == (1.0, 1.0)
+    assert patch_scale(slide) == (1.0, 1.0)
 
 
 @pytest.mark.parametrize("level", [3, -1])
-def test_a_level_that_is_not_there_names_those_that_are(
-    pyramid: SimpleNamespace, level: int
-) -> None:
+def test_missing_level_is_reported_with_existing_ones(pyramid: SimpleNamespace, level: int) -> None:
     with refused(SourceError, pyramid.path, f"no level {level}", "1 (500 x 399 px)", "level"):
-        scale_of(open_slide(pyramid.path), None, level)
+        patch_scale(open_slide(pyramid.path), None, level)
 
 
-def test_a_slide_without_pixel_size_names_the_columns(shared_data: Path) -> None:
+def test_slide_without_pixel_size_is_refused_with_the_columns(shared_data: Path) -> None:
     path = shared_data / "wsi" / "boxes.tiff"
     with refused(
         SourceError, path, "says 352.77777983377013 x", "0.25 um/px", "column mpp", "mpp_y"
     ):
-        scale_of(open_slide(path), 0.25)
-    assert scale_of(open_slide(path, (0.5, None)), 0.25) == (0.5, 0.5)
+        patch_scale(open_slide(path), 0.25)
+    assert patch_scale(open_slide(path, (0.5, None)), 0.25) == (0.5, 0.5)
 
 
-def test_a_slide_that_says_nothing(blank: Path) -> None:
+def test_slide_without_any_pixel_size_is_refused(blank: Path) -> None:
     with refused(SourceError, blank, "says nothing", "column mpp"):
-        scale_of(open_slide(blank), 0.25)
+        patch_scale(open_slide(blank), 0.25)
 
 
 @pytest.mark.parametrize("wanted", [0.0, -1.0, 250.0, float("nan")])
-def test_nonsense_resolutions_are_refused(pyramid: SimpleNamespace, wanted: float) -> None:
+def test_implausible_resolutions_are_refused(pyramid: SimpleNamespace, wanted: float) -> None:
     with refused(ArgumentError, "um/px", "--mpp"):
-        scale_of(open_slide(pyramid.path), wanted)
+        patch_scale(open_slide(pyramid.path), wanted)
 
 
 @given(x=st.floats(-1e5, 1e5), y=st.floats(-1e5, 1e5), level=st.integers(0, 2))
@@ -508,7 +511,7 @@ def test_corners_snap_to_pixels_of_the_level(
     assert max(abs(left - x), abs(top - y)) <= by / 2
 
 
-def test_other_scales_need_no_snapping(pyramid: SimpleNamespace) -> None:
+def test_other_scales_are_not_snapped(pyramid: SimpleNamespace) -> None:
     slide = open_slide(pyramid.path)
     assert snap(slide, 1.3, 2.7, (1.5, 1.5)) == (1.3, 2.7)
     assert snap(slide, 1.3, 2.7, (1.0, 2.0)) == (1.3, 2.7)

@@ -29,7 +29,7 @@ def island(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_pyramid(tmp_path_factory.mktemp("slides") / "island.tiff", image)
 
 
-def test_tissue_is_found_and_black_is_none(island: Path) -> None:
+def test_tissue_is_found_and_black_excluded(island: Path) -> None:
     tissue = find_tissue(open_slide(island), longest=500)
     assert tissue.mask.shape == (375, 500)
     assert tissue.scale == (4.0, 4.0)
@@ -41,7 +41,7 @@ def test_tissue_is_found_and_black_is_none(island: Path) -> None:
     assert 170 < tissue.threshold < 242
 
 
-def test_threshold_is_otsus_on_the_smoothed_overview(island: Path) -> None:
+def test_threshold_equals_otsu_on_the_smoothed_overview(island: Path) -> None:
     slide = open_slide(island)
     tissue = find_tissue(slide, longest=500)
     values = grey(slide.overview(500)[0]).astype(float)
@@ -57,7 +57,7 @@ def test_threshold_is_otsus_on_the_smoothed_overview(island: Path) -> None:
     assert abs(otsu(np.rint(values).astype(np.uint8)) - tissue.threshold) <= 1
 
 
-def test_empty_glass_is_no_tissue(blank: Path) -> None:
+def test_empty_glass_has_no_tissue(blank: Path) -> None:
     tissue = find_tissue(open_slide(blank))
     assert not tissue.mask.any()
     assert tissue.threshold == -1
@@ -66,7 +66,7 @@ def test_empty_glass_is_no_tissue(blank: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [255, 0, 120])
-def test_one_colour_is_no_tissue(tmp_path: Path, value: int) -> None:
+def test_uniform_slide_has_no_tissue(tmp_path: Path, value: int) -> None:
     image = np.full((90, 70, 3), value, np.uint8)
     path = write_pyramid(tmp_path / "a.tiff", image, levels=1, quality=None)
     assert not find_tissue(open_slide(path)).mask.any()
@@ -104,7 +104,7 @@ PALE, PINK, DEEP = (205, 165, 195), (190, 120, 170), (150, 80, 150)
 @pytest.mark.long
 @pytest.mark.parametrize(("fill", "noise"), [(0, 0), (2, 1.5), (5, 2), (8, 3), (16, 2), (25, 0)])
 @pytest.mark.parametrize("layout", ["right", "frame", "most", "between"])
-def test_nearly_black_areas_were_not_scanned(
+def test_nearly_black_areas_count_as_unscanned(
     tmp_path: Path, fill: int, noise: float, layout: str
 ) -> None:
     image = glass(750, 1000)
@@ -149,7 +149,7 @@ def test_white_areas_that_were_not_scanned_do_not_make_glass_tissue(
 
 
 @pytest.mark.long
-def test_dark_tissue_is_tissue(tmp_path: Path) -> None:
+def test_dark_tissue_counts_as_tissue(tmp_path: Path) -> None:
     """Pigment and deep stains are neither even nor, where they are, as large as a scan's gap."""
     image = glass(1300, 1500)
     image[300:1100, 400:1200] = grain((800, 800), PINK, 15, 1)
@@ -161,7 +161,7 @@ def test_dark_tissue_is_tissue(tmp_path: Path) -> None:
     assert mask[310:1090, 410:1190].mean() > 0.99
 
 
-def test_a_slide_that_is_all_black_shows_no_tissue(tmp_path: Path) -> None:
+def test_slide_that_is_all_black_shows_no_tissue(tmp_path: Path) -> None:
     found, mask = tissue_share(tmp_path, grain((400, 500), (3, 3, 3), 2, 1))
     assert not mask.any()
     assert (found.unscanned, found.threshold) == (1.0, -1)
@@ -179,7 +179,7 @@ def test_a_slide_that_is_all_black_shows_no_tissue(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_where_there_is_no_glass_all_is_tissue(
+def test_slide_without_glass_is_all_tissue(
     tmp_path: Path, colours: tuple[Sequence[int], Sequence[int]], share: float
 ) -> None:
     pale, dark = (grain((1000, 1200), each, 15, at) for at, each in enumerate(colours))
@@ -193,9 +193,7 @@ def test_where_there_is_no_glass_all_is_tissue(
 @pytest.mark.long
 @pytest.mark.parametrize("tint", [(238, 238, 238), (225, 222, 215), (240, 236, 224), (205,) * 3])
 @pytest.mark.parametrize("share", [0.03, 0.3, 0.97])
-def test_glass_is_found_however_little_or_tinted_it_is(
-    tmp_path: Path, tint: Sequence[int], share: float
-) -> None:
+def test_little_or_tinted_glass_is_found(tmp_path: Path, tint: Sequence[int], share: float) -> None:
     image = glass(1000, 1200, tint)
     edge = round(1200 * (1 - share))
     image[:, :edge] = grain((1000, edge), DEEP, 15, 4)
@@ -206,7 +204,7 @@ def test_glass_is_found_however_little_or_tinted_it_is(
     assert mask[:, edge + 4 :].mean() < 0.01
 
 
-def test_a_real_region_without_glass(shared_data: Path, tmp_path: Path) -> None:
+def test_real_region_without_glass(shared_data: Path, tmp_path: Path) -> None:
     slide = open_slide(shared_data / "wsi" / "CMU-1-Small-Region.svs")
     with_glass = slide.read(0, 0, slide.size, (1.0, 1.0))
     inner = with_glass[1000:1300, 950:1250]

@@ -38,7 +38,7 @@ def smear(side: int = 400, cells: int = 30, seed: int = 0) -> tuple[np.ndarray, 
 
 
 @given(MASKS)
-def test_the_free_square_is_the_largest(free: np.ndarray) -> None:
+def test_free_square_is_the_largest(free: np.ndarray) -> None:
     height, width = free.shape
     sides = [
         side
@@ -53,7 +53,7 @@ def test_the_free_square_is_the_largest(free: np.ndarray) -> None:
 
 
 @given(MASKS, st.integers(1, 9))
-def test_the_freest_square_holds_most(free: np.ndarray, side: int) -> None:
+def test_freest_square_has_most_free_pixels(free: np.ndarray, side: int) -> None:
     side = min(side, *free.shape)
     found = freest_square(free, side)
     best = max(
@@ -65,12 +65,12 @@ def test_the_freest_square_holds_most(free: np.ndarray, side: int) -> None:
     assert free[found.slices].sum() == best
 
 
-def test_the_glass_is_the_light_class() -> None:
+def test_glass_is_the_lighter_class() -> None:
     glass, image, _ = smear()
     assert np.abs(empty_colour(image).astype(int) - np.median(glass, axis=(0, 1))).max() <= 2
 
 
-def test_free_pixels_keep_clear_of_cells_whether_annotated_or_not() -> None:
+def test_free_pixels_exclude_all_cells() -> None:
     glass, image, boxes = smear()
     stain = (image != glass).any(axis=2)
     for known in (boxes, []):
@@ -88,7 +88,7 @@ def test_dust_is_background() -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_filled_glass_has_the_light_and_grain_of_the_real_one(seed: int) -> None:
+def test_filled_background_matches_illumination_and_grain(seed: int) -> None:
     glass, image, boxes = smear(seed=seed)
     free = free_pixels(image, boxes)
     filled = fill_background(image, free, np.random.default_rng(0))
@@ -115,7 +115,7 @@ def test_any_size_is_filled(height: int, width: int) -> None:
     assert (fill_background(image, free, np.random.default_rng(0)) == 200).all()
 
 
-def test_empty_glass_is_free_and_stays_as_it_is() -> None:
+def test_empty_glass_is_free_and_unchanged() -> None:
     glass, _, _ = smear(side=60, cells=1)
     free = free_pixels(np.full((60, 60, 3), 220, np.uint8), [])
     assert free.all()

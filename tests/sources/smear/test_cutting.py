@@ -87,7 +87,7 @@ def test_fewer_cells_are_used_with_a_warning(tmp_path: Path) -> None:
     assert "infected cells: 1 instead of 3; using those" in warnings[0]
 
 
-def test_a_hidden_cell_is_left_out_unless_it_is_the_only_one(tmp_path: Path) -> None:
+def test_hidden_cell_is_skipped_unless_it_is_the_only_one(tmp_path: Path) -> None:
     hidden: tuple[Disc, ...] = (
         (160, 190, 24, VIOLET, "trophozoite"),
         (160, 210, 24, SLATE, "red blood cell"),
@@ -99,7 +99,7 @@ def test_a_hidden_cell_is_left_out_unless_it_is_the_only_one(tmp_path: Path) -> 
     assert len(alone.cells) == 1
 
 
-def test_a_large_empty_square_is_cut_as_it_is(tmp_path: Path) -> None:
+def test_large_empty_square_is_used_unchanged(tmp_path: Path) -> None:
     paths = smear(tmp_path, FREE, height=700, width=500)
     templates, warnings = cut_templates(*paths)
     side = templates.backgrounds[0].shape[0]
@@ -107,7 +107,7 @@ def test_a_large_empty_square_is_cut_as_it_is(tmp_path: Path) -> None:
     assert not any("filled in" in line for line in warnings)
 
 
-def test_given_boxes_are_the_artifacts(tmp_path: Path) -> None:
+def test_given_boxes_become_the_artifacts(tmp_path: Path) -> None:
     box = Box(138, 38, 183, 83)
     templates, warnings = cut_templates(*smear(tmp_path, FREE), artifacts=[box])
     assert len(templates.artifacts) == 1
@@ -117,7 +117,7 @@ def test_given_boxes_are_the_artifacts(tmp_path: Path) -> None:
         cut_templates(*smear(tmp_path, FREE), artifacts=[Box(0, 0, 10, 421)])
 
 
-def test_the_same_picture_gives_the_same_templates_again(tmp_path: Path) -> None:
+def test_templates_are_deterministic(tmp_path: Path) -> None:
     paths = smear(tmp_path, FREE)
     first, _ = cut_templates(*paths)
     assert cut_templates(*paths)[0].digest == first.digest
@@ -129,7 +129,7 @@ def test_the_same_picture_gives_the_same_templates_again(tmp_path: Path) -> None
 
 
 @pytest.mark.long
-def test_pictures_that_cannot_serve_are_refused(tmp_path: Path) -> None:
+def test_unsuitable_pictures_are_refused(tmp_path: Path) -> None:
     paths = smear(tmp_path, FREE[4:])
     with pytest.raises(SourceError, match=r"a\.png: none of its 4 annotated objects is an infect"):
         cut_templates(*paths)
@@ -206,7 +206,7 @@ def window(one: Smear, box: Box) -> tuple[slice, slice]:
     return box.grown(14, *one.free.shape).slices
 
 
-def test_a_cell_alone_is_cut_along_its_outline() -> None:
+def test_isolated_cell_is_cut_along_its_outline() -> None:
     one = slide((120, 130, 30))
     box = one.boxes[0]
     template = one.lift("cell-1", box)
@@ -216,41 +216,41 @@ def test_a_cell_alone_is_cut_along_its_outline() -> None:
     assert np.abs(template.image[~outside].astype(int) - (224, 222, 216)).max() < 25
 
 
-def test_cells_that_touch_are_parted_along_the_rim() -> None:
+def test_touching_cells_are_separated_along_the_rim() -> None:
     one = slide((120, 100, 30), (120, 158, 30))
     for at, column in enumerate((100, 158)):
         template = one.lift("cell", one.boxes[at])
         assert overlap(template.mask, cell(120, column, 30)[window(one, one.boxes[at])]) > 0.9
 
 
-def test_a_cell_that_runs_into_one_without_box_is_rounded_off() -> None:
+def test_cell_touching_an_unannotated_one_is_rounded() -> None:
     one = slide((120, 100, 30), (120, 140, 30), boxed=1)
     template = one.lift("cell", one.boxes[0])
     assert overlap(template.mask, cell(120, 100, 30)[window(one, one.boxes[0])]) > 0.9
 
 
-def test_crowding_grows_with_the_neighbour() -> None:
+def test_crowding_increases_with_the_neighbour() -> None:
     shares = [slide((120, 90, 30), (120, 90 + gap, 30)) for gap in (90, 50, 25)]
     values = [one.crowding(one.boxes[0])[1] for one in shares]
     assert values[0] == 0.0
     assert values[0] < values[1] < values[2]
 
 
-def test_a_cell_at_the_border_is_cut_off() -> None:
+def test_cell_at_the_border_is_cut_off() -> None:
     one = slide((20, 130, 30), (150, 130, 30))
     edge = Box(0, 100, 51, 161)
     assert one.cut_off(edge)
     assert not one.cut_off(one.boxes[1])
 
 
-def test_pieces_are_kept_for_artifacts_alone() -> None:
+def test_pieces_are_kept_only_for_artifacts() -> None:
     one = slide((80, 100, 14), (80, 140, 8), boxed=0)
     box = Box(60, 80, 100, 155)
     assert ndimage.label(one.lift("cell", box).mask)[1] == 1
     assert ndimage.label(one.lift("artifact", box, pieces=True).mask)[1] == 2
 
 
-def test_a_box_on_empty_glass_is_refused() -> None:
+def test_box_on_empty_glass_is_refused() -> None:
     one = slide((120, 130, 30))
     with pytest.raises(SourceError, match="template cell: nothing in it stands out"):
         one.lift("cell", Box(10, 10, 50, 50))

@@ -39,7 +39,7 @@ def flat(background: np.ndarray | None = None) -> Templates:
     return Templates((glass,), cells, (block("artifact-1", 9, 9, 200),))
 
 
-def test_cells_are_drawn_uniformly_and_known_beforehand() -> None:
+def test_cell_count_is_uniform_and_known_in_advance() -> None:
     scene = SceneSettings(cells=(1, 100))
     counts = [cell_count(scene, 0, index) for index in range(4000)]
     assert (min(counts), max(counts)) == (1, 100)
@@ -50,7 +50,7 @@ def test_cells_are_drawn_uniformly_and_known_beforehand() -> None:
 
 @given(st.integers(0, 2**32), st.integers(0, 10**6), st.integers(0, 6), st.integers(0, 6))
 @settings(max_examples=30, deadline=None)
-def test_the_scene_has_the_cells_that_were_announced(
+def test_scene_has_the_announced_number_of_cells(
     seed: int, index: int, fewest: int, more: int
 ) -> None:
     chosen = SceneSettings(canvas=90, cells=(fewest, fewest + more), artifacts=1)
@@ -65,7 +65,7 @@ def test_the_scene_has_the_cells_that_were_announced(
     assert scene.mask.any() == (scene.cells > 0)
 
 
-def test_a_single_cell_lies_where_its_mask_is() -> None:
+def test_mask_covers_a_single_cell() -> None:
     stage = prepare(flat(), SceneSettings(canvas=80, cells=(1, 1), artifacts=0))
     seen = set()
     for index in range(40):
@@ -76,7 +76,7 @@ def test_a_single_cell_lies_where_its_mask_is() -> None:
     assert seen == {144, 160}
 
 
-def test_every_place_within_the_canvas_is_reached() -> None:
+def test_cells_reach_every_position_of_the_canvas() -> None:
     stage = prepare(flat(), SceneSettings(canvas=40, cells=(60, 60), artifacts=0))
     covered = np.zeros((40, 40), int)
     for index in range(60):
@@ -88,7 +88,7 @@ def test_every_place_within_the_canvas_is_reached() -> None:
     )
 
 
-def test_artifacts_are_placed_but_are_not_truth() -> None:
+def test_artifacts_are_not_part_of_the_mask() -> None:
     stage = prepare(flat(), SceneSettings(canvas=300, cells=(0, 0), artifacts=3))
     found = []
     for index in range(10):
@@ -99,7 +99,7 @@ def test_artifacts_are_placed_but_are_not_truth() -> None:
     assert min(found) >= 1  # fewer only where they overlap
 
 
-def test_a_covered_cell_stays_in_the_truth() -> None:
+def test_covered_cell_stays_in_the_mask() -> None:
     templates = Templates(
         flat().backgrounds, (block("cell-1", 10, 10, 90),), (block("artifact-1", 20, 20, 200),)
     )
@@ -109,7 +109,7 @@ def test_a_covered_cell_stays_in_the_truth() -> None:
     assert any((scene.image[scene.mask == 1] < 60).all(axis=1).any() for scene in scenes)
 
 
-def test_the_background_is_turned_by_quarters_and_resized() -> None:
+def test_background_is_rotated_and_resized() -> None:
     glass = np.full((30, 60, 3), GLASS, np.uint8)
     glass[:15, :30] = 120
     stage = prepare(flat(glass), SceneSettings(canvas=64, cells=(0, 0), artifacts=0))
@@ -123,7 +123,7 @@ def test_the_background_is_turned_by_quarters_and_resized() -> None:
     assert min(dark.count(corner) for corner in corners) >= 5
 
 
-def test_a_background_that_fits_is_kept_as_it_is() -> None:
+def test_background_of_matching_size_is_unchanged() -> None:
     glass = np.random.default_rng(0).integers(180, 230, (50, 50, 3), dtype=np.uint8)
     stage = prepare(flat(glass), SceneSettings(canvas=50, cells=(0, 0), artifacts=0))
     turned = [np.rot90(glass, turns) for turns in range(4)]
@@ -132,7 +132,7 @@ def test_a_background_that_fits_is_kept_as_it_is() -> None:
         assert any(np.array_equal(image, one) for one in turned)
 
 
-def test_neither_order_nor_threads_change_a_pixel() -> None:
+def test_scenes_do_not_depend_on_order_or_threads() -> None:
     stage = prepare(load_templates(), SceneSettings(canvas=400, cells=(0, 12)))
     alone = [compose(stage, 5, index) for index in range(12)]
     with ThreadPoolExecutor(4) as pool:
@@ -143,7 +143,7 @@ def test_neither_order_nor_threads_change_a_pixel() -> None:
     assert not np.array_equal(alone[0].image, compose(stage, 6, 0).image)
 
 
-def test_scenes_belong_to_the_caller() -> None:
+def test_scenes_do_not_share_memory() -> None:
     stage = prepare(flat(), SceneSettings(canvas=60, cells=(2, 2)))
     first = compose(stage, 0, 0)
     kept = first.image.copy()
@@ -162,7 +162,7 @@ def test_built_in_scenes_are_bright_and_cells_darker() -> None:
 
 
 @pytest.mark.parametrize("cells", [(-1, 4), (5, 4)])
-def test_a_range_that_makes_no_sense_is_refused(cells: tuple[int, int]) -> None:
+def test_invalid_range_of_cells_is_refused(cells: tuple[int, int]) -> None:
     with pytest.raises(ArgumentError, match=rf"cells {cells[0]}:{cells[1]}: expected 0 <= fewest"):
         SceneSettings(cells=cells)
 
@@ -196,7 +196,7 @@ def soft(depth: int, glass: tuple[int, int, int] = (220, 216, 208)) -> Template:
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(1, 6))
 @settings(max_examples=60)
-def test_pressing_is_the_formula(seed: int, height: int, width: int) -> None:
+def test_placing_follows_the_formula(seed: int, height: int, width: int) -> None:
     rng = np.random.default_rng(seed)
     cover = rng.random((height, width, 1))
     colour = rng.integers(0, 256, (height, width, 3))
@@ -214,7 +214,7 @@ def test_pressing_is_the_formula(seed: int, height: int, width: int) -> None:
 
 @pytest.mark.parametrize("glass", [(220, 216, 208), (180, 190, 200), (250, 250, 250)])
 @pytest.mark.parametrize("depth", [60, 140])
-def test_no_halo_on_lighter_or_darker_glass(glass: tuple[int, int, int], depth: int) -> None:
+def test_objects_have_no_halo_on_other_backgrounds(glass: tuple[int, int, int], depth: int) -> None:
     template = soft(depth)
     stamp = make_stamp(template)
     canvas = np.full((*stamp.mask.shape, 3), glass, np.uint8)
@@ -230,7 +230,7 @@ def test_no_halo_on_lighter_or_darker_glass(glass: tuple[int, int, int], depth: 
     assert shown == pytest.approx(ratio[rim], abs=0.02)
 
 
-def test_the_middle_of_an_object_is_opaque() -> None:
+def test_centre_of_an_object_is_opaque() -> None:
     template = load_templates().cells[1]
     stamp = make_stamp(template)
     deep = ndimage.binary_erosion(stamp.mask, iterations=7)
@@ -244,7 +244,7 @@ def test_the_middle_of_an_object_is_opaque() -> None:
     assert np.abs(results[0].astype(int) - template.image[inner]).max() <= 1
 
 
-def test_an_object_alone_looks_as_in_its_template() -> None:
+def test_isolated_object_looks_like_its_template() -> None:
     template = soft(110)
     stamp = make_stamp(template)
     canvas = np.full((*stamp.mask.shape, 3), (220, 216, 208), np.uint8)
@@ -254,7 +254,7 @@ def test_an_object_alone_looks_as_in_its_template() -> None:
     assert np.abs(canvas.astype(int) - cut).max() <= 2
 
 
-def test_cut_outs_on_black_or_white_paper_leave_no_paper() -> None:
+def test_black_or_white_margins_of_templates_are_not_pasted() -> None:
     for paper in (0, 255):
         image = np.full((40, 40, 3), paper, np.uint8)
         image[12:28, 12:28] = (120, 60, 140)

@@ -25,7 +25,7 @@ from skiptool.sources.smear.templates import (
     object_mask,
     read_boxes,
     save_templates,
-    stained,
+    segment_stain,
 )
 
 
@@ -44,7 +44,7 @@ def templates(cells: int = 3, backgrounds: int = 1) -> Templates:
 
 
 @pytest.mark.parametrize(("cells", "backgrounds"), [(1, 1), (3, 2), (11, 1)])
-def test_a_folder_gives_back_what_was_saved(tmp_path: Path, cells: int, backgrounds: int) -> None:
+def test_saved_templates_round_trip(tmp_path: Path, cells: int, backgrounds: int) -> None:
     saved = templates(cells, backgrounds)
     save_templates(saved, tmp_path / "t")
     found = load_templates(tmp_path / "t")
@@ -54,7 +54,7 @@ def test_a_folder_gives_back_what_was_saved(tmp_path: Path, cells: int, backgrou
         assert np.array_equal(mine.mask, theirs.mask)
 
 
-def test_the_digest_follows_pixels_and_roles_alone() -> None:
+def test_digest_depends_only_on_pixels_and_roles() -> None:
     first, second = templates(), templates()
     assert first.digest == second.digest
     swapped = Templates(first.backgrounds, first.cells[::-1], first.artifacts)
@@ -63,7 +63,7 @@ def test_the_digest_follows_pixels_and_roles_alone() -> None:
 
 
 @pytest.mark.parametrize("kind", ["background", "cell", "artifact"])
-def test_a_missing_kind_is_named(tmp_path: Path, kind: str) -> None:
+def test_missing_kind_is_named(tmp_path: Path, kind: str) -> None:
     save_templates(templates(), tmp_path / "t")
     for path in (tmp_path / "t").glob(f"{kind}*.png"):
         path.unlink()
@@ -71,7 +71,7 @@ def test_a_missing_kind_is_named(tmp_path: Path, kind: str) -> None:
         load_templates(tmp_path / "t")
 
 
-def test_pictures_that_show_no_object_are_named(tmp_path: Path) -> None:
+def test_pictures_without_object_are_named(tmp_path: Path) -> None:
     save_templates(templates(), tmp_path / "t")
     write_picture(tmp_path / "t" / "cell-9.png", np.full((20, 20, 3), 210, np.uint8))
     with pytest.raises(SourceError, match="template cell-9: nothing in it stands out"):
@@ -81,7 +81,7 @@ def test_pictures_that_show_no_object_are_named(tmp_path: Path) -> None:
         load_templates(tmp_path / "t")
 
 
-def test_folders_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
+def test_unusable_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="none: no such folder"):
         load_templates(tmp_path / "none")
     save_templates(templates(), tmp_path / "t")
@@ -93,7 +93,7 @@ def test_folders_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
         Templates((), templates().cells, templates().artifacts)
 
 
-def test_the_shipped_templates_are_three_cells_three_artifacts_and_a_background() -> None:
+def test_shipped_templates_are_three_cells_three_artifacts_and_a_background() -> None:
     shipped = load_templates()
     assert (len(shipped.backgrounds), len(shipped.cells), len(shipped.artifacts)) == (1, 3, 3)
     background = shipped.backgrounds[0]
@@ -103,7 +103,7 @@ def test_the_shipped_templates_are_three_cells_three_artifacts_and_a_background(
         assert 110 <= np.sqrt(cell.mask.sum() * 4 / np.pi) <= 150
 
 
-def test_a_saved_file_is_a_plain_picture(tmp_path: Path) -> None:
+def test_saved_file_is_a_plain_picture(tmp_path: Path) -> None:
     saved = templates()
     save_templates(saved, tmp_path / "t")
     assert sorted(path.name for path in (tmp_path / "t").iterdir()) == [
@@ -143,7 +143,7 @@ def written(folder: Path, content: object) -> Path:
         {"pathname": "images\\a.png", "checksum": "0"},
     ],
 )
-def test_a_picture_is_found_by_its_name(tmp_path: Path, image: object) -> None:
+def test_picture_is_found_by_its_name(tmp_path: Path, image: object) -> None:
     content = [
         {"image": "b.png", "objects": [item(0, 0, 9, 9)]},
         {"image": image, "objects": [item(1, 2, 11, 22), item(40, 50, 70, 80, "difficult")]},
@@ -154,7 +154,7 @@ def test_a_picture_is_found_by_its_name(tmp_path: Path, image: object) -> None:
     ]
 
 
-def test_the_whole_name_goes_before_the_name_without_suffix(tmp_path: Path) -> None:
+def test_full_name_takes_precedence_over_the_stem(tmp_path: Path) -> None:
     content = [
         {"image": "a.jpg", "objects": [item(0, 0, 9, 9)]},
         {"image": "a.png", "objects": [item(1, 1, 5, 5)]},
@@ -164,7 +164,7 @@ def test_the_whole_name_goes_before_the_name_without_suffix(tmp_path: Path) -> N
     ]
 
 
-def test_boxes_outside_are_clipped_and_empty_ones_left_out(tmp_path: Path) -> None:
+def test_boxes_are_clipped_and_empty_ones_dropped(tmp_path: Path) -> None:
     objects = [item(-5, -2, 4, 4), item(9, 9, 20, 20), item(3, 3, 3, 8), item(8, 8, 2, 2)]
     path = written(tmp_path, [{"image": "a.png", "objects": objects}])
     assert [one.box for one in read_boxes(path, PICTURE, 9, 9)] == [Box(0, 0, 4, 4)]
@@ -187,14 +187,14 @@ def test_boxes_outside_are_clipped_and_empty_ones_left_out(tmp_path: Path) -> No
         ),
     ],
 )
-def test_damage_is_named_in_one_line(tmp_path: Path, content: object, message: str) -> None:
+def test_malformed_annotations_give_one_line(tmp_path: Path, content: object, message: str) -> None:
     with pytest.raises(SourceError, match=message) as caught:
         read_boxes(written(tmp_path, content), PICTURE, 50, 60)
     assert "training.json" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_or_binary_file_is_named(tmp_path: Path) -> None:
+def test_missing_or_binary_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"none\.json: cannot be read"):
         read_boxes(tmp_path / "none.json", PICTURE, 5, 5)
     (tmp_path / "b.json").write_bytes(b"\xff\xfe\x00[")
@@ -203,7 +203,7 @@ def test_a_missing_or_binary_file_is_named(tmp_path: Path) -> None:
 
 
 @given(*(st.tuples(*[st.integers(0, 12)] * 4) for _ in range(2)))
-def test_boxes_meet_where_they_share_a_pixel(
+def test_boxes_meet_if_they_share_a_pixel(
     one: tuple[int, int, int, int], two: tuple[int, int, int, int]
 ) -> None:
     first, second = Box(*one), Box(*two)
@@ -244,13 +244,13 @@ def disc(side: int, radius: float, row: float = 0.0, column: float = 0.0) -> np.
     return np.hypot(line[:, None] - row, line[None, :] - column) <= radius
 
 
-def test_the_frame_tells_the_background() -> None:
+def test_frame_gives_the_background_colour() -> None:
     image = drawn(disc(40, 12), (90, 90, 60))
     assert frame_colour(image).tolist() == list(GLASS)
 
 
 @given(st.integers(5, 14), st.integers(30, 200), st.floats(0.0, 2.0))
-def test_the_outline_is_found_whatever_depth_and_blur(radius: int, depth: int, blur: float) -> None:
+def test_outline_is_found_at_any_depth_and_blur(radius: int, depth: int, blur: float) -> None:
     truth = disc(48, radius)
     found = object_mask(drawn(truth, (depth, depth, depth // 2), blur))
     inside = ndimage.binary_erosion(truth, iterations=2)
@@ -259,7 +259,7 @@ def test_the_outline_is_found_whatever_depth_and_blur(radius: int, depth: int, b
     assert not found[outside].any()
 
 
-def test_a_dark_parasite_does_not_hide_its_pale_cell() -> None:
+def test_dark_parasite_does_not_hide_its_pale_cell() -> None:
     cell, parasite = disc(60, 22), disc(60, 9, 4, -5)
     image = drawn(cell, (45, 40, 30))
     image[parasite] = (60, 20, 90)
@@ -271,14 +271,14 @@ def test_holes_are_filled() -> None:
     assert np.array_equal(object_mask(drawn(ring, (80, 120, 60))), disc(50, 18))
 
 
-def test_a_cell_is_the_largest_piece_and_an_artifact_all_but_specks() -> None:
+def test_cell_is_the_largest_piece_and_artifact_all_but_specks() -> None:
     large, small, speck = disc(70, 12, -15, -15), disc(70, 6, 18, 18), disc(70, 1, 20, -20)
     image = drawn(large | small | speck, (100, 140, 60))
     assert np.array_equal(object_mask(image), large)
     assert np.array_equal(object_mask(image, pieces=True), large | small)
 
 
-def test_glare_around_a_dark_cell_does_not_count() -> None:
+def test_glare_around_a_dark_cell_is_excluded() -> None:
     cell, glare = disc(80, 20), disc(80, 30)
     image = drawn(glare, (28, 28, 20))
     image[cell] = (60, 60, 110)
@@ -286,9 +286,9 @@ def test_glare_around_a_dark_cell_does_not_count() -> None:
 
 
 @pytest.mark.parametrize("noise", [0, 5])
-def test_nothing_is_found_on_empty_glass(noise: int) -> None:
+def test_empty_glass_has_no_object(noise: int) -> None:
     rng = np.random.default_rng(0)
     image = (np.array(GLASS) + rng.integers(-noise, noise + 1, (30, 30, 3))).astype(np.uint8)
-    assert not stained(image, np.array(GLASS, np.uint8)).any()
+    assert not segment_stain(image, np.array(GLASS, np.uint8)).any()
     assert not object_mask(image).any()
     assert not object_mask(image, pieces=True).any()

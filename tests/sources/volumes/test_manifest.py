@@ -12,7 +12,7 @@ from skiptool.sources.volumes.manifest import Frame, folder_rows, parse_frames, 
 from volume_cases import row, write_table
 
 
-def test_a_manifest_is_read(tmp_path: Path) -> None:
+def test_manifest_is_read(tmp_path: Path) -> None:
     path = write_table(
         tmp_path / "m.csv",
         [
@@ -29,7 +29,7 @@ def test_a_manifest_is_read(tmp_path: Path) -> None:
     assert (second.domain, second.subject) == ("B", "p1")
 
 
-def test_text_is_a_manifest_too() -> None:
+def test_manifest_may_be_given_as_text() -> None:
     (found,), _ = volume_rows("image\tdomain\tsubject\n/d/a.nii\tA\tp\n")
     assert found.image == Path("/d/a.nii")
 
@@ -45,7 +45,7 @@ def test_text_is_a_manifest_too() -> None:
         ({"domain": "a/b"}, "domain 'a/b'"),
     ],
 )
-def test_one_bad_row_is_a_failure(tmp_path: Path, columns: dict[str, object], words: str) -> None:
+def test_bad_row_is_reported(tmp_path: Path, columns: dict[str, object], words: str) -> None:
     path = write_table(tmp_path / "m.csv", [row("a.nii", **columns), row("b.nii")])
     (good,), (line,) = volume_rows(path)
     assert good.image.name == "b.nii"
@@ -53,7 +53,7 @@ def test_one_bad_row_is_a_failure(tmp_path: Path, columns: dict[str, object], wo
         raise AssertionError(line)
 
 
-def test_a_manifest_without_subjects_is_refused(tmp_path: Path) -> None:
+def test_manifest_without_subjects_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "m.csv"
     path.write_text("image,domain\na.nii,A\n")
     with pytest.raises(SourceError, match=r"m\.csv: has no column subject"):
@@ -61,11 +61,11 @@ def test_a_manifest_without_subjects_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["0;9", "0 9", "9,0", "0|9", " 0 ; 9 "])
-def test_frames_may_be_parted_by_whatever_a_table_allows(text: str) -> None:
+def test_frames_may_have_any_separator(text: str) -> None:
     assert [frame.number for frame in parse_frames(text, "a")] == [0, 9]
 
 
-def test_no_frames_are_none() -> None:
+def test_empty_frames_are_accepted() -> None:
     assert parse_frames("", "a") == ()
 
 
@@ -89,7 +89,7 @@ def pair(part: str, code: str) -> tuple[str, str]:
     return f"{part}/{code}/{code}_sa.nii.gz", f"{part}/{code}/{code}_sa_gt.nii.gz"
 
 
-def test_the_folder_of_the_challenge_is_listed(tmp_path: Path) -> None:
+def test_challenge_folder_is_listed(tmp_path: Path) -> None:
     touch(tmp_path, *pair("Training/Labeled", "A0S9V9"), *pair("Testing", "B2C3D4"))
     touch(tmp_path, pair("Training/Unlabeled", "C1D2E3")[0], *pair("Validation", "D9E8F7"))
     touch(tmp_path, "Training/Labeled/A0S9V9/._A0S9V9_sa.nii.gz")
@@ -108,14 +108,14 @@ def test_the_folder_of_the_challenge_is_listed(tmp_path: Path) -> None:
     assert third.mask is None
 
 
-def test_the_part_may_be_the_folder_itself(tmp_path: Path) -> None:
+def test_folder_itself_may_name_the_subset(tmp_path: Path) -> None:
     touch(tmp_path / "Testing", *pair(".", "A0S9V9"))
     info = table(tmp_path, "0,A0S9V9,x,A,1,0,9")
     ((found,), _, _) = folder_rows(tmp_path / "Testing", info)
     assert found.split is Split.TEST
 
 
-def test_volumes_of_one_frame_are_taken_by_their_names(tmp_path: Path) -> None:
+def test_single_frame_volumes_are_recognised_by_name(tmp_path: Path) -> None:
     touch(tmp_path, "A0S9V9_sa_ED.nii.gz", "A0S9V9_sa_ED_gt.nii.gz", "worse_A0S9V9_sa_ES.nii.gz")
     touch(tmp_path, "A0S9V9_sa_ED_pred.nii.gz")
     table(tmp_path, "A0S9V9,A,1,22,11", header="External code,Vendor,Centre,ED,ES")
@@ -126,7 +126,7 @@ def test_volumes_of_one_frame_are_taken_by_their_names(tmp_path: Path) -> None:
     assert first.split is None
 
 
-def test_a_missing_column_is_told_and_the_rest_done(tmp_path: Path) -> None:
+def test_missing_column_is_reported(tmp_path: Path) -> None:
     touch(tmp_path, *pair("Training", "A0S9V9"), "B1_sa_ED.nii.gz")
     path = table(tmp_path, "A0S9V9,A,9", "B1,A,3", header="External code,Vendor,ES")
     found, (line,), _ = folder_rows(tmp_path)
@@ -144,7 +144,7 @@ def test_a_missing_column_is_told_and_the_rest_done(tmp_path: Path) -> None:
         ("0,Z,x,A,1,0,9", "info.csv has no row for A0S9V9"),
     ],
 )
-def test_one_bad_line_leaves_the_others(tmp_path: Path, line: str, words: str) -> None:
+def test_bad_line_does_not_affect_the_others(tmp_path: Path, line: str, words: str) -> None:
     touch(tmp_path, *pair("Training", "A0S9V9"), *pair("Training", "B1"))
     table(tmp_path, line, "1,B1,x,B,2,0,3")
     (good,), (failure,), _ = folder_rows(tmp_path)
@@ -152,14 +152,14 @@ def test_one_bad_line_leaves_the_others(tmp_path: Path, line: str, words: str) -
     assert words in failure
 
 
-def test_numbers_of_spreadsheets_are_numbers(tmp_path: Path) -> None:
+def test_numbers_of_spreadsheets_are_parsed(tmp_path: Path) -> None:
     touch(tmp_path, *pair("Training", "A0S9V9"))
     table(tmp_path, "0,A0S9V9,x,A,1.0,0.0,9.0")
     ((found,), _, _) = folder_rows(tmp_path)
     assert (found.centre, [frame.number for frame in found.frames]) == ("1", [0, 9])
 
 
-def test_masks_alone_and_second_copies_are_told(tmp_path: Path) -> None:
+def test_masks_without_image_and_duplicates_are_reported(tmp_path: Path) -> None:
     touch(tmp_path, *pair("Training", "A0S9V9"), pair("Testing", "B1")[1])
     touch(tmp_path, pair("old", "A0S9V9")[0])
     table(tmp_path, "0,A0S9V9,x,A,1,0,9", "1,B1,x,B,2,0,3")
@@ -170,7 +170,7 @@ def test_masks_alone_and_second_copies_are_told(tmp_path: Path) -> None:
     assert "B1_sa_gt.nii.gz: a mask without its image" in alone
 
 
-def test_the_table_with_frames_is_chosen_among_several(tmp_path: Path) -> None:
+def test_table_with_frames_is_chosen_among_several(tmp_path: Path) -> None:
     touch(tmp_path, *pair("Training", "A0S9V9"))
     table(tmp_path, "A0S9V9,A", header="External code,Vendor", name="a.csv")
     table(tmp_path, "0,A0S9V9,x,B,1,0,9", name="b.csv")
@@ -179,7 +179,7 @@ def test_the_table_with_frames_is_chosen_among_several(tmp_path: Path) -> None:
     assert found.domain == "B"
 
 
-def test_folders_of_something_else_are_refused(tmp_path: Path) -> None:
+def test_other_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="has no volume named <code>_sa"):
         folder_rows(tmp_path)
     touch(tmp_path, *pair("Training", "A0S9V9"))
@@ -187,7 +187,7 @@ def test_folders_of_something_else_are_refused(tmp_path: Path) -> None:
         folder_rows(tmp_path)
 
 
-def test_the_shared_volumes_are_listed(shared_data: Path) -> None:
+def test_shared_volumes_are_listed(shared_data: Path) -> None:
     rows, failures, _ = folder_rows(shared_data / "mnms", shared_data / "mnms" / "info.csv")
     assert {row.subject for row in rows} == {"A0S9V9", "A1D9Z7"}
     assert [row.frames[0].number for row in rows] == [0, 9, 22]

@@ -20,19 +20,19 @@ from hypothesis import strategies as st
 
 from skiptool.errors import SourceError
 from skiptool.sources.volumes.nifti import (
-    DEFLATE,
+    MAX_DEFLATE_RATIO,
     check_end,
     check_room,
     open_volume,
     read_frames,
-    stem_of,
-    whole_labels,
+    to_labels,
+    volume_stem,
 )
 from skiptool.sources.volumes.orientation import spacings
 from volume_cases import affine, cine, heart, image_of, save
 
 
-def test_a_cine_is_read_frame_by_frame(tmp_path: Path) -> None:
+def test_cine_is_read_frame_by_frame(tmp_path: Path) -> None:
     image, _ = cine(tmp_path, "a")
     volume = open_volume(image)
     assert (volume.shape, volume.frames, volume.placed) == ((40, 40, 3, 5), 5, True)
@@ -44,7 +44,7 @@ def test_a_cine_is_read_frame_by_frame(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", [(5, 4), (5, 4, 3), (5, 4, 3, 1), (5, 4, 3, 2, 1)])
-def test_few_and_idle_axes_are_taken(tmp_path: Path, shape: tuple[int, ...]) -> None:
+def test_missing_and_singleton_axes_are_accepted(tmp_path: Path, shape: tuple[int, ...]) -> None:
     values = np.arange(np.prod(shape), dtype=np.int16).reshape(shape)
     volume = open_volume(save(tmp_path / "a.nii.gz", values))
     assert volume.shape == (*shape, 1, 1)[:4]
@@ -84,7 +84,7 @@ def header(path: Path, sform: object, qform: object, unit: str = "mm") -> Path:
     return path
 
 
-def test_a_qform_that_disagrees_is_noted_and_the_sform_used(tmp_path: Path) -> None:
+def test_qform_that_disagrees_is_noted_and_the_sform_used(tmp_path: Path) -> None:
     moved = affine()
     moved[0, 3] += 25.0
     volume = open_volume(header(tmp_path / "a.nii.gz", (affine(), 1), (moved, 1)))
@@ -92,7 +92,7 @@ def test_a_qform_that_disagrees_is_noted_and_the_sform_used(tmp_path: Path) -> N
     assert volume.affine == pytest.approx(affine(), abs=1e-4)
 
 
-def test_a_qform_without_code_or_within_half_a_voxel_is_not_noted(tmp_path: Path) -> None:
+def test_negligible_qform_is_not_noted(tmp_path: Path) -> None:
     moved = affine()
     moved[0, 3] += 25.0
     assert open_volume(header(tmp_path / "a.nii.gz", (affine(), 1), (moved, 0))).note == ""
@@ -101,13 +101,13 @@ def test_a_qform_without_code_or_within_half_a_voxel_is_not_noted(tmp_path: Path
     assert open_volume(header(tmp_path / "b.nii.gz", (affine(), 1), (near, 1))).note == ""
 
 
-def test_only_a_qform_is_used(tmp_path: Path) -> None:
+def test_qform_is_used_without_sform(tmp_path: Path) -> None:
     volume = open_volume(header(tmp_path / "a.nii.gz", (None, 0), (affine(), 1)))
     assert (volume.placed, volume.note) == (True, "")
     assert volume.affine == pytest.approx(affine(), abs=1e-3)
 
 
-def test_a_sform_without_extent_gives_way_to_the_qform(tmp_path: Path) -> None:
+def test_singular_sform_is_replaced_by_the_qform(tmp_path: Path) -> None:
     """Some programs set its code and leave it empty."""
     path = header(tmp_path / "a.nii", (affine(), 1), (affine(), 1))
     whole = path.read_bytes()
@@ -117,7 +117,7 @@ def test_a_sform_without_extent_gives_way_to_the_qform(tmp_path: Path) -> None:
     assert volume.affine == pytest.approx(affine(), abs=1e-5)
 
 
-def test_axes_that_are_not_at_right_angles_are_noted(tmp_path: Path) -> None:
+def test_sheared_axes_are_noted(tmp_path: Path) -> None:
     sheared = affine()
     sheared[:3, 1] += sheared[:3, 0] * np.tan(np.deg2rad(20.0))
     assert open_volume(save(tmp_path / "a.nii.gz", heart(), sheared)).note == (
@@ -125,7 +125,7 @@ def test_axes_that_are_not_at_right_angles_are_noted(tmp_path: Path) -> None:
     )
 
 
-def test_headers_that_say_nothing_are_noted(tmp_path: Path) -> None:
+def test_headers_without_orientation_are_noted(tmp_path: Path) -> None:
     bare = open_volume(header(tmp_path / "a.nii.gz", (None, 0), (None, 0)))
     assert not bare.placed
     assert "sform and qform codes are 0" in bare.note
@@ -136,9 +136,7 @@ def test_headers_that_say_nothing_are_noted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("step", [999.0, 0.0, 1e-7])
 @pytest.mark.parametrize("axis", range(3))
-def test_a_single_slice_needs_no_distance_from_the_next(
-    tmp_path: Path, step: float, axis: int
-) -> None:
+def test_single_slice_needs_no_spacing(tmp_path: Path, step: float, axis: int) -> None:
     matrix = affine()
     matrix[:3, axis] *= step / spacings(matrix)[axis]
     shape = [5, 4, 3]
@@ -147,7 +145,7 @@ def test_a_single_slice_needs_no_distance_from_the_next(
     image.set_sform(matrix, 1)
     image.to_filename(tmp_path / "a.nii")
     volume = open_volume(tmp_path / "a.nii")
-    assert f"its single slice is {step:g} mm from the next; taken to be 1 mm" in volume.note
+    assert f"the spacing of its single slice is {step:g} mm; 1 mm is assumed" in volume.note
     expected = [1.0 if each == axis else affine_ for each, affine_ in enumerate((1.5, 1.5, 8.0))]
     assert spacings(volume.affine) == pytest.approx(expected, rel=1e-5)
     unit = volume.affine[:3, :3] / spacings(volume.affine)
@@ -155,7 +153,7 @@ def test_a_single_slice_needs_no_distance_from_the_next(
     assert abs(np.diag(unit.T @ whole)) == pytest.approx(np.ones(3), abs=1e-5)
 
 
-def test_the_axis_that_a_header_names_is_read(tmp_path: Path) -> None:
+def test_slice_axis_of_the_header_is_read(tmp_path: Path) -> None:
     for axis in (None, 0, 1, 2):
         image = nibabel.Nifti1Image(heart(), affine())
         image.header.set_dim_info(slice=axis)
@@ -163,7 +161,7 @@ def test_the_axis_that_a_header_names_is_read(tmp_path: Path) -> None:
         assert open_volume(tmp_path / "a.nii").slices == axis
 
 
-def test_other_units_become_millimetres(tmp_path: Path) -> None:
+def test_other_units_are_converted_to_millimetres(tmp_path: Path) -> None:
     volume = open_volume(header(tmp_path / "a.nii.gz", (affine(), 1), (None, 0), "micron"))
     assert volume.affine[:3] == pytest.approx(affine()[:3] / 1000, abs=1e-6)
 
@@ -232,7 +230,7 @@ def no_number(path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("name", ["a.nii.gz", "a.nii"])
-def test_what_is_no_volume_is_refused(
+def test_unsupported_shapes_are_refused(
     tmp_path: Path, make: Callable[[Path], None], words: str, name: str
 ) -> None:
     make(tmp_path / name)
@@ -248,7 +246,7 @@ def test_another_format_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.nii.gz", "a.nii"])
-def test_a_file_that_ends_early_is_refused_when_it_is_read(tmp_path: Path, name: str) -> None:
+def test_truncated_file_is_refused_on_reading(tmp_path: Path, name: str) -> None:
     path = save(tmp_path / name, image_of(heart()))
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) * 2 // 3])
@@ -273,9 +271,7 @@ def test_colours_are_refused(tmp_path: Path) -> None:
         list(read_frames(volume, (0,)))
 
 
-def test_more_voxels_than_memory_are_refused_by_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_oversized_volumes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(tmp_path / "a.nii", image_of(heart()))
     volume = open_volume(tmp_path / "a.nii")
 
@@ -287,40 +283,40 @@ def test_more_voxels_than_memory_are_refused_by_name(
         next(read_frames(volume, [0]))
 
 
-def test_stems() -> None:
+def test_stem_drops_the_nifti_suffix() -> None:
     names = ["a_sa.nii.gz", "a_sa.nii", "A.NII.GZ", "b"]
-    assert [stem_of(Path("x") / name) for name in names] == ["a_sa", "a_sa", "A", "b"]
+    assert [volume_stem(Path("x") / name) for name in names] == ["a_sa", "a_sa", "A", "b"]
 
 
-def test_a_file_holds_what_it_can(tmp_path: Path) -> None:
+def test_declared_voxels_must_fit_the_file(tmp_path: Path) -> None:
     plain, packed = tmp_path / "a.nii", tmp_path / "a.nii.gz"
     plain.write_bytes(bytes(1000))
     packed.write_bytes(gzip.compress(bytes(10**7), 9))
     check_room(plain, (10, 10, 5), 2)
-    check_room(packed, (10, 10, 10, 10_000), 1, DEFLATE)  # as good as gzip gets
+    check_room(packed, (10, 10, 10, 10_000), 1, MAX_DEFLATE_RATIO)  # as good as gzip gets
     with pytest.raises(EOFError, match="declares 1,002 bytes"):
         check_room(plain, (501,), 2)
     with pytest.raises(EOFError, match="declares 1,000,000,000,000,000,000 bytes"):
-        check_room(packed, (10**6,) * 3, 1, DEFLATE)
+        check_room(packed, (10**6,) * 3, 1, MAX_DEFLATE_RATIO)
 
 
-def test_a_file_comes_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("skiptool.sources.volumes.nifti.MOST", 3)
+def test_endless_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("skiptool.sources.volumes.nifti.MAX_TRAILING_MB", 3)
     check_end(io.BytesIO(bytes(2 << 20)))
     with pytest.raises(EOFError, match="without end"):
         check_end(io.BytesIO(bytes(4 << 20)))
 
 
 @given(st.lists(st.integers(0, 65535), min_size=1), st.sampled_from(["f4", "f8", "u2", "i4", "i8"]))
-def test_whole_numbers_of_any_type_are_labels(numbers: list[int], dtype: str) -> None:
-    found = whole_labels(np.array(numbers, dtype=dtype), "m")
+def test_integers_of_any_type_are_labels(numbers: list[int], dtype: str) -> None:
+    found = to_labels(np.array(numbers, dtype=dtype), "m")
     assert found.dtype == np.uint16
     assert found.tolist() == numbers
 
 
-def test_what_a_slope_leaves_is_rounded() -> None:
-    assert whole_labels(np.array([0.0, 0.9999, 2.0001]), "m").tolist() == [0, 1, 2]
-    assert whole_labels(np.array([True, False]), "m").tolist() == [1, 0]
+def test_rounding_errors_of_slopes_are_removed() -> None:
+    assert to_labels(np.array([0.0, 0.9999, 2.0001]), "m").tolist() == [0, 1, 2]
+    assert to_labels(np.array([True, False]), "m").tolist() == [1, 0]
 
 
 @pytest.mark.parametrize(
@@ -334,9 +330,9 @@ def test_what_a_slope_leaves_is_rounded() -> None:
         ([1j], r"has type complex128"),
     ],
 )
-def test_other_numbers_are_refused(values: list[float], words: str) -> None:
+def test_other_values_are_refused(values: list[float], words: str) -> None:
     with pytest.raises(SourceError, match=words):
-        whole_labels(np.array(values), "m.nii")
+        to_labels(np.array(values), "m.nii")
 
 
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
@@ -348,7 +344,7 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("packer", PACKERS)
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a", "a.NII.GZ", "a.nii.bz2", "a.gz"])
 @pytest.mark.parametrize("version", [1, 2])
-def test_a_volume_is_read_whatever_its_name(
+def test_volume_is_read_under_any_name(
     tmp_path: Path, packer: str, name: str, version: int
 ) -> None:
     values = image_of(heart())
@@ -364,7 +360,7 @@ def test_a_volume_is_read_whatever_its_name(
 
 @pytest.mark.parametrize("packer", ["gzip", "bzip2", "xz"])
 @pytest.mark.parametrize("part", [0.02, 0.6])
-def test_what_is_cut_off_is_refused_however_packed(
+def test_truncated_file_is_refused_in_any_compression(
     tmp_path: Path, packer: str, part: float
 ) -> None:
     whole = save(tmp_path / "whole.nii", image_of(heart())).read_bytes()
@@ -375,7 +371,7 @@ def test_what_is_cut_off_is_refused_however_packed(
         list(read_frames(open_volume(path), (0,)))
 
 
-def test_compressed_twice_is_told(tmp_path: Path) -> None:
+def test_doubly_compressed_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.nii.gz"
     plain = save(tmp_path / "whole.nii", heart()).read_bytes()
     path.write_bytes(gzip.compress(gzip.compress(plain)))

@@ -13,11 +13,11 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff
 
 from skiptool.errors import SourceError
 from skiptool.sources.volumes.orientation import (
-    as_stored,
+    choose_view,
     displacement,
     slice_axis,
     spacings,
-    view_of,
+    stored_view,
 )
 from volume_cases import affine, heart
 
@@ -40,22 +40,22 @@ def stored(labels: np.ndarray, matrix: np.ndarray, order: tuple[int, ...], flips
 
 @pytest.mark.parametrize("scanner", SCANNERS)
 @pytest.mark.parametrize(("order", "flips"), LAYOUTS)
-def test_slices_do_not_depend_on_the_way_they_are_stored(
+def test_layout_does_not_depend_on_the_stored_orientation(
     scanner: str, order: tuple[int, ...], flips: tuple[int, ...]
 ) -> None:
     labels, matrix = heart(40, 36), affine(axes=SCANNERS[scanner])
-    first = view_of(matrix, "a").apply(labels)
+    first = choose_view(matrix, "a").apply(labels)
     turned, other = stored(labels, matrix, order, flips)
-    view = view_of(other, "a")
+    view = choose_view(other, "a")
     found = view.apply(turned)
     assert (found[::-1] if flips[2] < 0 else found).tolist() == first.tolist()
     assert view.codes == "".join(nibabel.aff2axcodes(other))
-    assert view.display == view_of(matrix, "a").display
+    assert view.display == choose_view(matrix, "a").display
 
 
 @pytest.mark.parametrize("scanner", SCANNERS)
-def test_short_axis_slices_of_all_vendors_are_laid_out_alike(scanner: str) -> None:
-    view = view_of(affine(axes=SCANNERS[scanner]), "a")
+def test_short_axis_slices_of_all_vendors_share_a_layout(scanner: str) -> None:
+    view = choose_view(affine(axes=SCANNERS[scanner]), "a")
     axes = np.array(SCANNERS[scanner])
     columns = axes[:, view.columns] * (-1 if view.flip_columns else 1)
     rows = axes[:, view.rows] * (-1 if view.flip_rows else 1)
@@ -69,32 +69,30 @@ def test_short_axis_slices_of_all_vendors_are_laid_out_alike(scanner: str) -> No
     ("codes", "display"),
     [("LPS", "LP"), ("RAS", "LP"), ("RSA", "LI"), ("PIL", "PI"), ("ASR", "PI"), ("SPL", "PI")],
 )
-def test_slices_along_the_axes_of_the_body_are_as_radiologists_have_them(
-    codes: str, display: str
-) -> None:
+def test_anatomical_slices_have_radiological_orientation(codes: str, display: str) -> None:
     wanted = nibabel.orientations.axcodes2ornt(codes)
     matrix = np.eye(4)
     for axis, (place, flip) in enumerate(wanted):
         matrix[:3, axis] = 0
         matrix[int(place), axis] = flip * (1 + axis)
-    view = view_of(matrix, "a")
+    view = choose_view(matrix, "a")
     assert (view.codes, view.display, view.through) == (codes, display, 2)
 
 
 @pytest.mark.parametrize("through", range(3))
-def test_slices_follow_along_the_axis_that_is_given(through: int) -> None:
+def test_slices_are_taken_along_the_given_axis(through: int) -> None:
     stack = np.arange(24).reshape(2, 3, 4)
-    for view in (view_of(np.diag([8.0, 1.5, 1.5, 1.0]), "a", through), as_stored(through)):
+    for view in (choose_view(np.diag([8.0, 1.5, 1.5, 1.0]), "a", through), stored_view(through)):
         found = view.apply(stack)
         assert len(found) == stack.shape[through]
         for number, slice_ in enumerate(found):
             assert sorted(slice_.ravel()) == sorted(stack.take(number, through).ravel())
 
 
-def test_a_file_that_says_nothing_is_laid_out_as_it_is_stored() -> None:
+def test_file_without_orientation_keeps_its_layout() -> None:
     stack = np.arange(24).reshape(2, 3, 4)
-    assert as_stored().apply(stack).tolist() == stack.transpose(2, 1, 0).tolist()
-    assert as_stored(0).apply(stack).tolist() == stack.transpose(0, 2, 1).tolist()
+    assert stored_view().apply(stack).tolist() == stack.transpose(2, 1, 0).tolist()
+    assert stored_view(0).apply(stack).tolist() == stack.transpose(0, 2, 1).tolist()
 
 
 @pytest.mark.parametrize(
@@ -102,9 +100,9 @@ def test_a_file_that_says_nothing_is_laid_out_as_it_is_stored() -> None:
     [np.diag([1.0, 0.0, 1.0, 1.0]), np.diag([1.0, np.nan, 1.0, 1.0]), np.ones((4, 4))],
     ids=["no extent", "nan", "flat"],
 )
-def test_a_matrix_that_says_nothing_is_refused(matrix: np.ndarray) -> None:
+def test_singular_affine_is_refused(matrix: np.ndarray) -> None:
     with pytest.raises(SourceError, match=r"a\.nii: the affine from voxels to millimetres"):
-        view_of(matrix, "a.nii")
+        choose_view(matrix, "a.nii")
 
 
 @given(st.lists(st.floats(-2, 2), min_size=12, max_size=12), st.integers(0, 10**6))
@@ -138,7 +136,7 @@ STACKS = {
 
 @pytest.mark.parametrize("name", STACKS)
 @pytest.mark.parametrize("order", list(permutations(range(3))))
-def test_the_axis_does_not_depend_on_the_order_of_axes(name: str, order: tuple[int, ...]) -> None:
+def test_axis_does_not_depend_on_the_order_of_axes(name: str, order: tuple[int, ...]) -> None:
     shape, spacing = ([values[axis] for axis in order] for values in STACKS[name])
     found, note = slice_axis(shape, spacing, None, "a.nii")
     assert found == order.index(2)
@@ -150,7 +148,7 @@ def test_the_axis_does_not_depend_on_the_order_of_axes(name: str, order: tuple[i
     ("shape", "spacing"),
     [((64, 64, 64), (2.0, 2.0, 2.0)), ((91, 109, 91), (2.0, 2.0, 2.0)), ((9, 8, 7), (1, 1.5, 1.9))],
 )
-def test_the_third_axis_is_nothing_to_speak_of(
+def test_evident_third_axis_is_not_reported(
     shape: tuple[int, ...], spacing: tuple[float, ...]
 ) -> None:
     assert slice_axis(shape, spacing, None, "a.nii") == (2, "")
@@ -163,35 +161,35 @@ def test_the_third_axis_is_nothing_to_speak_of(
         ((100, 256, 256), (1.0, 1.0, 1.0)),  # fewer along the first, but not by far
     ],
 )
-def test_doubts_of_the_third_axis_are_told(
+def test_doubtful_third_axis_is_reported(
     shape: tuple[int, ...], spacing: tuple[float, ...]
 ) -> None:
     found, note = slice_axis(shape, spacing, None, "a.nii")
     assert found == 2
-    assert note.startswith(f"slices are taken along the third axis ({shape[2]}, 1 mm apart), which")
+    assert note.startswith(f"slices are taken along the third axis ({shape[2]}, 1 mm apart), as")
     assert "--slice-axis 1, 2 or 3" in note
 
 
-def test_the_header_is_believed_where_it_names_an_axis() -> None:
+def test_axis_named_by_the_header_is_used() -> None:
     assert slice_axis((64, 64, 64), (2.0, 2.0, 2.0), 1, "a.nii") == (1, "")
     assert slice_axis((96, 80, 60), (1.0, 2.2, 1.0), 2, "a.nii") == (2, "")
     assert slice_axis((96, 80, 1), (2.5, 2.5, 1.0), 0, "a.nii") == (2, "")  # of a part of a volume
 
 
-def test_a_header_left_behind_by_a_turn_is_told() -> None:
+def test_outdated_axis_in_the_header_is_reported() -> None:
     found, note = slice_axis((12, 256, 216), (9.6, 1.2, 1.2), 2, "a.nii")
     assert found == 0
     assert "along the first axis" in note
     assert "though the header names the third" in note
 
 
-def test_the_user_has_the_last_word() -> None:
+def test_requested_axis_takes_precedence() -> None:
     assert slice_axis((12, 256, 216), (9.6, 1.2, 1.2), 2, "a.nii", 1) == (1, "")
 
 
 @pytest.mark.parametrize(
     ("shape", "asked"), [((96, 1, 1), None), ((1, 1, 1), None), ((96, 80, 1), 0)]
 )
-def test_rows_are_no_pictures(shape: tuple[int, ...], asked: int | None) -> None:
+def test_single_rows_are_refused(shape: tuple[int, ...], asked: int | None) -> None:
     with pytest.raises(SourceError, match=r"^a\.nii: has .* single rows and no pictures$"):
         slice_axis(shape, (1.0, 1.0, 1.0), None, "a.nii", asked)

@@ -1,10 +1,11 @@
-"""Tests of ``extract_images``."""
+"""The step ``extract_images``: from pictures to a store, splits, tiles, exports."""
 
 from __future__ import annotations
 
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,29 +17,30 @@ from PIL import Image, ImageOps
 
 from heard import Heard
 from skiptool.errors import ArgumentError, ExistsError, MismatchError, SourceError
-from skiptool.extraction import ExtractionTarget
 from skiptool.names import ExportFormat
 from skiptool.records import SILENT, Progress, Sample
 from skiptool.sources.pictures.files import read_picture, write_mask, write_picture
+from skiptool.sources.pictures.intensities import Scale
 from skiptool.sources.pictures.labels import label_map
 from skiptool.sources.pictures.samples import Item, ReadOptions, survey
 from skiptool.splits import SplitOptions
+from skiptool.steps import extract_images as step
 from skiptool.steps.extract_images import (
-    EXPORTERS,
+    DEFAULT_CLASSES,
     assign_images,
+    check_formats,
+    list_images,
+    survey_images,
     write_images,
-    write_side_outputs,
 )
-from skiptool.steps.extract_images import extract_images as step
-from skiptool.steps.extract_images import extract_images as writing
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import SHARD, DatasetWriter
 from skiptool.stores.zarrs import recorded_failures
-from small_stores import MAKING, refused, sample, write_dataset
+from small_stores import MAKING, refused
 
 Contents = Callable[[Path], dict[str, bytes]]
 
-# Sheets are drawn where a test looks at them.
+# Contact sheets are only drawn in tests that look at them.
 extract_images = partial(step.extract_images, pictures=False)
 
 COLOURS = [(0, 0, 0), (255, 255, 255)]
@@ -88,7 +90,7 @@ def test_folders_become_a_store(tmp_path: Path) -> None:
     assert mask[0].tolist() == [1] * 8 + [0] * 8
 
 
-def test_subject_is_on_one_side_in_all_domains(tmp_path: Path) -> None:
+def test_subjects_keep_their_split_in_all_domains(tmp_path: Path) -> None:
     names = [f"{number:02d}" for number in range(20)]
     draw(tmp_path, names)
     rows = [f"images/{n}.png,masks/{n}.png,{'AB'[int(n) % 2]},s{int(n) // 2}" for n in names]
@@ -103,7 +105,7 @@ def test_subject_is_on_one_side_in_all_domains(tmp_path: Path) -> None:
     assert set(sides[0].values()) == {-1, 0, 1}
 
 
-def test_manifest_may_choose_the_split(tmp_path: Path) -> None:
+def test_splits_listed_in_the_manifest_are_used(tmp_path: Path) -> None:
     draw(tmp_path, ["a", "b", "c", "d"])
     header = HEADER + ",split"
     rows = [f"images/{n}.png,masks/{n}.png,A,{n}" for n in "abcd"]
@@ -126,7 +128,7 @@ def test_manifest_may_choose_the_split(tmp_path: Path) -> None:
         extract_images(tmp_path / "f.zarr", manifest=path, folds=2)
 
 
-def test_masks_may_be_absent(tmp_path: Path) -> None:
+def test_missing_masks_are_ignored_everywhere(tmp_path: Path) -> None:
     draw(tmp_path, ["a", "b"])
     path = manifest(tmp_path, ["images/a.png,,A,a", "images/b.png,masks/b.png,A,b"])
     extract_images(tmp_path / "d.zarr", manifest=path, test_fraction=0.0, folds=2)
@@ -135,7 +137,7 @@ def test_masks_may_be_absent(tmp_path: Path) -> None:
     assert reader.read(1)[1].max() == 1
 
 
-def test_masks_of_0_and_255_are_warned_of(tmp_path: Path) -> None:
+def test_masks_of_0_and_255_give_a_warning(tmp_path: Path) -> None:
     draw(tmp_path, ["a", "b", "c"], value=255)
     where = {"images": tmp_path / "images", "masks": tmp_path / "masks"}
     heard = Heard()
@@ -144,7 +146,7 @@ def test_masks_of_0_and_255_are_warned_of(tmp_path: Path) -> None:
     assert "--labels 255=foreground" in heard.lines[0]
 
 
-def test_some_inputs_fail_the_rest_is_usable(tmp_path: Path) -> None:
+def test_failed_inputs_do_not_stop_the_others(tmp_path: Path) -> None:
     draw(tmp_path, ["a", "b", "c", "d", "e"])
     (tmp_path / "images" / "b.png").write_bytes(b"no picture")
     (tmp_path / "masks" / "d.png").unlink()
@@ -158,7 +160,7 @@ def test_some_inputs_fail_the_rest_is_usable(tmp_path: Path) -> None:
     assert recorded_failures(tmp_path / "d.zarr") == list(found.failures)
 
 
-def test_all_inputs_fail(tmp_path: Path) -> None:
+def test_error_if_all_inputs_fail(tmp_path: Path) -> None:
     draw(tmp_path, ["a", "b"], value=7)
     where = {"images": tmp_path / "images", "masks": tmp_path / "masks"}
     with pytest.raises(SourceError, match=r"all 2 inputs failed, the first: .*contains value 7"):
@@ -166,7 +168,7 @@ def test_all_inputs_fail(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.zarr")) + list(tmp_path.glob(".*"))
 
 
-def test_sizes_of_one_domain_differ(tmp_path: Path) -> None:
+def test_different_sizes_in_one_domain_are_refused(tmp_path: Path) -> None:
     draw(tmp_path, ["a", "b"])
     draw(tmp_path, ["c"], side=20)
     where = {"images": tmp_path / "images", "masks": tmp_path / "masks"}
@@ -176,7 +178,7 @@ def test_sizes_of_one_domain_differ(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*"))
 
 
-def test_dry_run_counts_and_writes_nothing(tmp_path: Path) -> None:
+def test_dry_run_counts_samples_and_writes_nothing(tmp_path: Path) -> None:
     draw(tmp_path, ["a", "b", "c"])
     where = {"images": tmp_path / "images", "masks": tmp_path / "masks"}
     found = extract_images(tmp_path / "d.zarr", **where, folds=2, dry_run=True)
@@ -186,7 +188,7 @@ def test_dry_run_counts_and_writes_nothing(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "masks"]
 
 
-def test_workers_change_no_byte(tmp_path: Path, contents: Contents) -> None:
+def test_store_does_not_depend_on_the_number_of_workers(tmp_path: Path, contents: Contents) -> None:
     draw(tmp_path, [f"{number:02d}" for number in range(20)])
     where = {"images": tmp_path / "images", "masks": tmp_path / "masks"}
     for workers in (1, 2):
@@ -194,7 +196,7 @@ def test_workers_change_no_byte(tmp_path: Path, contents: Contents) -> None:
     assert contents(tmp_path / "1.zarr") == contents(tmp_path / "2.zarr")
 
 
-def test_interrupted_run_goes_on(
+def test_interrupted_run_can_be_resumed(
     tmp_path: Path, contents: Contents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draw(tmp_path, [f"{number:02d}" for number in range(20)])
@@ -216,21 +218,21 @@ def test_interrupted_run_goes_on(
     with pytest.raises(ExistsError, match="seed was 0, now 3"):
         extract_images(out, **where, seed=3, resume=True)
     read: list[str] = []
-    samples = writing.read_samples
+    samples = step.read_samples
     monkeypatch.setattr(
-        writing, "read_samples", lambda i, *a: (read.append(i.row["subject"]), samples(i, *a))[1]
+        step, "read_samples", lambda i, *a: (read.append(i.row["subject"]), samples(i, *a))[1]
     )
     extract_images(out, **where, resume=True)
     assert read == ["16", "17", "18", "19"]
     assert contents(out) == contents(whole)
-    # What is whole is left alone; with other inputs it is another dataset.
+    # A complete store is left unchanged; other inputs make another dataset.
     assert extract_images(out, **where, resume=True).outputs == (out,)
     draw(tmp_path, ["20"])
     with pytest.raises(ExistsError, match="files was"):
         extract_images(out, **where, resume=True)
 
 
-def test_text_stands_for_a_manifest(
+def test_manifest_can_be_given_as_text(
     tmp_path: Path, contents: Contents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draw(tmp_path, ["a", "b", "c"])
@@ -247,7 +249,7 @@ def where(folder: Path) -> dict[str, Path]:
     return {"images": folder / "images", "masks": folder / "masks"}
 
 
-def test_images_of_several_sizes_share_a_domain_as_tiles(tmp_path: Path) -> None:
+def test_tiles_of_images_of_several_sizes_share_a_domain(tmp_path: Path) -> None:
     draw(tmp_path, ["a", "b"], side=40)
     draw(tmp_path, ["c"], side=20)
     draw(tmp_path, ["small"], side=8)
@@ -271,7 +273,7 @@ def test_images_of_several_sizes_share_a_domain_as_tiles(tmp_path: Path) -> None
         assert len(set(columns["fold"][columns["image"] == name])) == 1
 
 
-def test_folders_are_domains_and_a_pattern_tells_subjects(tmp_path: Path) -> None:
+def test_folders_give_domains_and_a_pattern_gives_subjects(tmp_path: Path) -> None:
     names = [f"{domain}/p{subject}_{n}" for domain in "AB" for subject in range(4) for n in (1, 2)]
     for domain in "AB":
         for part in ("images", "masks"):
@@ -291,7 +293,7 @@ def test_folders_are_domains_and_a_pattern_tells_subjects(tmp_path: Path) -> Non
     assert sides[0] == sides[1]
 
 
-def test_colours_are_classes(tmp_path: Path) -> None:
+def test_colours_can_be_mapped_to_classes(tmp_path: Path) -> None:
     draw(tmp_path, ["a", "b", "c"])
     pixels = np.zeros((16, 16, 3), np.uint8)
     pixels[:4], pixels[4:6] = (255, 0, 0), (0, 0, 255)
@@ -309,7 +311,7 @@ def test_colours_are_classes(tmp_path: Path) -> None:
         assert [int(mask[row, 0]) for row in (0, 3, 4, 6)] == [1, 1, 255, 0]
 
 
-def test_deep_grey_is_one_channel(tmp_path: Path) -> None:
+def test_deep_grey_images_have_one_channel(tmp_path: Path) -> None:
     draw(tmp_path, ["a", "b", "c"])
     values = np.random.default_rng(0).integers(0, 65536, (16, 16), dtype=np.uint16)
     for name in "abc":
@@ -324,7 +326,7 @@ def test_deep_grey_is_one_channel(tmp_path: Path) -> None:
     assert open_dataset(tmp_path / "e.zarr").domain("images").channels == 3
 
 
-def test_every_fault_is_a_line_and_the_rest_is_done(tmp_path: Path) -> None:
+def test_every_failure_is_one_line_and_the_others_are_extracted(tmp_path: Path) -> None:
     faults = ("page", "png", "jpg", "tif", "size", "value", "twin", "mask", "image")
     draw(tmp_path, ["a", "b", "c", *faults])
     images, masks = tmp_path / "images", tmp_path / "masks"
@@ -366,7 +368,7 @@ def test_every_fault_is_a_line_and_the_rest_is_done(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_sheets_and_exports_lie_beside_the_store(tmp_path: Path) -> None:
+def test_sheets_and_exports_are_written_and_resumed(tmp_path: Path) -> None:
     draw(tmp_path, ["a", "b", "c"])
     out = tmp_path / "d.zarr"
     how = {**where(tmp_path), "folds": 2, "pictures": True}
@@ -402,7 +404,7 @@ def other(folder: Path) -> Path:
     return pairs
 
 
-def test_pairs_come_back_with_their_folds(tmp_path: Path) -> None:
+def test_exported_pairs_are_imported_with_their_folds(tmp_path: Path) -> None:
     draw(tmp_path, [f"{number:02d}" for number in range(12)])
     pairs = tmp_path / "pairs"
     export = (ExportFormat.PNG, pairs)
@@ -412,7 +414,7 @@ def test_pairs_come_back_with_their_folds(tmp_path: Path) -> None:
     assert len(ids) == 1
 
 
-def test_workers_and_tiles_change_no_byte(tmp_path: Path, contents: Contents) -> None:
+def test_tiles_do_not_depend_on_the_number_of_workers(tmp_path: Path, contents: Contents) -> None:
     draw(tmp_path, [f"{number:02d}" for number in range(6)], side=30)
     for workers in (1, 3):
         how = {"patch_size": 16, "folds": 2, "scale": "p1", "workers": workers}
@@ -421,7 +423,7 @@ def test_workers_and_tiles_change_no_byte(tmp_path: Path, contents: Contents) ->
 
 
 @pytest.mark.long
-def test_real_smears_in_tiles(tmp_path: Path, shared_data: Path) -> None:
+def test_tiles_of_real_smears(tmp_path: Path, shared_data: Path) -> None:
     """Images of two sizes, with masks in colours drawn from the boxes of BBBC041."""
     folder = shared_data / "bbbc041"
     entries = json.loads((folder / "training_subset.json").read_text())
@@ -453,7 +455,7 @@ def test_real_smears_in_tiles(tmp_path: Path, shared_data: Path) -> None:
     assert counted == areas
 
 
-def test_what_nnunet_cannot_hold_is_refused_before_any_work(tmp_path: Path) -> None:
+def test_nnunet_export_of_mixed_channels_is_refused_before_any_work(tmp_path: Path) -> None:
     draw(tmp_path, ["colour"])
     Image.fromarray(np.full((16, 16), 40_000, np.uint16)).save(tmp_path / "images" / "deep.png")
     write_mask(tmp_path / "masks" / "deep.png", np.zeros((16, 16), np.uint8), COLOURS)
@@ -467,7 +469,7 @@ def test_what_nnunet_cannot_hold_is_refused_before_any_work(tmp_path: Path) -> N
     assert not export[1].exists()
 
 
-def test_broken_files_are_told_where_folds_are_too_many(tmp_path: Path) -> None:
+def test_broken_files_are_reported_if_there_are_too_many_folds(tmp_path: Path) -> None:
     draw(tmp_path, ["a", "b", "c", "d", "e", "f"])
     for name in ("a", "b"):
         (tmp_path / "images" / f"{name}.png").write_bytes(b"no picture")
@@ -479,15 +481,15 @@ def test_broken_files_are_told_where_folds_are_too_many(tmp_path: Path) -> None:
     assert not (tmp_path / "d.zarr").exists()
 
 
-def test_pictures_of_phones_are_turned_where_that_is_asked_for(tmp_path: Path) -> None:
-    """Masks lie on pictures as they are shown: on a dark object, in all eight orientations."""
+def test_upright_rotates_images_by_their_exif_orientation(tmp_path: Path) -> None:
+    """Masks match images as displayed: a dark object, stored in all eight orientations."""
     for part in ("images", "masks"):
         (tmp_path / part).mkdir()
     shown = np.full((32, 32, 3), 220, np.uint8)
     shown[4:12, 8:28] = 30
     for orientation in range(1, 9):
         exif = Image.Exif()
-        exif[274] = {5: 5, 6: 8, 8: 6}.get(orientation, orientation)  # the way back
+        exif[274] = {5: 5, 6: 8, 8: 6}.get(orientation, orientation)  # the inverse rotation
         turned = ImageOps.exif_transpose(_tagged(shown, exif))
         exif[274] = orientation
         turned.save(tmp_path / "images" / f"{orientation}.png", exif=exif)
@@ -515,7 +517,7 @@ def _tagged(pixels: np.ndarray, exif: Image.Exif) -> Image.Image:
 
 
 # -------------------------------------------------------------------------------------------------
-# Splits and folds by subject, or as the manifest says.
+# Splits and folds by subject, or as listed in the manifest.
 
 
 def item(
@@ -538,7 +540,7 @@ def assign(
 
 
 @given(subjects=st.lists(st.integers(0, 9), min_size=12, max_size=40), seed=st.integers(0, 99))
-def test_a_subject_is_on_one_side_and_in_one_fold(subjects: list[int], seed: int) -> None:
+def test_subjects_are_in_one_split_and_one_fold(subjects: list[int], seed: int) -> None:
     subjects = [*subjects, *range(6)]
     heard = Heard()
     items = [item(f"s{subject}") for subject in subjects]
@@ -550,21 +552,21 @@ def test_a_subject_is_on_one_side_and_in_one_fold(subjects: list[int], seed: int
     assert assign(items, 0.25, 3, seed, heard) == found
 
 
-def test_the_manifest_decides_where_it_is_filled_in() -> None:
+def test_listed_splits_and_folds_are_used() -> None:
     items = [item("a", "test", "-1"), item("b", "train", "1"), item("c", "train", "4")]
     assert assign(items, 0.2, 5, 0, Heard()) == [-1, 1, 4]
     bare = [item("a", "test"), item("b", "train"), item("c", "train")]
     assert sorted(assign(bare, 0.2, 2, 0, Heard())) == [-1, 0, 1]
 
 
-def test_columns_that_are_filled_in_partly_are_refused() -> None:
+def test_partly_filled_columns_are_refused() -> None:
     with refused(SourceError, "b.png: split is empty, but other rows have one"):
         assign([item("a", "test"), item("b")], 0.2, 1, 0, Heard())
     with refused(SourceError, "c.png: fold is empty, but other rows have one"):
         assign([item("a", "test"), item("b", "train", "0"), item("c", "train")], 0.2, 1, 0, Heard())
 
 
-def test_a_subject_on_both_sides_is_warned_of() -> None:
+def test_subject_in_both_splits_gives_a_warning() -> None:
     heard = Heard()
     assign([item("a", "test"), item("a", "train"), item("b", "train")], 0.2, 2, 0, heard)
     assert len(heard.lines) == 1
@@ -576,12 +578,12 @@ def test_more_folds_than_subjects_are_refused() -> None:
         assign([item("a"), item("b")], 0.0, 3, 0, Heard())
 
 
-def test_folds_without_splits_are_refused_not_ignored() -> None:
+def test_folds_without_splits_are_refused() -> None:
     with refused(SourceError, "column fold goes with the column split"):
         assign([item("a", fold="0"), item("b", fold="1"), item("c", fold="0")], 0.0, 2, 0, Heard())
 
 
-def test_a_subject_in_two_folds_is_warned_of() -> None:
+def test_subject_in_two_folds_gives_a_warning() -> None:
     heard = Heard()
     items = [item("a", "train", "0"), item("b", "train", "1"), item("a", "train", "1")]
     assert assign(items, 0.0, 2, 0, heard) == [0, 1, 1]
@@ -589,7 +591,7 @@ def test_a_subject_in_two_folds_is_warned_of() -> None:
     assert "in several folds (a)" in line
 
 
-def test_one_domain_is_trained_on() -> None:
+def test_train_domain_tests_all_other_domains() -> None:
     items = [item(f"a{n}") for n in range(10)] + [item(f"b{n}", domain="B") for n in range(5)]
     heard = Heard()
     found = assign(items, 0.2, 4, 0, heard, "A")
@@ -600,7 +602,7 @@ def test_one_domain_is_trained_on() -> None:
         assign([item("a", "test"), item("b", "train")], 0.2, 1, 0, heard, "A")
 
 
-def test_pictures_of_training_subjects_in_other_domains_are_told() -> None:
+def test_untested_images_of_training_subjects_give_a_warning() -> None:
     items = [item(f"p{n}", domain=domain) for domain in "AB" for n in range(5)]
     heard = Heard()
     found = assign(items, 0.2, 2, 0, heard, "B")
@@ -609,14 +611,14 @@ def test_pictures_of_training_subjects_in_other_domains_are_told() -> None:
     assert line.startswith("--train-domain B: 4 inputs of domain A are of training subjects")
 
 
-def test_subjects_of_two_spellings_are_warned_of() -> None:
+def test_similar_subject_names_give_a_warning() -> None:
     heard = Heard()
     assign([item("1"), item("1.0")], 0.5, 1, 0, heard)
     assert any("are spelled almost alike" in line for line in heard.lines)
 
 
 # -------------------------------------------------------------------------------------------------
-# Items into the store, each once, and what lies beside it.
+# Writing: every item once, in order.
 
 
 CLASSES = ("background", "cell")
@@ -645,7 +647,7 @@ def write(out: Path, items: list[Item], threads: int = 1, *, finish: bool = True
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_tiles_stand_in_the_order_of_their_images(
+def test_tiles_are_in_the_order_of_their_images(
     tmp_path: Path, items: list[Item], threads: int
 ) -> None:
     write(tmp_path / "d.zarr", items, threads)
@@ -656,15 +658,15 @@ def test_tiles_stand_in_the_order_of_their_images(
     assert (columns["x"].tolist()[:4], columns["y"].tolist()[:4]) == ([0, 8, 0, 8], [0, 0, 8, 8])
 
 
-def test_images_whose_tiles_are_there_are_not_read_again(
+def test_images_with_stored_tiles_are_not_read_again(
     tmp_path: Path, items: list[Item], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path / "whole.zarr", items)
-    write(tmp_path / "d.zarr", items, finish=False)  # killed: one whole shard is noted
+    write(tmp_path / "d.zarr", items, finish=False)  # killed: one complete shard is recorded
     seen = []
-    plain = writing.read_samples
+    plain = step.read_samples
     monkeypatch.setattr(
-        writing, "read_samples", lambda item, *how: (seen.append(item.name), plain(item, *how))[1]
+        step, "read_samples", lambda item, *how: (seen.append(item.name), plain(item, *how))[1]
     )
     write(tmp_path / "d.zarr", items)
     assert seen == ["e"]
@@ -673,17 +675,302 @@ def test_images_whose_tiles_are_there_are_not_read_again(
     assert len(ids) == 1
 
 
-@pytest.mark.long
-def test_every_form_has_its_writer(tmp_path: Path) -> None:
-    assert set(EXPORTERS) == set(ExportFormat)
-    write_dataset(tmp_path / "d.zarr", [sample(n, "A", (16, 16, 3)) for n in range(3)])
-    out, sheets = tmp_path / "d.zarr", tmp_path / "qc"
-    for form in ExportFormat:
-        folder = tmp_path / form
-        target = ExtractionTarget(out, sheets, export=folder)
-        made = write_side_outputs(target, form, "images", SILENT)
-        assert made == (sheets, folder)
-        assert (folder / "manifest.csv").is_file()
-        assert (sheets / "patches-A.png").is_file()
-    nothing = ExtractionTarget(out, sheets, pictures=False)
-    assert write_side_outputs(nothing, None, "images", SILENT) == ()
+# -------------------------------------------------------------------------------------------------
+# Listing and survey.
+
+
+WHOLE = ReadOptions(label_map(("background", "cell"), None))
+
+
+def written_rows(folder: Path, number: int, value: int = 1) -> list[dict[str, str]]:
+    found = []
+    for place in range(number):
+        files = {"image": str(folder / f"{place}.png"), "mask": str(folder / f"{place}-mask.png")}
+        write_picture(Path(files["image"]), np.full((4, 4, 3), 200 + place, np.uint8))
+        write_mask(Path(files["mask"]), np.full((4, 4), value, np.uint8), ())
+        found.append({**files, "domain": "A", "subject": f"s{place}", "id": f"{place}"})
+    return found
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_survey_keeps_the_order_and_reports_failures(tmp_path: Path, threads: int) -> None:
+    given, heard = written_rows(tmp_path, 6), Heard()
+    (tmp_path / "2.png").write_bytes(b"\x89PNG")
+    (tmp_path / "4-mask.png").unlink()
+    items, failures = survey_images(given, WHOLE, threads, heard)
+    assert [item.name for item in items] == ["0", "1", "3", "5"]
+    assert ["2.png" in failures[0], "4-mask.png" in failures[1]] == [True, True]
+    assert heard.lines == []
+    assert heard.said == [
+        "4 of 4 images are grey and are stored as colour, with three equal channels; --channels 1 "
+        "stores one channel"
+    ]
+
+
+def test_survey_fails_if_all_inputs_fail(tmp_path: Path) -> None:
+    with refused(
+        SourceError, "all 2 inputs failed, the first: ", "0-mask.png: mask contains value 7"
+    ):
+        survey_images(written_rows(tmp_path, 2, 7), WHOLE, 1, Heard())
+
+
+def test_masks_of_255_alone_give_a_warning(tmp_path: Path) -> None:
+    heard = Heard()
+    survey_images(written_rows(tmp_path, 2, 255), WHOLE, 1, heard)
+    assert len(heard.lines) == 1
+    assert "--labels 255=foreground" in heard.lines[0]
+    unlabelled = Heard()
+    survey_images([{**row, "mask": ""} for row in written_rows(tmp_path, 2)], WHOLE, 1, unlabelled)
+    assert unlabelled.lines == []
+
+
+@pytest.mark.parametrize(
+    ("high", "scale", "lines"), [(4095, "full", 1), (4095, "0:4095", 0), (40_000, "full", 0)]
+)
+def test_dark_images_give_a_warning(tmp_path: Path, high: int, scale: str, lines: int) -> None:
+    given, heard = written_rows(tmp_path, 2), Heard()
+    for row in given:
+        Image.fromarray(np.full((4, 4), high, np.uint16)).save(row["image"])
+    survey_images(given, replace(WHOLE, scale=Scale.parse(scale)), 1, heard)
+    assert len(heard.lines) == lines
+    assert all("brighter than 6.2%" in line and "--scale 0:4095" in line for line in heard.lines)
+
+
+RED, GREEN, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("palettes", "words"),
+    [
+        (([BLACK, RED], [BLACK, RED, GREEN]), ""),
+        (([BLACK, RED], [BLACK, GREEN]), "palette index 1 is #ff0000 in "),
+        (([RED, BLACK], [RED, BLACK]), "shows index 0, the background, in #ff0000 and index 1"),
+    ],
+)
+def test_palettes_that_contradict_labels_give_a_warning(
+    tmp_path: Path, palettes: list[list[tuple[int, int, int]]], words: str
+) -> None:
+    """Programs that optimise palettes reorder their colours."""
+    given, heard = written_rows(tmp_path, 2), Heard()
+    for row, palette in zip(given, palettes, strict=True):
+        write_mask(Path(row["mask"]), np.eye(4, dtype=np.uint8), palette)
+    survey_images(given, WHOLE, 1, heard)
+    assert len(heard.lines) == bool(words)
+    assert all(words in line and "--labels '#RRGGBB=CLASS'" in line for line in heard.lines)
+    mapped = ReadOptions(label_map(("background", "cell"), {0: "cell", 1: "background"}))
+    if palettes[0] == palettes[1]:
+        survey_images(given, mapped, 1, quiet := Heard())
+        assert quiet.lines == []
+
+
+def item_of(name: str, domain: str, shape: tuple[int, ...], dtype: str = "uint8") -> Item:
+    return Item({"image": name, "domain": domain, "id": name}, shape, dtype, None, 0.5, 0.0)
+
+
+def test_domain_must_have_one_size_and_type() -> None:
+    first = item_of("a", "A", (4, 4, 3))
+    check_formats([first, item_of("b", "A", (4, 4, 3)), item_of("c", "B", (5, 4, 1), "float32")])
+    with refused(MismatchError, "domain A, sample b", "(5, 4, 3)", "one size", "--patch-size"):
+        check_formats([first, item_of("b", "A", (5, 4, 3))])
+    with refused(MismatchError, "sample b", "(4, 4, 1) float32", "--channels 3 or 1"):
+        check_formats([first, item_of("b", "A", (4, 4, 1), "float32")])
+
+
+def test_differing_image_is_named_at_any_position() -> None:
+    odd, others = (
+        item_of("odd", "A", (9, 9, 3)),
+        [item_of(name, "A", (4, 4, 3)) for name in "bc"],
+    )
+    with refused(MismatchError, "sample odd: image is (9, 9, 3)", "one size"):
+        check_formats([odd, *others])
+
+
+def test_only_grey_images_are_reported_as_grey(tmp_path: Path) -> None:
+    given, heard = written_rows(tmp_path, 3), Heard()
+    write_picture(Path(given[1]["image"]), np.full((4, 4, 3), (9, 9, 8), np.uint8))
+    survey_images(given, WHOLE, 1, heard)
+    assert heard.said[0].startswith("2 of 3 images are grey")
+    asked = Heard()
+    survey_images(given, replace(WHOLE, channels=3), 1, asked)
+    assert asked.said == []
+
+
+# -------------------------------------------------------------------------------------------------
+# Listing: manifests and folders become rows with ids, and classes.
+
+
+HEAD = "image,mask,domain,subject,id\n"
+
+
+def put(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+def test_domains_and_classes_of_folders(tmp_path: Path) -> None:
+    images, masks = put(tmp_path / "i", "B/1.png", "A/1.png"), put(tmp_path / "m", "A/1.png")
+    put(masks, "B/1.png")
+    found = list_images(None, images, masks)
+    assert [(row["domain"], row["id"]) for row in found.rows] == [("A", "1"), ("B", "1")]
+    assert (found.classes, found.labels) == (DEFAULT_CLASSES, {})
+    named = list_images(None, images, masks, labels={(255, 0, 0): "tumor"})
+    assert named.classes == ("background", "tumor")
+    asked = list_images(None, images, masks, classes=["none", "tumor", "x"], labels={9: "tumor"})
+    assert asked.classes == ("none", "tumor", "x")
+
+
+def test_equal_stems_are_prefixed_with_their_folders() -> None:
+    rows = "".join(
+        f"{image},,{domain},s,{key}\n"
+        for image, domain, key in (
+            *(("p1/x/img.png", "A", ""), ("p2/x/img.png", "A", ""), ("p2/y/img.png", "A", "")),
+            *(("p1/x/img.png", "B", ""), ("else.png", "A", "own")),
+        )
+    )
+    found = list_images(HEAD + rows, None, None)
+    assert [row["id"] for row in found.rows] == ["p1-x-img", "p2-x-img", "y-img", "own", "img"]
+    assert found.failures == ()
+
+
+def test_file_listed_under_two_paths_is_one_sample(tmp_path: Path) -> None:
+    """One picture listed for two subjects could be on both sides of a split."""
+    put(tmp_path, "a.png", "x/b.png", "m.png")
+    (tmp_path / "link.png").symlink_to("a.png")
+    text = HEAD + "a.png,m.png,A,1,\nx/../a.png,,A,2,\nlink.png,,B,3,\nx/b.png,x/b.png,A,4,\n"
+    (tmp_path / "t.csv").write_text(text + "m.png,,A,5,\n")
+    found = list_images(tmp_path / "t.csv", None, None)
+    assert [row["subject"] for row in found.rows] == ["1", "5"]
+    twice, both, several = found.failures
+    assert "x/../a.png: is listed twice in domain A" in twice
+    assert "link.png: is listed for subject 1 in domain A and for subject 3 in domain B" in several
+    assert "x/b.png: is given both as image and as mask" in both
+
+
+def test_shared_masks_give_a_warning(tmp_path: Path) -> None:
+    put(tmp_path, "a.png", "b.png", "c.png", "m.png")
+    (tmp_path / "t.csv").write_text(HEAD + "a.png,m.png,A,1,\nc.png,m.png,B,1,\n")
+    assert list_images(tmp_path / "t.csv", None, None).warnings == ()
+    (tmp_path / "t.csv").write_text(HEAD + "a.png,m.png,A,1,\nb.png,m.png,A,2,\n")
+    (line,) = list_images(tmp_path / "t.csv", None, None).warnings
+    assert line.startswith("masks given for several images of one domain: 1 (")
+
+
+def test_duplicate_rows_and_ids_fail() -> None:
+    rows = "x/a.png,,A,s,\nx/a.png,,A,s,\nb.png,,A,s,7\nc.png,,A,s,7\nx/a.png,,B,s,\n"
+    found = list_images(HEAD + rows, None, None)
+    assert [(row["id"], row["domain"]) for row in found.rows] == [
+        ("a", "A"),
+        ("7", "A"),
+        ("a", "B"),
+    ]
+    first, second = found.failures
+    assert first == "x/a.png: is listed twice in domain A; list it once"
+    assert "c.png: has the id 7 in domain A, as b.png has" in second
+
+
+def test_folder_of_exported_pairs_is_listed(tmp_path: Path) -> None:
+    (tmp_path / "manifest.csv").write_text(HEAD + "images/1.png,masks/1.png,A,s,x\n")
+    (tmp_path / "classes.txt").write_text("glass,tumor\n")
+    found = list_images(tmp_path, None, None)
+    assert found.rows[0]["image"] == str(tmp_path / "images/1.png")
+    assert found.classes == ("glass", "tumor")
+    assert list_images(tmp_path, None, None, classes=["a", "b"]).classes == ("a", "b")
+    assert list_images(tmp_path / "manifest.csv", None, None).classes == DEFAULT_CLASSES
+
+
+def test_exported_class_names_may_contain_commas(tmp_path: Path) -> None:
+    (tmp_path / "manifest.csv").write_text(HEAD + "images/1.png,masks/1.png,A,s,x\n")
+    listed = tmp_path / "classes.txt"
+    listed.write_bytes('glass,"cell, dead"\n'.encode("utf-8-sig"))
+    assert list_images(tmp_path, None, None).classes == ("glass", "cell, dead")
+    listed.write_bytes("glass,cell\n".encode("utf-16"))
+    with refused(SourceError, listed, "save it as UTF-8"):
+        list_images(tmp_path, None, None)
+
+
+def test_folder_of_nnunet_is_listed(tmp_path: Path) -> None:
+    about = {
+        "channel_names": {"0": "x"},
+        "labels": {"background": 0, "a": 3},
+        "file_ending": ".png",
+    }
+    put(tmp_path, "imagesTr/c_0000.png", "labelsTr/c.png", "manifest.png")
+    (tmp_path / "dataset.json").write_text(json.dumps(about))
+    found = list_images(tmp_path, None, None, domain="D")
+    assert (found.classes, found.labels) == (("background", "a"), {0: "background", 3: "a"})
+    assert (found.rows[0]["domain"], found.rows[0]["id"]) == ("D", "c")
+    other = list_images(tmp_path, None, None, labels={3: "b"})
+    assert (other.classes, other.labels) == (("background", "b"), {3: "b"})
+
+
+@pytest.mark.parametrize(
+    ("manifest", "images", "masks"),
+    [
+        (None, None, None),
+        ("m", Path("i"), Path("m")),
+        (None, Path("i"), None),
+        ("m", None, Path("m")),
+    ],
+)
+def test_contradictory_sources_are_refused(
+    manifest: str | None, images: Path | None, masks: Path | None
+) -> None:
+    with refused(ArgumentError, "either a manifest, or both --images DIR and --masks DIR"):
+        list_images(manifest, images, masks)
+
+
+def test_options_of_folders_are_refused_with_a_manifest() -> None:
+    for option in ("domain", "pattern"):
+        with refused(ArgumentError, f"--{option} goes with folders"):
+            list_images(HEAD + "a.png,,A,s,\n", None, None, **{option: "{subject}"})
+
+
+def test_invalid_domain_names_are_refused(tmp_path: Path) -> None:
+    with refused(ArgumentError, "--domain 'a/b'"):
+        list_images(None, tmp_path, tmp_path, domain="a/b")
+    with refused(ArgumentError, "a.png: domain 'A/B'"):
+        list_images(HEAD + "a.png,,A/B,s,\n", None, None)
+
+
+def test_first_failure_is_reported_if_all_inputs_fail(tmp_path: Path) -> None:
+    images, masks = put(tmp_path / "i", "a.png"), put(tmp_path / "m", "b.png")
+    with refused(SourceError, "all 2 inputs failed, the first: ", "a.png: no mask named a.*"):
+        list_images(None, images, masks)
+    (tmp_path / "plain").mkdir()
+    with refused(SourceError, "plain: holds neither dataset.json", "--images DIR --masks DIR"):
+        list_images(tmp_path / "plain", None, None)
+
+
+def test_equal_names_of_different_subjects_get_different_ids() -> None:
+    """Hospitals A and B have different patients; C has scanned two of A's again."""
+    rows = "".join(
+        f"{domain}/{number}.png,,{domain},{subject},\n"
+        for domain, number, subject in (
+            *(("A", 0, "p"), ("A", 1, "q"), ("A", 2, "r")),
+            *(("B", 0, "s"), ("C", 0, "p"), ("C", 2, "r")),
+        )
+    )
+    found = list_images(HEAD + rows, None, None)
+    assert [(row["domain"], row["id"]) for row in found.rows] == [
+        *(("A", "p-0"), ("A", "1"), ("A", "2"), ("B", "s-0"), ("C", "p-0"), ("C", "2"))
+    ]
+    (line,) = found.warnings
+    assert line.startswith("file names that belong to different subjects in several domains: 1;")
+    assert "(p-0)" in line
+
+
+def test_equal_ids_of_different_subjects_give_a_warning() -> None:
+    found = list_images(HEAD + "a.png,,A,p,7\nb.png,,B,q,7\nc.png,,B,q,8\n", None, None)
+    assert [row["id"] for row in found.rows] == ["7", "7", "8"]
+    (line,) = found.warnings
+    assert line.startswith("ids that belong to different subjects in several domains: 1 (7, ")
+
+
+def test_mask_pattern_is_for_folders_only(tmp_path: Path) -> None:
+    images, masks = put(tmp_path / "i", "0.png"), put(tmp_path / "m", "0_gt.png")
+    found = list_images(None, images, masks, mask_pattern="{}_gt")
+    assert found.rows[0]["mask"].endswith("0_gt.png")
+    with refused(ArgumentError, "--mask-pattern goes with --images DIR and --masks DIR"):
+        list_images(HEAD + "a.png,,A,s,\n", None, None, mask_pattern="{}_gt")

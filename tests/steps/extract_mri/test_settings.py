@@ -1,3 +1,5 @@
+"""Settings of ``extract mri``: classes and labels by default, recorded parameters, refusals."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -13,7 +15,7 @@ def labels_of(settings: SliceSettings, values: list[int]) -> list[int]:
     return settings.label_map.apply(np.array(values, dtype=np.uint16), "m").tolist()
 
 
-def test_without_labels_the_classes_are_those_of_the_challenge() -> None:
+def test_default_classes_are_those_of_the_challenge() -> None:
     settings = SliceSettings()
     assert settings.classes == ("background", "LV", "MYO", "RV")
     assert labels_of(settings, [0, 1, 2, 3, 255]) == [0, 1, 2, 3, 255]
@@ -25,13 +27,13 @@ def test_reversed_labels_give_the_same_classes() -> None:
     assert labels_of(settings, [0, 1, 2, 3]) == [0, 3, 2, 1]
 
 
-def test_other_classes_are_in_the_order_of_their_values() -> None:
+def test_other_classes_are_ordered_by_value() -> None:
     settings = SliceSettings(labels={4: "kidney", 2: "liver", 5: "kidney"})
     assert settings.classes == ("background", "liver", "kidney")
     assert labels_of(settings, [0, 2, 4, 5]) == [0, 1, 2, 2]
 
 
-def test_the_background_may_be_named() -> None:
+def test_background_may_be_named() -> None:
     settings = SliceSettings(labels={0: "air", 1: "brain", 3: "air"})
     assert settings.classes == ("air", "brain")
     assert labels_of(settings, [0, 1, 3]) == [0, 1, 0]
@@ -59,15 +61,15 @@ def test_sizes_by_domain() -> None:
         ({"labels": {0: "air"}}, "expected 2 to 255 different names"),
     ],
 )
-def test_what_cannot_be_done_is_refused(asked: dict[str, Any], words: str) -> None:
+def test_invalid_settings_are_refused(asked: dict[str, Any], words: str) -> None:
     with pytest.raises(ArgumentError, match=words):
         SliceSettings(**asked)
 
 
-def test_what_was_asked_can_be_typed_again() -> None:
+def test_recorded_parameters_are_valid_options() -> None:
     asked = SliceSettings(
         {1: "RV", 2: "MYO"}, {"": 192, "B": 320}, 1.25, (1.0, 99.5), {"A": "1"}, {"A": 75}, {"": 16}
-    ).asked
+    ).recorded
     assert asked == {
         "labels": ["1=RV", "2=MYO"],
         "size": ["192", "B=320"],
@@ -80,8 +82,8 @@ def test_what_was_asked_can_be_typed_again() -> None:
     }
 
 
-def test_an_axis_is_recorded_where_it_is_asked_for() -> None:
+def test_slice_axis_is_recorded_if_given() -> None:
     settings = SliceSettings(slice_axes={"": 3, "B": 1})
     assert [settings.slice_axis_of(domain) for domain in "AB"] == [2, 0]
-    assert settings.asked["slice_axis"] == ["3", "B=1"]
+    assert settings.recorded["slice_axis"] == ["3", "B=1"]
     assert SliceSettings().slice_axis_of("A") is None

@@ -1,4 +1,4 @@
-"""Tests of ``survey``."""
+"""Survey of volumes: frames, masks, labels, orientation, splits, slices."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from skiptool.names import Split
 from skiptool.records import SILENT
 from skiptool.sources.volumes.manifest import Frame, VolumeRow
 from skiptool.sources.volumes.nifti import Volume, open_volume, read_frames
-from skiptool.sources.volumes.orientation import as_stored, view_of
+from skiptool.sources.volumes.orientation import choose_view, stored_view
 from skiptool.splits import SplitOptions
 from skiptool.steps.extract_mri.extract_mri import assign_subjects
 from skiptool.steps.extract_mri.settings import SliceSettings
@@ -60,25 +60,25 @@ def single(folder: Path, labels: Any, matrix: Any = None, **columns: Any) -> Vol
     return VolumeRow(image, save(folder / "m.nii.gz", labels, matrix), "A", "p0", **columns)
 
 
-def test_only_frames_with_labels_are_taken(tmp_path: Path) -> None:
+def test_only_labelled_frames_are_extracted(tmp_path: Path) -> None:
     found = look(pair(tmp_path))
     assert [frame.number for frame in found.frames] == [0, 3] == sorted(found.labelled)
     assert found.grid == (3, SIDE, SIDE)
     assert found.voxels.tolist() == (2 * np.bincount(heart().ravel())).tolist()
-    assert found.whole.tolist() == found.kept.tolist() == found.voxels.tolist()
+    assert found.resampled.tolist() == found.stored.tolist() == found.voxels.tolist()
     assert found.ids[0] == "a_sa-f000-s000"
     assert found.ids[-1] == "a_sa-f003-s002"
     assert len(found.ids) == 6
     assert found.spacing == pytest.approx((8.0, 1.5, 1.5))
 
 
-def test_a_volume_is_not_its_own_mask(tmp_path: Path) -> None:
+def test_volume_as_its_own_mask_fails(tmp_path: Path) -> None:
     row = single(tmp_path, heart())
     line = fail(VolumeRow(tmp_path / "m.nii.gz", row.mask, "A", "p0"))
     assert "m.nii.gz: is given both as image and as mask" in line
 
 
-def test_named_frames_have_their_phase(tmp_path: Path) -> None:
+def test_listed_frames_keep_their_phase(tmp_path: Path) -> None:
     assert look(pair(tmp_path, frames=BOTH)).frames == BOTH
     only = look(pair(tmp_path, frames=BOTH[1:]))
     assert only.frames == BOTH[1:]
@@ -90,7 +90,7 @@ def test_unlabelled_frames_can_be_kept(tmp_path: Path) -> None:
     assert sorted(found.labelled) == [0, 3]
 
 
-def test_a_volume_without_mask_has_no_frames_unless_they_are_kept(tmp_path: Path) -> None:
+def test_volume_without_mask_has_no_frames_unless_kept(tmp_path: Path) -> None:
     image, _ = cine(tmp_path, "a")
     bare = VolumeRow(image, None, "A", "p0", BOTH)
     assert look(bare).frames == ()
@@ -99,13 +99,13 @@ def test_a_volume_without_mask_has_no_frames_unless_they_are_kept(tmp_path: Path
     assert kept.labelled == frozenset()
 
 
-def test_a_named_frame_without_label_is_noted(tmp_path: Path) -> None:
+def test_listed_frame_without_label_is_noted(tmp_path: Path) -> None:
     found = look(pair(tmp_path, frames=(Frame(0, "ED"), Frame(2, "ES"))))
     assert [frame.number for frame in found.frames] == [0]
     assert found.notes[0].endswith("a_sa_gt.nii.gz: frame 2 (ES) holds no label")
 
 
-def test_no_label_in_any_frame_is_a_failure(tmp_path: Path) -> None:
+def test_mask_without_labels_fails(tmp_path: Path) -> None:
     image, mask = cine(tmp_path, "a", labelled=())
     assert "no frame holds a label" in fail(VolumeRow(image, mask, "A", "p"))
     named = VolumeRow(image, mask, "A", "p", BOTH)
@@ -113,7 +113,7 @@ def test_no_label_in_any_frame_is_a_failure(tmp_path: Path) -> None:
     assert len(look(named, keep_unlabelled=True).frames) == 5
 
 
-def test_a_mask_of_one_frame_is_of_the_frame_that_is_named(tmp_path: Path) -> None:
+def test_mask_of_one_frame_belongs_to_the_listed_frame(tmp_path: Path) -> None:
     image, _ = cine(tmp_path, "a")
     mask = save(tmp_path / "ed.nii.gz", heart())
     found = look(VolumeRow(image, mask, "A", "p", (Frame(2, "ED"),)))
@@ -123,18 +123,18 @@ def test_a_mask_of_one_frame_is_of_the_frame_that_is_named(tmp_path: Path) -> No
     assert "ed.nii.gz: labels one frame, its image has 5; say in the column frames" in line
 
 
-def test_a_volume_of_one_frame_keeps_the_number_it_is_given(tmp_path: Path) -> None:
+def test_volume_of_one_frame_keeps_its_listed_number(tmp_path: Path) -> None:
     assert look(single(tmp_path, heart())).frames == (Frame(0),)
     assert look(single(tmp_path, heart(), frames=(Frame(22, "ED"),))).ids[0] == "i-f022-s000"
     assert "has one frame, 2 are named" in fail(single(tmp_path, heart(), frames=BOTH))
 
 
-def test_an_empty_mask_of_one_frame_says_that_nothing_is_there(tmp_path: Path) -> None:
+def test_empty_mask_of_one_frame_counts_as_labelled(tmp_path: Path) -> None:
     found = look(single(tmp_path, np.zeros_like(heart())))
     assert found.labelled == {0}
 
 
-def test_frames_beyond_the_last_are_a_failure(tmp_path: Path) -> None:
+def test_frames_out_of_range_fail(tmp_path: Path) -> None:
     line = fail(pair(tmp_path, frames=(Frame(0, "ED"), Frame(30, "ES"))))
     assert "a_sa.nii.gz: has no frame 30 (ES), it has 0 to 4" in line
 
@@ -149,35 +149,37 @@ def test_frames_beyond_the_last_are_a_failure(tmp_path: Path) -> None:
         (heart().astype(np.int16) - 1, "m.nii.gz: mask contains -1"),
     ],
 )
-def test_masks_that_cannot_be_used(tmp_path: Path, labels: Any, words: str) -> None:  # noqa: ANN401
+def test_unusable_masks_fail(tmp_path: Path, labels: Any, words: str) -> None:  # noqa: ANN401
     assert words in fail(single(tmp_path, labels))
 
 
-def test_labels_of_another_map(tmp_path: Path) -> None:
+def test_labels_are_mapped(tmp_path: Path) -> None:
     found = look(single(tmp_path, heart()), labels={1: "RV", 2: "MYO", 3: "LV"})
     assert found.voxels.tolist() == np.bincount(heart().ravel())[[0, 3, 2, 1]].tolist()
 
 
-def test_a_mask_whose_header_says_nothing_is_laid_voxel_by_voxel(tmp_path: Path) -> None:
+def test_mask_without_orientation_is_laid_over_voxel_by_voxel(tmp_path: Path) -> None:
     found = look(single(tmp_path, heart(), np.eye(4)))
     (note,) = found.notes
     assert note.endswith("it is laid over its image voxel by voxel")
     assert found.voxels.sum() == heart().size
 
 
-def test_an_image_whose_header_says_nothing_is_taken_as_stored(tmp_path: Path) -> None:
+def test_image_without_orientation_is_used_as_stored(tmp_path: Path) -> None:
     image = nibabel.Nifti1Image(image_of(heart()), None)
     image.to_filename(tmp_path / "i.nii.gz")
     mask = save(tmp_path / "m.nii.gz", heart())
     found = look(VolumeRow(tmp_path / "i.nii.gz", mask, "A", "p"))
     assert (found.view.codes, found.view.through, found.view.rows) == ("", 2, 1)
-    assert "says nothing of its orientation" in found.notes[0]
+    assert "has no orientation" in found.notes[0]
 
 
 @pytest.mark.parametrize("matrix", ["placed", "nothing"])
 @pytest.mark.parametrize("shape", [(40, 36, 1), (40, 1, 36), (1, 40, 36), (40, 36)])
-def test_one_slice_is_one_sample(tmp_path: Path, shape: tuple[int, ...], matrix: str) -> None:
-    """Spacings mislead there: pixels of 2.5 mm, slices 1 mm thick."""
+def test_volume_of_one_slice_is_one_sample(
+    tmp_path: Path, shape: tuple[int, ...], matrix: str
+) -> None:
+    """Spacings are misleading here: pixels of 2.5 mm, slices 1 mm thick."""
     labels = np.random.default_rng(0).integers(0, 4, shape, dtype=np.uint8)
     steps = [1.0 if n == 1 else 2.5 for n in (*shape, 1)[:3]]
     placed = affine(steps) if matrix == "placed" else np.eye(4)
@@ -189,7 +191,7 @@ def test_one_slice_is_one_sample(tmp_path: Path, shape: tuple[int, ...], matrix:
     assert not any("slices are taken" in note for note in found.notes)
 
 
-def test_a_guess_of_the_axis_is_noted_and_can_be_decided(tmp_path: Path) -> None:
+def test_guessed_axis_is_noted_and_can_be_overridden(tmp_path: Path) -> None:
     labels = heart(40, 36, 30).transpose(2, 0, 1)
     image = save(tmp_path / "i.nii.gz", image_of(labels), affine((8.0, 1.5, 1.5)))
     row = VolumeRow(image, save(tmp_path / "m.nii.gz", labels, affine((8.0, 1.5, 1.5))), "A", "p")
@@ -201,23 +203,23 @@ def test_a_guess_of_the_axis_is_noted_and_can_be_decided(tmp_path: Path) -> None
     assert (asked.view.through, asked.grid[0], asked.notes) == (1, 40, ())
 
 
-def test_cropping_is_counted(tmp_path: Path) -> None:
+def test_cropped_labels_are_counted(tmp_path: Path) -> None:
     labels = np.roll(heart(), (-10, 9), axis=(0, 1))  # the right ventricle beyond the edge
     found = look(single(tmp_path, labels), sizes={"A": 32})
-    assert found.voxels.tolist() == found.whole.tolist() == np.bincount(labels.ravel()).tolist()
+    assert found.voxels.tolist() == found.resampled.tolist() == np.bincount(labels.ravel()).tolist()
     inside = found.view.apply(labels)[:, 4:36, 4:36]
-    assert found.kept.tolist() == np.bincount(inside.ravel(), minlength=4).tolist()
-    assert (found.kept[1:] < found.whole[1:]).any()
+    assert found.stored.tolist() == np.bincount(inside.ravel(), minlength=4).tolist()
+    assert (found.stored[1:] < found.resampled[1:]).any()
 
 
-def test_resampling_changes_the_grid_and_the_pixels(tmp_path: Path) -> None:
+def test_resampling_changes_the_grid_and_the_counts(tmp_path: Path) -> None:
     found = look(single(tmp_path, heart()), spacing=3.0)
     assert found.grid == (3, 20, 20)
     assert found.voxels.sum() == heart().size
-    assert found.whole.sum() == 3 * 20 * 20
+    assert found.resampled.sum() == 3 * 20 * 20
 
 
-def test_files_of_one_name_are_told_apart_by_subject(tmp_path: Path) -> None:
+def test_equal_file_names_are_prefixed_with_the_subject(tmp_path: Path) -> None:
     rows = []
     for name in ("p0", "p1"):
         (tmp_path / name).mkdir()
@@ -231,7 +233,7 @@ def test_files_of_one_name_are_told_apart_by_subject(tmp_path: Path) -> None:
     assert "has the same name as" in line
 
 
-def test_failures_leave_the_others(tmp_path: Path) -> None:
+def test_failed_volumes_do_not_stop_the_others(tmp_path: Path) -> None:
     good = pair(tmp_path)
     gone = VolumeRow(tmp_path / "gone.nii.gz", None, "A", "p1")
     volumes, failures = survey_volumes([gone, good, gone], SliceSettings(), 2, SILENT)
@@ -251,26 +253,26 @@ def moved(millimetres: float) -> Any:  # noqa: ANN401
     return found
 
 
-def test_a_mask_of_its_image_needs_no_note(tmp_path: Path) -> None:
+def test_aligned_mask_has_no_notes(tmp_path: Path) -> None:
     assert notes(tmp_path, heart()) == []
     assert notes(tmp_path, heart(), moved(0.7)) == []  # half a voxel is 0.75 mm
 
 
 @pytest.mark.parametrize("shape", [(40, 40, 2), (40, 39, 3), (3, 40, 41)])
-def test_another_shape_is_refused(tmp_path: Path, shape: tuple[int, int, int]) -> None:
+def test_mask_of_another_shape_is_refused(tmp_path: Path, shape: tuple[int, int, int]) -> None:
     words = f"mask is {shape[0]} x {shape[1]} x {shape[2]} voxels, its image 40 x 40 x 3 voxels"
     with pytest.raises(SourceError, match=f"m.nii.gz: {words}"):
         notes(tmp_path, np.zeros(shape, dtype=np.uint8))
 
 
-def test_other_numbers_of_frames_are_refused(tmp_path: Path) -> None:
+def test_mask_with_other_frames_is_refused(tmp_path: Path) -> None:
     image, _ = cine(tmp_path, "a")
     _, mask = cine(tmp_path, "b", frames=4)
     with pytest.raises(SourceError, match="40 x 40 x 3 x 4 voxels, its image 40 x 40 x 3 x 5"):
         match_mask(open_volume(image), open_volume(mask))
 
 
-def test_another_place_is_refused(tmp_path: Path) -> None:
+def test_mask_at_another_position_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"up to 12 mm beside its image \(i\.nii\.gz\)"):
         notes(tmp_path, heart(), moved(12.0))
 
@@ -279,8 +281,8 @@ TURNS = [np.array(turn) for turn in product(permutations(range(3)), product((1, 
 
 
 @pytest.mark.parametrize("turn", TURNS, ids=str)
-def test_a_mask_that_is_stored_another_way_round_is_turned(tmp_path: Path, turn: Any) -> None:  # noqa: ANN401
-    """Programs that save masks turn them to axes of their own; the header says how."""
+def test_mask_with_other_axes_is_reoriented(tmp_path: Path, turn: Any) -> None:  # noqa: ANN401
+    """Some programs save masks with other axes, as described by the header."""
     labels = heart()
     labels[:7, :5, 0] = 1  # so that no two turns of it are alike
     image = open_volume(save(tmp_path / "i.nii.gz", image_of(labels)))
@@ -297,13 +299,13 @@ def test_a_mask_that_is_stored_another_way_round_is_turned(tmp_path: Path, turn:
     )
 
 
-def test_a_mask_whose_header_says_nothing_is_noted(tmp_path: Path) -> None:
+def test_mask_without_orientation_is_noted(tmp_path: Path) -> None:
     (line,) = notes(tmp_path, heart(), np.eye(4))
     assert "its affine is the identity" in line
     assert line.endswith("it is laid over its image voxel by voxel")
 
 
-def test_what_is_odd_about_the_header_of_the_mask_is_noted(tmp_path: Path) -> None:
+def test_contradictory_mask_header_is_noted(tmp_path: Path) -> None:
     image = open_volume(save(tmp_path / "i.nii.gz", image_of(heart())))
     mask = nibabel.Nifti1Image(heart(), affine())
     mask.set_sform(affine(), 1)
@@ -324,14 +326,14 @@ def volume(subject: str, domain: str = "A", **known: Any) -> SurveyedVolume:  # 
         name=subject,
         volume=header,
         mask=None,
-        view=as_stored(),
+        view=stored_view(),
         spacing=(1.0, 1.0, 1.0),
         grid=shape,
         frames=(Frame(0),),
         labelled=labelled,
         voxels=none,
-        whole=none,
-        kept=none,
+        resampled=none,
+        stored=none,
         notes=(),
     )
 
@@ -361,7 +363,7 @@ def sides(fold: dict[str, int], domain: str) -> tuple[int, int]:
 
 
 @given(st.integers(0, 99), st.integers(2, 20), st.integers(2, 20))
-def test_every_subject_is_on_one_side_and_every_domain_on_both(seed: int, a: int, b: int) -> None:
+def test_subjects_are_in_one_split_and_domains_in_both(seed: int, a: int, b: int) -> None:
     fold = deal(many(A=a, B=b), seed=seed, test_fraction=0.5, folds=2)
     assert len(fold) == a + b
     for domain, count in (("A", a), ("B", b)):
@@ -370,14 +372,14 @@ def test_every_subject_is_on_one_side_and_every_domain_on_both(seed: int, a: int
         assert abs(test - count / 2) <= 1
 
 
-def test_the_paper_takes_75_and_16() -> None:
+def test_subject_counts_of_the_paper() -> None:
     volumes = [*many(A=91, B=125, C=50, D=50)]
     fold = deal(volumes, train_subjects={"A": 75}, test_subjects={"": 16})
     assert [sides(fold, domain) for domain in "ABCD"] == [(75, 16), (0, 16), (0, 16), (0, 16)]
     assert sorted(np.bincount([number for number in fold.values() if number >= 0])) == [15] * 5
 
 
-def test_numbers_of_the_given_splits() -> None:
+def test_subject_counts_apply_to_listed_splits() -> None:
     volumes = [
         volume(f"{domain}{number}", domain, split=Split.TEST if number < 5 else Split.TRAIN)
         for domain in "AB"
@@ -390,14 +392,14 @@ def test_numbers_of_the_given_splits() -> None:
         assert (number < 0) == (int(subject[1:]) < 5)
 
 
-def test_the_same_seed_draws_the_same_subjects_in_whatever_order() -> None:
+def test_draw_depends_on_the_seed_but_not_on_the_order() -> None:
     volumes = many(A=20, B=20)
     first = deal(volumes, train_subjects={"A": 5}, test_subjects={"": 4}, seed=3)
     assert deal(volumes[::-1], train_subjects={"A": 5}, test_subjects={"": 4}, seed=3) == first
     assert deal(volumes, train_subjects={"A": 5}, test_subjects={"": 4}, seed=4) != first
 
 
-def test_more_subjects_than_there_are() -> None:
+def test_too_many_subjects_are_refused() -> None:
     with pytest.raises(ArgumentError, match=r"--test-subjects 16: domain B has only 3 subjects"):
         deal(many(A=20, B=3), test_subjects={"": 16})
     with pytest.raises(ArgumentError, match=r"--train-subjects 19: domain A has only 4 subjects"):
@@ -411,20 +413,20 @@ def test_subjects_without_labels_are_for_testing() -> None:
     assert deal(bare) == {"A900": -1, "A901": -1}
 
 
-def test_a_subject_of_two_domains_is_on_one_side() -> None:
+def test_subject_of_two_domains_is_in_one_split() -> None:
     volumes = [volume(f"p{number}", domain) for domain in "AB" for number in range(6)]
     fold = deal(volumes, test_subjects={"A": 2}, folds=2)
     assert len(fold) == 6
     assert sum(number < 0 for number in fold.values()) == 2
 
 
-def test_few_subjects() -> None:
+def test_splits_of_few_subjects() -> None:
     assert deal(many(A=1)) == {"A000": -1}
     assert deal(many(A=1), test_fraction=0) == {"A000": 0}
     assert sorted(deal(many(A=3)).values()) == [-1, 0, 1]
 
 
-def test_splits_that_contradict_each_other_are_refused() -> None:
+def test_contradictory_splits_are_refused() -> None:
     first = volume("p0", split=Split.TRAIN)
     other = replace(first, row=replace(first.row, split=Split.TEST))
     with pytest.raises(
@@ -435,7 +437,7 @@ def test_splits_that_contradict_each_other_are_refused() -> None:
         deal([first, volume("p1")])
 
 
-def test_one_domain_is_trained_on() -> None:
+def test_train_domain_tests_all_other_domains() -> None:
     bare = [volume("A900", labelled=False), volume("B900", "B", labelled=False)]
     fold = deal([*many(A=10, B=4, C=3), *bare], train_domain="A")
     assert [sides(fold, domain) for domain in "ABC"] == [(8, 3), (0, 5), (0, 3)]
@@ -444,7 +446,7 @@ def test_one_domain_is_trained_on() -> None:
     assert [sides(whole, domain) for domain in "AB"] == [(10, 0), (0, 4)]
 
 
-def test_a_domain_to_train_on_does_not_go_with_other_words_for_it() -> None:
+def test_train_domain_excludes_other_split_options() -> None:
     given_ = [volume("A1", split=Split.TRAIN), volume("B1", "B", split=Split.TEST)]
     with pytest.raises(ArgumentError, match="--train-domain: the source lists"):
         deal(given_, train_domain="A")
@@ -452,7 +454,7 @@ def test_a_domain_to_train_on_does_not_go_with_other_words_for_it() -> None:
         deal(many(A=4, B=4), train_domain="A", train_subjects={"A": 2})
 
 
-def test_one_training_subject_is_told() -> None:
+def test_single_training_subject_gives_a_warning() -> None:
     lines: list[str] = []
     progress: Any = SimpleNamespace(warn=lines.append)
     assign_subjects(many(A=2), SplitOptions(0.5), progress)
@@ -461,7 +463,7 @@ def test_one_training_subject_is_told() -> None:
     assert "no other is left to validate on" in line
 
 
-def test_subjects_of_two_spellings_are_warned_of() -> None:
+def test_similar_subject_names_give_a_warning() -> None:
     heard = Heard()
     assign_subjects([volume("1"), volume("01")], SplitOptions(0.5, 1), heard)
     assert any("are spelled almost alike" in line for line in heard.lines)
@@ -470,9 +472,9 @@ def test_subjects_of_two_spellings_are_warned_of() -> None:
 FRAMES = (Frame(0), Frame(3))
 
 
-def test_image_and_labels_are_laid_out_alike(tmp_path: Path) -> None:
+def test_image_and_labels_have_the_same_layout(tmp_path: Path) -> None:
     image, mask = map(open_volume, cine(tmp_path, "a"))
-    view = view_of(image.affine, "a")
+    view = choose_view(image.affine, "a")
     whole = np.asanyarray(nibabel.load(image.path).dataobj)
     images = list(image_slices(image, FRAMES, view))
     labels = list(label_slices(mask, FRAMES, view, SliceSettings().label_map))
@@ -482,23 +484,23 @@ def test_image_and_labels_are_laid_out_alike(tmp_path: Path) -> None:
         assert (label == view.apply(heart())).all()
 
 
-def test_what_is_not_finite_is_refused(tmp_path: Path) -> None:
+def test_voxels_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     values = image_of(heart()).astype(np.float32)
     values[0, 0, 0] = np.nan
     volume = open_volume(save(tmp_path / "i.nii.gz", values))
     with pytest.raises(SourceError, match=r"i\.nii\.gz: frame 7 \(ED\): 1 voxels are NaN"):
-        list(image_slices(volume, (Frame(7, "ED"),), view_of(volume.affine, "i")))
+        list(image_slices(volume, (Frame(7, "ED"),), choose_view(volume.affine, "i")))
 
 
-def test_the_frame_at_fault_is_named_where_there_are_several(tmp_path: Path) -> None:
+def test_error_names_the_frame_of_a_cine(tmp_path: Path) -> None:
     _, mask = cine(tmp_path, "a")
     volume = open_volume(mask)
     labels = SliceSettings(labels={1: "LV", 2: "MYO"}).label_map
     with pytest.raises(SourceError, match=r"a_sa_gt\.nii\.gz: frame 3: mask contains value 3"):
-        list(label_slices(volume, (Frame(3),), view_of(volume.affine, "a"), labels))
+        list(label_slices(volume, (Frame(3),), choose_view(volume.affine, "a"), labels))
 
 
-def test_spread_is_slice_by_slice_or_nothing() -> None:
+def test_slices_are_resampled_one_by_one() -> None:
     slices = np.random.default_rng(0).integers(0, 4, (3, 10, 8)).astype(np.uint8)
     assert resample_slices(slices, (1.0, 2.0), None) is slices
     assert resample_slices(slices, (1.0, 2.0), 2.0, labels=True).shape == (3, 5, 8)

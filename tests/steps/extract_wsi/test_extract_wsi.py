@@ -38,11 +38,11 @@ from skiptool.steps.extract_wsi.plan import PatchBatch
 from skiptool.steps.extract_wsi.registration import PatchSite, PatchView
 from skiptool.steps.extract_wsi.settings import PatchSettings, registration_cache_folder
 from skiptool.steps.extract_wsi.survey import SurveyedSlide, assign_labels
-from skiptool.stores.dataset import DatasetStore, Packed, open_dataset
+from skiptool.stores.dataset import DatasetStore, PackedSample, open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
-from skiptool.stores.lineage import lineage
+from skiptool.stores.lineage import create_lineage
 from skiptool.stores.models import model_identity, write_model
-from skiptool.stores.staging import partial_of
+from skiptool.stores.staging import partial_path
 from skiptool.stores.zarrs import record_failures, recorded_failures
 from slide_cases import (
     AREAS,
@@ -117,7 +117,7 @@ def samples(store: DatasetStore, domain: str) -> list[tuple[dict[str, Any], Any,
 
 
 def check_masks(store: DatasetStore, domain: str, zoom: float = 1.0) -> None:
-    """Compare masks with those worked out pixel by pixel; ``zoom``: level-0 px per px of A's."""
+    """Compare masks with those computed pixel by pixel; ``zoom``: level-0 px per px of A's."""
     found = samples(store, domain)
     assert found
     for row, image, mask in found:
@@ -132,7 +132,7 @@ def check_masks(store: DatasetStore, domain: str, zoom: float = 1.0) -> None:
         assert row["foreground"] == pytest.approx(share)
 
 
-def test_grid(cohort: SimpleNamespace, tmp_path: Path) -> None:
+def test_grid_patches_of_two_scanners(cohort: SimpleNamespace, tmp_path: Path) -> None:
     heard, out = Heard(), tmp_path / "d.zarr"
     found = extract(cohort, out, progress=heard)
     assert (found.outputs, found.side_outputs, found.failures) == ((out,), (), ())
@@ -152,7 +152,7 @@ def test_grid(cohort: SimpleNamespace, tmp_path: Path) -> None:
     assert found.summary["samples"] == counts
     assert found.summary["slides"] == 6
     assert found.summary["train"] + found.summary["test"] == sum(counts.values())
-    # What is stored is what lies there.
+    # The stored image is that of the slide.
     row, image, _ = samples(store, "A")[7]
     number = int(row["slide"][1:])
     x, y = int(row["x"]), int(row["y"])
@@ -161,7 +161,7 @@ def test_grid(cohort: SimpleNamespace, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("settings", [GRID, SAMPLED])
-def test_names_that_nobody_sorted_are_ignored_and_told_by_the_exit_code(
+def test_names_in_no_class_are_ignored_and_reported_as_failure(
     cohort: SimpleNamespace, tmp_path: Path, settings: PatchSettings
 ) -> None:
     settings = replace(settings, classes="tumor=SCC;non-tumor=Dermis")
@@ -176,7 +176,7 @@ def test_names_that_nobody_sorted_are_ignored_and_told_by_the_exit_code(
 
 
 @pytest.mark.long
-def test_sides_hold_in_all_domains(cohort: SimpleNamespace, tmp_path: Path) -> None:
+def test_subjects_keep_their_split_in_all_domains(cohort: SimpleNamespace, tmp_path: Path) -> None:
     extract(cohort, tmp_path / "d.zarr", test_fraction=0.25)
     store = open_dataset(tmp_path / "d.zarr")
     sides: dict[str, set[tuple[str, int]]] = {}
@@ -194,7 +194,7 @@ def test_sides_hold_in_all_domains(cohort: SimpleNamespace, tmp_path: Path) -> N
 
 
 @pytest.mark.long
-def test_sampled(cohort: SimpleNamespace, tmp_path: Path) -> None:
+def test_sampled_patches_and_draws(cohort: SimpleNamespace, tmp_path: Path) -> None:
     extract(cohort, tmp_path / "d.zarr", SAMPLED)
     store = open_dataset(tmp_path / "d.zarr")
     check_masks(store, "A")
@@ -214,7 +214,7 @@ def test_sampled(cohort: SimpleNamespace, tmp_path: Path) -> None:
             assert (mask == 0).mean() > 0.9
 
 
-def test_centred_on_points_of_a_database(tmp_path: Path) -> None:
+def test_centred_patches_at_points_of_a_database(tmp_path: Path) -> None:
     image = np.full((200, 300, 3), (226, 160, 196), np.uint8)
     rows, columns = np.mgrid[:200, :300] + 0.5
     nuclei = {"7": (100, 100), "9": (20, 60)}
@@ -237,7 +237,7 @@ def test_centred_on_points_of_a_database(tmp_path: Path) -> None:
         assert (row["x"], row["y"]) == (x - 32, y - 32)
         rows, columns = np.mgrid[:64, :64] + 0.5
         truth = np.hypot(columns - 32, rows - 32) < 12
-        if label == 2:  # reaches beyond the slide, where nothing is known
+        if label == 2:  # reaches beyond the slide, where pixels are ignored
             assert (mask[:, :12] == IGNORE_LABEL).all()
             truth, mask = truth[:, 12:], mask[:, 12:]
         assert ((mask == label) & truth).sum() / ((mask == label) | truth).sum() > 0.9
@@ -247,7 +247,9 @@ def test_centred_on_points_of_a_database(tmp_path: Path) -> None:
     assert (found[1][1][:, 12] != 255).any()
 
 
-def test_without_annotations_all_is_ignored(cohort: SimpleNamespace, tmp_path: Path) -> None:
+def test_masks_without_annotations_are_ignored_everywhere(
+    cohort: SimpleNamespace, tmp_path: Path
+) -> None:
     rows = [row | {"annotations": ""} for row in cohort.rows[:2]]
     extract(cohort, tmp_path / "d.zarr", PatchSettings(patch_size=64), rows)
     store = open_dataset(tmp_path / "d.zarr")
@@ -255,7 +257,7 @@ def test_without_annotations_all_is_ignored(cohort: SimpleNamespace, tmp_path: P
     assert all((mask == IGNORE_LABEL).all() for _, _, mask in samples(store, "A"))
 
 
-def test_a_slide_whose_file_marks_nothing_is_tissue_unknown(
+def test_slide_with_an_empty_annotation_file_has_no_foreground(
     cohort: SimpleNamespace, tmp_path: Path
 ) -> None:
     write_geojson(cohort.folder / "nothing.json", [])
@@ -265,7 +267,7 @@ def test_a_slide_whose_file_marks_nothing_is_tissue_unknown(
         assert row["slide"] == "a0" or not (mask > 0)[mask != IGNORE_LABEL].any()
 
 
-def test_a_slide_may_have_its_own_labels_and_offset(
+def test_slide_may_have_its_own_class_map_and_offset(
     cohort: SimpleNamespace, tmp_path: Path
 ) -> None:
     moved = [
@@ -316,7 +318,7 @@ def test_levels_and_resolutions(cohort: SimpleNamespace, tmp_path: Path) -> None
 
 
 @pytest.mark.long
-def test_draws_follow_the_seed_and_the_slide_not_the_manifest(
+def test_draws_depend_on_seed_and_slide_but_not_on_the_manifest(
     cohort: SimpleNamespace, tmp_path: Path
 ) -> None:
     def drawn(name: str, rows: Sequence[dict[str, Any]], seed: int = 0) -> dict[str, Any]:
@@ -341,7 +343,7 @@ def test_draws_follow_the_seed_and_the_slide_not_the_manifest(
 
 @pytest.mark.long
 @pytest.mark.parametrize("settings", [pytest.param(GRID, marks=pytest.mark.slow), SAMPLED])
-def test_workers_change_no_byte(
+def test_store_does_not_depend_on_the_number_of_workers(
     cohort: SimpleNamespace, tmp_path: Path, contents: Contents, settings: PatchSettings
 ) -> None:
     for workers in (1, 2):
@@ -350,7 +352,7 @@ def test_workers_change_no_byte(
 
 
 @pytest.mark.slow
-def test_a_cluster_changes_no_byte(
+def test_store_is_the_same_with_a_cluster(
     cohort: SimpleNamespace, tmp_path: Path, contents: Contents
 ) -> None:
     pytest.importorskip("distributed")
@@ -360,7 +362,7 @@ def test_a_cluster_changes_no_byte(
 
 
 @pytest.mark.long
-def test_one_side_of_the_split(cohort: SimpleNamespace, tmp_path: Path) -> None:
+def test_only_one_split_is_extracted(cohort: SimpleNamespace, tmp_path: Path) -> None:
     rows = [
         row | {"split": "test" if row["subject"] in ("s1", "s3") else "train"}
         for row in cohort.rows
@@ -378,7 +380,7 @@ def test_one_side_of_the_split(cohort: SimpleNamespace, tmp_path: Path) -> None:
         extract(cohort, tmp_path / "x.zarr", split="test", test_fraction=0.0)
 
 
-def test_what_the_manifest_says_of_splits_is_checked(
+def test_contradictory_splits_in_the_manifest_are_refused(
     cohort: SimpleNamespace, tmp_path: Path
 ) -> None:
     rows = [row | {"split": "train"} for row in cohort.rows]
@@ -388,15 +390,13 @@ def test_what_the_manifest_says_of_splits_is_checked(
     assert not list(tmp_path.iterdir())
 
 
-def test_some_domains_alone(cohort: SimpleNamespace, tmp_path: Path) -> None:
+def test_selected_domains_are_extracted(cohort: SimpleNamespace, tmp_path: Path) -> None:
     found = extract(cohort, tmp_path / "d.zarr", domains=["B"])
     assert list(open_dataset(tmp_path / "d.zarr").domains) == ["B"]
     assert found.summary["slides"] == 2
 
 
-def test_what_fails_is_listed_and_the_rest_is_whole(
-    cohort: SimpleNamespace, tmp_path: Path
-) -> None:
+def test_failed_slides_do_not_stop_the_others(cohort: SimpleNamespace, tmp_path: Path) -> None:
     rows = [*cohort.rows[:2], cohort.rows[2] | {"path": "gone.tiff"}]
     found = extract(cohort, tmp_path / "d.zarr", rows=rows)
     (line,) = found.failures
@@ -432,16 +432,14 @@ NOTHING: dict[str, tuple[dict[str, Any], type[Exception], tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("name", NOTHING)
-def test_what_cannot_work_leaves_nothing_behind(
-    cohort: SimpleNamespace, tmp_path: Path, name: str
-) -> None:
+def test_failed_runs_leave_no_files(cohort: SimpleNamespace, tmp_path: Path, name: str) -> None:
     how, kind, words = NOTHING[name]
     with refused(kind, *words):
         extract(cohort, tmp_path / "d.zarr", **how)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_slide_that_breaks_while_it_is_read(
+def test_error_if_no_patch_can_be_read(
     cohort: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def torn(_settings: object, _pool: object, batch: PatchBatch) -> list[str]:
@@ -454,7 +452,7 @@ def test_a_slide_that_breaks_while_it_is_read(
 
 
 @pytest.mark.long
-def test_dry_run_lays_out_a_table_and_writes_nothing(
+def test_dry_run_tabulates_slides_and_writes_nothing(
     cohort: SimpleNamespace, tmp_path: Path
 ) -> None:
     rows = [*cohort.rows, cohort.rows[0] | {"path": "gone.tiff"}]
@@ -475,14 +473,14 @@ def test_dry_run_lays_out_a_table_and_writes_nothing(
 
 
 @pytest.mark.long
-def test_an_interrupted_run_goes_on(
+def test_interrupted_run_can_be_resumed(
     cohort: SimpleNamespace, tmp_path: Path, contents: Contents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, whole, seen = tmp_path / "d.zarr", tmp_path / "whole.zarr", []
     extract(cohort, whole)
 
     class Interrupted(DatasetWriter):
-        def append(self, sample: Sample | Packed) -> None:
+        def append(self, sample: Sample | PackedSample) -> None:
             seen.append(sample)
             if len(seen) == 31:
                 raise KeyboardInterrupt
@@ -502,7 +500,7 @@ def test_an_interrupted_run_goes_on(
     assert extract(cohort, out, resume=True).outputs == (out,)
     assert contents(out) == contents(whole)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d.zarr", "whole.zarr"]
-    # What is whole is left alone.
+    # A complete store is left unchanged.
     assert extract(cohort, out, resume=True).outputs == (out,)
     with refused(ExistsError, "files was"):
         extract(cohort, out, rows=cohort.rows[:2], resume=True)
@@ -524,7 +522,7 @@ def test_moved_files_can_be_resumed(cohort: SimpleNamespace, tmp_path: Path) -> 
 
 
 @pytest.mark.long
-def test_what_is_exported_comes_back(cohort: SimpleNamespace, tmp_path: Path) -> None:
+def test_exported_pairs_can_be_imported(cohort: SimpleNamespace, tmp_path: Path) -> None:
     out, pairs = tmp_path / "d.zarr", tmp_path / "pairs"
     found = extract(cohort, out, SAMPLED, export=pairs)
     assert found.side_outputs == (pairs,)
@@ -543,7 +541,7 @@ def test_what_is_exported_comes_back(cohort: SimpleNamespace, tmp_path: Path) ->
             assert (mask == mask_).all()
 
 
-def test_exported_pairs_are_never_written_over(cohort: SimpleNamespace, tmp_path: Path) -> None:
+def test_exported_pairs_are_never_overwritten(cohort: SimpleNamespace, tmp_path: Path) -> None:
     out, pairs, rows = tmp_path / "d.zarr", tmp_path / "pairs", cohort.rows[:1]
     extract(cohort, out, COARSE, rows, export=pairs)
     corrected = next((pairs / "masks" / "A").iterdir())
@@ -558,7 +556,7 @@ def test_exported_pairs_are_never_written_over(cohort: SimpleNamespace, tmp_path
 
 
 @pytest.mark.long
-def test_pictures_lie_beside_the_store(cohort: SimpleNamespace, tmp_path: Path) -> None:
+def test_pictures_are_drawn_next_to_the_store(cohort: SimpleNamespace, tmp_path: Path) -> None:
     rows = cohort.rows[:1]
     found = extract(cohort, tmp_path / "d.zarr", COARSE, rows, pictures=True)
     assert found.side_outputs == (tmp_path / "d-qc",)
@@ -571,7 +569,7 @@ def test_pictures_lie_beside_the_store(cohort: SimpleNamespace, tmp_path: Path) 
     assert again.side_outputs == (tmp_path / "qc",)
 
 
-def test_points_alone_give_nothing_to_sample(cohort: SimpleNamespace, tmp_path: Path) -> None:
+def test_points_cannot_be_sampled(cohort: SimpleNamespace, tmp_path: Path) -> None:
     write_geojson(cohort.folder / "points.json", [], POINTS)
     rows = [cohort.rows[0], cohort.rows[1] | {"annotations": "points.json"}]
     unsorted, line = extract(cohort, tmp_path / "d.zarr", SAMPLED, rows).failures
@@ -582,7 +580,7 @@ def test_points_alone_give_nothing_to_sample(cohort: SimpleNamespace, tmp_path: 
 
 @pytest.fixture
 def aligned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Give scans of B their true place on those of A; what is aligned is noted."""
+    """Give scans of B their true position on those of A; record which are aligned."""
     seen: list[str] = []
 
     def align(_reference: Slide, other: Slide) -> Alignment:
@@ -595,7 +593,7 @@ def aligned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.long
 @pytest.mark.usefixtures("aligned")
-def test_a_glass_slide_with_a_rejected_row_is_in_no_domain(
+def test_glass_slide_with_a_rejected_row_is_in_no_domain(
     cohort: SimpleNamespace, tmp_path: Path
 ) -> None:
     rows = [*cohort.rows[:5], cohort.rows[5] | {"mpp": "0.2 um"}]  # the scan of s1 in B
@@ -611,7 +609,7 @@ def test_a_glass_slide_with_a_rejected_row_is_in_no_domain(
 
 
 @pytest.mark.long
-def test_what_lies_beside_the_store_is_resumed_too(
+def test_side_outputs_are_resumed(
     cohort: SimpleNamespace,
     tmp_path: Path,
     contents: Contents,
@@ -633,7 +631,7 @@ def test_what_lies_beside_the_store_is_resumed_too(
             with pytest.raises(KeyboardInterrupt):
                 run(resume=number > 0)
         assert registration_cache_folder(out).is_dir()
-        if number == 0:  # as if some patch had been unreadable, which only that run has seen
+        if number == 0:  # as if a patch had been unreadable, which only that run knows
             record_failures(out, [*recorded_failures(out), "a0.tiff: 1 patches could not be read"])
         stores.append(contents(out))
         assert (side / "registration.parquet").exists() == (number > 0)
@@ -656,13 +654,13 @@ def test_what_lies_beside_the_store_is_resumed_too(
     assert [*stores[1:], contents(out)] == stores[:1] * 3
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d-qc", "d.zarr", "pairs"]
 
-    # What is whole is left alone, without a look at any slide.
+    # A complete run is left unchanged, without opening any slide.
     monkeypatch.setattr(extract_wsi, "survey_slides", killed)
     assert run(resume=True) == Outcome((out,))
 
 
 # -------------------------------------------------------------------------------------------------
-# What is wrong with a command is said before any work is done.
+# Options and outputs are checked before any work starts.
 
 
 ROWS = [
@@ -682,30 +680,30 @@ def words(
 @pytest.mark.parametrize("split", ["all", "train", "test"])
 @pytest.mark.parametrize("register", [None, "Aperio"])
 @pytest.mark.parametrize("wanted", [(), ("Aperio",), ("Hamamatsu", "Aperio")])
-def test_what_the_manifest_has_can_be_asked_for(
+def test_domains_of_the_manifest_are_accepted(
     split: str, register: str | None, wanted: Sequence[str]
 ) -> None:
     words(register, wanted, split)
 
 
-def test_splits_that_do_not_exist_are_refused() -> None:
+def test_unknown_splits_are_refused() -> None:
     with refused(ArgumentError, "--split val: expected train, test or all"):
         words(split="val")
 
 
-def test_domains_that_the_manifest_does_not_have_are_refused() -> None:
+def test_unknown_domains_are_refused() -> None:
     with refused(ArgumentError, "--domain aperio: the manifest's domains are Aperio, Hamamatsu"):
         words(wanted=["Hamamatsu", "aperio"])
     with refused(ArgumentError, "--register Aperi: ", "Aperio, Hamamatsu; did you mean Aperio?"):
         words("Aperi")
 
 
-def test_scans_are_registered_to_a_domain_that_is_taken() -> None:
+def test_reference_domain_must_be_selected() -> None:
     with refused(ArgumentError, "--register Aperio: the manifest's domains are Hamamatsu"):
         words("Aperio", ["Hamamatsu"])
 
 
-def test_where_every_row_is_bad_the_rows_are_told_not_the_words() -> None:
+def test_options_are_not_checked_without_rows() -> None:
     words("Aperio", ["Aperio"], rows=[])
 
 
@@ -719,12 +717,12 @@ HOW = {"new": {}, "overwrite": {"overwrite": True}, "resume": {"resume": True}}
 
 
 @pytest.mark.parametrize("how", HOW)
-def test_free_places_are_fine_and_stay_as_they_are(tmp_path: Path, how: str) -> None:
+def test_free_outputs_are_accepted_and_left_unchanged(tmp_path: Path, how: str) -> None:
     places(tmp_path, **HOW[how])
     assert list(tmp_path.iterdir()) == []
     for name in ("qc", "pairs"):
         (tmp_path / name).mkdir()
-    (tmp_path / "qc" / "old.png").touch()  # pictures are added to what lies there
+    (tmp_path / "qc" / "old.png").touch()  # pictures are added to an existing folder
     places(tmp_path, **HOW[how])
     check_target(ExtractionTarget(tmp_path / "d.zarr", tmp_path / "qc"))
 
@@ -736,13 +734,13 @@ def test_missing_parents_are_refused(tmp_path: Path) -> None:
             check_target(ExtractionTarget(out, qc, export=export, overwrite=True))
 
 
-@pytest.mark.parametrize("left", [registration_cache_folder, partial_of])
-def test_what_an_interrupted_run_left_is_gone_on_with_or_replaced_when_asked(
+@pytest.mark.parametrize("left", [registration_cache_folder, partial_path])
+def test_leftovers_are_resumed_or_replaced_on_request(
     tmp_path: Path, left: Callable[[Path], Path]
 ) -> None:
     leftover = left(tmp_path / "d.zarr")
     leftover.mkdir()
-    kind = LeftoverError if left is partial_of else ExistsError
+    kind = LeftoverError if left is partial_path else ExistsError
     with refused(kind, leftover.name, "interrupted run", "--overwrite"):
         places(tmp_path)
     places(tmp_path, resume=True)
@@ -758,7 +756,7 @@ def test_exported_pairs_are_never_replaced(tmp_path: Path, how: str, name: str) 
         places(tmp_path, **HOW[how])
 
 
-def test_a_file_in_the_place_of_pairs_is_refused(tmp_path: Path) -> None:
+def test_file_instead_of_export_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "pairs").touch()
     for how in HOW.values():
         with refused(ExistsError, "pairs: exists already"):
@@ -766,7 +764,7 @@ def test_a_file_in_the_place_of_pairs_is_refused(tmp_path: Path) -> None:
 
 
 # -------------------------------------------------------------------------------------------------
-# Ids of what an extraction is made from.
+# Ids of inputs.
 
 
 def rows(folder: Path, content: bytes = b"slide", **more: object) -> list[SlideRow]:
@@ -776,13 +774,13 @@ def rows(folder: Path, content: bytes = b"slide", **more: object) -> list[SlideR
     return [SlideRow(folder / "a.svs", "A", "s", annotations=folder / "a.json", **more)]
 
 
-def test_where_files_lie_does_not_matter(tmp_path: Path) -> None:
+def test_input_ids_do_not_depend_on_locations(tmp_path: Path) -> None:
     first = input_ids(rows(tmp_path / "here"), PatchSettings())
     assert set(first) == {"files"}
     assert input_ids(rows(tmp_path / "there"), PatchSettings()) == first
 
 
-def test_what_they_hold_and_what_the_manifest_says_does(tmp_path: Path) -> None:
+def test_input_ids_depend_on_contents_and_manifest(tmp_path: Path) -> None:
     ids = [
         input_ids(rows(tmp_path / str(number), **new), PatchSettings())["files"]
         for number, new in enumerate(
@@ -797,16 +795,16 @@ def test_what_they_hold_and_what_the_manifest_says_does(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("missing", ["a.svs", "a.json"])
-def test_a_missing_file_is_something_too(tmp_path: Path, missing: str) -> None:
+def test_input_ids_depend_on_missing_files(tmp_path: Path, missing: str) -> None:
     listed = rows(tmp_path)
     whole = input_ids(listed, PatchSettings())
     (tmp_path / missing).unlink()
     assert input_ids(listed, PatchSettings()) != whole
 
 
-def test_a_model_is_an_input(tmp_path: Path) -> None:
+def test_model_is_an_input(tmp_path: Path) -> None:
     architecture, tensors = Architecture("resnet18", (), ("background", "cell")), {"a": np.ones(3)}
-    header = lineage(Kind.MODEL, MAKING, model_identity(architecture, tensors))
+    header = create_lineage(Kind.MODEL, MAKING, model_identity(architecture, tensors))
     (tmp_path / "model").mkdir()
     write_model(tmp_path / "model", architecture, tensors, header, {"fold": 0})
 
@@ -848,7 +846,7 @@ def rows_of_forecast(table: Table) -> list[dict[str, Any]]:
     ]
 
 
-def test_a_row_a_slide_and_their_sum() -> None:
+def test_dry_run_table_has_one_row_per_slide() -> None:
     shapes = [area("SCC", BOX), area("scc", BOX), area("Bone", BOX), point("", 1, 1)]
     slides = [
         replace(surveyed("a", shapes, mpp=(0.25, 0.26)), dropped={"lines": 2}, faults=("x",)),
@@ -877,27 +875,27 @@ def test_a_row_a_slide_and_their_sum() -> None:
     assert table.title == "grid patches of 100 px"
 
 
-def test_a_slide_without_patches_is_told_with_the_reason() -> None:
+def test_dry_run_explains_slides_without_patches() -> None:
     slides = [surveyed("a"), surveyed("b", domain="B"), surveyed("c", tissue=False)]
     outcome, _ = laid_out(slides, [0], patch_size=500, min_tissue=0.7)
     first, second, third = outcome.failures
     assert first == "x.svs: no such slide"
     assert second.startswith("b.svs: no patch of 500 px has more tissue than 0.7")
     assert third.endswith("no tissue is found on the slide")
-    # What is carried over from another domain needs no patches of its own.
+    # Scans to be registered get their patches from the reference.
     outcome, _ = laid_out(slides[:2], [0], patch_size=500, register="A")
     assert len(outcome.failures) == 1
 
 
-def test_draws_are_named() -> None:
+def test_dry_run_counts_draws() -> None:
     settings = {"mode": PatchMode.SAMPLED, "patch_size": 10, "draws": 5}
     outcome, _ = laid_out([surveyed("a")], [0] * 160, **settings)
     assert outcome.summary["draws"] == 5
     assert outcome.summary["bytes before compression"] == 160 * 400
 
 
-def test_registered_scans_get_the_patches_of_their_reference() -> None:
-    # Slide 1 of several subjects: names are told apart by what is in the files.
+def test_dry_run_counts_patches_of_registered_scans() -> None:
+    # Slide 1 of several subjects: names are distinguished by content.
     slides = [
         replace(surveyed(domain=domain, subject=subject, slide="1"), name=f"1-{domain}{subject}")
         for domain in "AB"

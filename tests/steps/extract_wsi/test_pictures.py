@@ -1,4 +1,4 @@
-"""Pictures to check by eye: which are drawn, and that one which fails stops nothing."""
+"""Pictures for visual checks: which are drawn, and that a failure stops nothing."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_slides_overlays_and_sheets_are_drawn(made: SimpleNamespace, tmp_path: P
 
 
 @pytest.mark.long
-def test_a_picture_that_cannot_be_drawn_is_a_warning_and_old_ones_are_replaced(
+def test_failed_pictures_give_warnings_and_old_ones_are_replaced(
     made: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(*_: object) -> None:

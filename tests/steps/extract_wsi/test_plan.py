@@ -1,4 +1,4 @@
-"""Plans: sites and scenes of every slide, what is painted, and why a slide gives nothing."""
+"""Plans: sites and painted slides, outlined objects, samples, and reasons for no patches."""
 
 from __future__ import annotations
 
@@ -75,22 +75,22 @@ def sampled(**settings: Any) -> ExtractionContext:  # noqa: ANN401
 
 
 @pytest.mark.parametrize("classes", [CLASSES, f"{CLASSES};ignore=Bone"])
-def test_scenes_hold_what_is_painted_and_where_samples_belong(classes: str) -> None:
+def test_painted_slides_have_areas_points_and_fold(classes: str) -> None:
     slides = [surveyed("a", SHAPES), surveyed("b", SHAPES[:1], key="b" * 32)]
     plan = make(sampled(draws=2, classes=classes), slides, [TRAIN, TEST])
     assert plan.failures == []
     assert [site.views[0].slide for site in plan.sites] == [0] * 12 + [1] * 6
-    scene = plan.scenes[0]
-    # What is in no class or may be ignored is painted as ignored; points are not painted.
-    assert [(shape.record, label) for shape, label in scene.painted.shapes] == [
+    scene = plan.painted[0]
+    # Names in no class and ignored names are painted as ignored; points are not painted.
+    assert [(shape.record, label) for shape, label in scene.areas.shapes] == [
         *(("1", 1), ("2", IGNORE_LABEL), ("4", 0))
     ]
     assert [(shape.record, label) for shape, label in scene.points] == [("3", 1)]
     assert (scene.annotated, scene.split, scene.fold) == (True, Split.TRAIN, TRAIN)
-    assert (plan.scenes[1].split, plan.scenes[1].fold) == (Split.TEST, TEST)
+    assert (plan.painted[1].split, plan.painted[1].fold) == (Split.TEST, TEST)
 
 
-def test_the_dry_run_plans_the_same_sites() -> None:
+def test_dry_run_plans_the_same_sites() -> None:
     run, slides = sampled(draws=3), [surveyed("a", SHAPES), surveyed("b", SHAPES, key="b" * 32)]
     labels, _ = assign_labels(slides, run.settings, run.progress)
     assert (
@@ -102,17 +102,17 @@ def test_the_dry_run_plans_the_same_sites() -> None:
 def test_grid_needs_no_annotations() -> None:
     plan = make(make_run(patch_size=60), [surveyed("a")])
     assert len(plan.sites) > 10
-    assert plan.scenes[0].annotated is False
-    assert plan.scenes[0].painted.shapes == ()
+    assert plan.painted[0].annotated is False
+    assert plan.painted[0].areas.shapes == ()
 
 
 @pytest.mark.parametrize("classes", [CLASSES, f"{CLASSES};ignore=Bone"])
-def test_centred_sites_and_objects_are_of_some_class(classes: str) -> None:
+def test_centred_sites_are_at_annotations_of_a_class(classes: str) -> None:
     slide = surveyed("a", SHAPES)
     run = make_run(mode=PatchMode.CENTRED, patch_size=32, mask="disc:2", classes=classes)
     plan = make(run, [slide])
     assert [site.id for site in plan.sites] == ["a-1", "a-3", "a-4"]
-    painted = plan.scenes[0].painted.shapes
+    painted = plan.painted[0].areas.shapes
     assert [(shape.record, label) for shape, label in painted] == [("1", 1), ("3", 1)]
 
 
@@ -137,8 +137,8 @@ WHY: dict[str, tuple[dict[str, Any], SurveyedSlide, str]] = {
 }
 
 
-def test_what_would_give_patches_is_proposed() -> None:
-    """A tissue of a left half: patches of 200 px have 1, 0.5 or none of it."""
+def test_thresholds_that_would_give_patches_are_proposed() -> None:
+    """Tissue on the left: patches of 200 px contain different shares of it."""
     mask = np.zeros((120, 150), bool)
     mask[:, :25] = True  # 100 px of 600
     mask[:20, 50:60] = True  # 80 x 40 px
@@ -160,7 +160,7 @@ def test_what_would_give_patches_is_proposed() -> None:
     ("mode", "shapes", "lines"),
     [
         (PatchMode.GRID, [("T", 100, 300), ("N", 150, 250)], []),
-        # painted over, whatever paints it
+        # painted over by another area
         (PatchMode.GRID, [("N", 150, 250), ("T", 100, 300)], ["class N has no pixel in any mask"]),
         (PatchMode.GRID, [("T", 100, 300), ("T", 400, 400.3)], []),
         (PatchMode.GRID, [("T", 100, 300), ("N", 400.1, 400.3)], ["class N has no pixel"]),
@@ -169,7 +169,7 @@ def test_what_would_give_patches_is_proposed() -> None:
         (PatchMode.GRID, [("T", 100, 300), ("background", 2, 40)], []),
     ],
 )
-def test_classes_without_a_pixel_are_told(
+def test_classes_without_a_pixel_give_a_warning(
     mode: PatchMode, shapes: list[tuple[str, float, float]], lines: list[str]
 ) -> None:
     drawn = [area(name, (low, low, high, high)) for name, low, high in shapes]
@@ -194,7 +194,7 @@ def test_classes_of_points_have_no_pixel_in_a_grid() -> None:
 
 
 @pytest.mark.parametrize("name", WHY)
-def test_a_slide_that_gives_nothing_is_told_and_the_others_stay(name: str) -> None:
+def test_slide_without_patches_is_a_failure(name: str) -> None:
     settings, slide, words = WHY[name]
     good = surveyed("good", SHAPES[:1], key="9" * 32)
     mask = "polygons" if settings.get("mode") is PatchMode.CENTRED else None
@@ -202,20 +202,20 @@ def test_a_slide_that_gives_nothing_is_told_and_the_others_stay(name: str) -> No
     (line,) = plan.failures
     assert line.startswith(words)
     assert {site.views[0].slide for site in plan.sites} == {1}
-    assert set(plan.scenes) == {1}
+    assert set(plan.painted) == {1}
 
 
 @pytest.fixture
 def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ExtractionContext:
-    """Return a run whose scans lie half as large and shifted, perfectly aligned."""
+    """Return a context whose other scans are half as large, shifted, and perfectly aligned."""
     affine = Affine([[0.5, 0.0, 20.0], [0.0, 0.5, 10.0]])
     monkeypatch.setattr(registration, "_align", lambda *_: affine)
-    monkeypatch.setattr(registration, "_judged", lambda *_: (0.25, ""))
+    monkeypatch.setattr(registration, "_measure_residual", lambda *_: (0.25, ""))
     cache = RegistrationCache(tmp_path / "d.zarr", Invocation("extract wsi"), resume=False)
     return replace(sampled(register="A"), cache=cache)
 
 
-def test_annotations_and_patches_are_carried_over(registered: ExtractionContext) -> None:
+def test_annotations_and_patches_are_transferred(registered: ExtractionContext) -> None:
     slides = [
         replace(surveyed("b", (), subject="s", domain="B", key="b" * 32), name="s"),
         replace(surveyed("a", SHAPES, subject="s", domain="A", key="a" * 32), name="s"),
@@ -229,9 +229,9 @@ def test_annotations_and_patches_are_carried_over(registered: ExtractionContext)
         assert (first.residual, second.residual) == (0.0, 0.25)
         expected = np.array(first.patch.centre) * 0.5 + (20, 10)
         assert np.abs(np.array(second.patch.centre) - expected).max() <= 0.5
-    there = plan.scenes[0]
+    there = plan.painted[0]
     assert there.annotated
-    (first, _), (second, label), _ = there.painted.shapes
+    (first, _), (second, label), _ = there.areas.shapes
     assert first.bounds == (70, 60, 120, 110)
     assert (second.record, label) == ("2", IGNORE_LABEL)
     assert there.points[0][0].centre == (170, 110)
@@ -239,7 +239,7 @@ def test_annotations_and_patches_are_carried_over(registered: ExtractionContext)
     assert [group.reference for group in plan.groups] == [1]
 
 
-def test_the_dry_run_counts_the_sites_of_the_reference(registered: ExtractionContext) -> None:
+def test_dry_run_counts_the_sites_of_the_reference(registered: ExtractionContext) -> None:
     slides = [
         replace(surveyed("a", SHAPES, subject="s", domain="A", key="a" * 32), name="s"),
         replace(surveyed("b", (), subject="s", domain="B", key="b" * 32), name="s"),
@@ -248,7 +248,7 @@ def test_the_dry_run_counts_the_sites_of_the_reference(registered: ExtractionCon
     assert len(reference_sites(slides, labels, [TRAIN] * 2, registered)) == 6
 
 
-def test_a_glass_slide_of_which_a_scan_is_not_aligned_is_left_out(
+def test_glass_slide_with_an_unaligned_scan_is_left_out(
     registered: ExtractionContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registration, "_align", lambda *_: "b.svs: not registered")
@@ -259,10 +259,10 @@ def test_a_glass_slide_of_which_a_scan_is_not_aligned_is_left_out(
     ]
     plan = make(registered, slides)
     assert plan.failures == ["b.svs: not registered"]
-    assert set(plan.scenes) == {2}
+    assert set(plan.painted) == {2}
 
 
-def test_a_model_is_loaded_for_its_masks_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_is_loaded_for_model_masks_only(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     class Predicted:
@@ -283,11 +283,11 @@ def test_a_model_is_loaded_for_its_masks_only(monkeypatch: pytest.MonkeyPatch) -
 
 
 # -------------------------------------------------------------------------------------------------
-# Outlines at annotations: as drawn, discs, stained nuclei, what a model marks.
+# Objects at annotations: annotated outlines, discs, stained nuclei, objects found by a model.
 
 
 NUCLEI = ((100.0, 100.0, 14.0), (180.0, 120.0, 10.0))
-"""x, y and radius of what is stained."""
+"""x, y and radius of stained nuclei."""
 
 EMPTY_PLACE = (250.0, 60.0)
 
@@ -333,7 +333,7 @@ def overlap(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
     return float((one & other).sum() / (one | other).sum())
 
 
-def test_points_get_the_nucleus_they_mean(tissue: Path) -> None:
+def test_nuclei_at_points_are_outlined(tissue: Path) -> None:
     shapes = [(point("m", x + 3, y - 2, str(i)), i + 1) for i, (x, y, _) in enumerate(NUCLEI)]
     kept, objects, failures = find(tissue, shapes)
     assert failures == []
@@ -344,9 +344,7 @@ def test_points_get_the_nucleus_they_mean(tissue: Path) -> None:
 
 
 @pytest.mark.parametrize("mask", [None, "stain"])
-def test_where_nothing_is_stained_the_annotation_is_left_out(
-    tissue: Path, mask: str | None
-) -> None:
+def test_annotations_without_stain_are_left_out(tissue: Path, mask: str | None) -> None:
     shapes = [(point("m", *EMPTY_PLACE), 1), (point("m", *NUCLEI[0][:2]), 1)]
     kept, objects, (line,) = find(tissue, shapes, mask)
     assert kept == shapes[1:]
@@ -354,7 +352,7 @@ def test_where_nothing_is_stained_the_annotation_is_left_out(
     assert line == f"{tissue}: 1 of 2 annotations left out: no object is found there"
 
 
-def test_boxes_say_where_and_outlines_what(tissue: Path) -> None:
+def test_objects_in_boxes_are_outlined_and_outlines_kept(tissue: Path) -> None:
     box = area("m", (75, 75, 125, 125), "box")
     triangle = Shape("m", (np.array([[20.0, 20], [60, 20], [20, 60]]),), "triangle")
     _, objects, failures = find(tissue, [(box, 1), (triangle, 1)])
@@ -365,7 +363,7 @@ def test_boxes_say_where_and_outlines_what(tissue: Path) -> None:
     assert as_drawn[0] is triangle
 
 
-def test_polygons_are_painted_and_points_refused(tissue: Path) -> None:
+def test_polygon_masks_leave_out_points(tissue: Path) -> None:
     box = area("m", (75, 75, 125, 125), "box")
     kept, objects, (line,) = find(tissue, [(box, 1), (point("m", 9, 9), 1)], "polygons")
     assert kept == objects == [(box, 1)]
@@ -382,7 +380,7 @@ def test_discs_are_measured_in_micrometres_on_both_axes(tissue: Path) -> None:
         assert label in (1, 2)
 
 
-def test_a_model_marks_the_object_at_the_point_only(tissue: Path) -> None:
+def test_model_masks_contain_only_the_object_at_the_point(tissue: Path) -> None:
     seen: list[NDArray[np.uint8]] = []
 
     def dark(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -390,7 +388,7 @@ def test_a_model_marks_the_object_at_the_point_only(tissue: Path) -> None:
         found: NDArray[np.bool_] = image[..., 0] < 150
         return found
 
-    # Both nuclei lie within the patch; 2 um beside the nucleus it is still meant, farther not.
+    # Both nuclei lie within the patch; a point belongs to a nucleus up to 3 um away.
     x, y, radius = NUCLEI[1]
     near, far = point("m", x + radius + 8, y, "near"), point("m", x + radius + 16, y, "far")
     kept, objects, failures = find(tissue, [(near, 2), (far, 2)], "model:runs/x", dark)
@@ -400,12 +398,12 @@ def test_a_model_marks_the_object_at_the_point_only(tissue: Path) -> None:
     assert len(failures) == 1
 
 
-def test_background_is_kept_but_not_outlined(tissue: Path) -> None:
+def test_background_annotations_are_kept_without_an_object(tissue: Path) -> None:
     shapes = [(point("void", *EMPTY_PLACE), 0)]
     assert find(tissue, shapes, "stain") == (shapes, [], [])
 
 
-def test_a_slide_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_unreadable_slide_is_a_failure(tmp_path: Path) -> None:
     shapes = [(point("m", 10, 10, str(number)), 1) for number in range(3)]
     kept, objects, (line,) = find(tmp_path / "gone.tiff", shapes, "stain")
     assert (kept, objects) == ([], [])
@@ -414,7 +412,7 @@ def test_a_slide_that_cannot_be_read_is_told(tmp_path: Path) -> None:
 
 
 # -------------------------------------------------------------------------------------------------
-# Sites to samples: pixels as they lie on the slide, masks against a slow reference.
+# Samples: pixels of the slide, masks against a slow reference.
 
 
 SHAPES_PIXELS = [
@@ -458,7 +456,7 @@ def expected(patch: Patch, ground: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]
     ("x", "y", "scale"),
     [(90, 80, 1.0), (130, 120, 1.0), (64, 48, 2.0), (101.5, 97.25, 1.7), (-40, -30, 1.0)],
 )
-def test_a_patch_is_what_lies_there(
+def test_patch_and_mask_match_the_slide(
     slide: SimpleNamespace, x: float, y: float, scale: float
 ) -> None:
     patch = Patch(x, y, 128, (scale, scale), {"tissue": 0.75})
@@ -473,7 +471,7 @@ def test_a_patch_is_what_lies_there(
         there[inside] = slide.image[down[inside].astype(int), across[inside].astype(int)]
         assert (sample.image == there).all()
 
-    # Between tissue and glass it is the smoothed pixels that decide: within 4 px either is right.
+    # Between tissue and glass smoothed pixels decide: within 4 px either label is right.
     tissue, edge = in_block(across, down), in_block(across, down, -4 * scale)
     edge &= ~in_block(across, down, 4 * scale)
     mask = expected(patch, np.where(tissue, IGNORE_LABEL, 0).astype(np.uint8))
@@ -488,13 +486,13 @@ def test_a_patch_is_what_lies_there(
     assert {name: sample.columns[name] for name in facts} == facts
 
 
-def test_without_annotations_all_is_ignored(slide: SimpleNamespace) -> None:
+def test_masks_without_annotations_are_ignored_everywhere(slide: SimpleNamespace) -> None:
     (sample,) = read(slide.path, Patch(0, 0, 100), annotated=False)
     assert (sample.mask == IGNORE_LABEL).all()
     assert sample.columns["foreground"] == 0.0
 
 
-def test_centred_patches_are_background_where_no_object_is(slide: SimpleNamespace) -> None:
+def test_centred_masks_are_background_outside_objects(slide: SimpleNamespace) -> None:
     patch = Patch(90, 80, 128)
     for annotated in (True, False):
         (sample,) = read(slide.path, patch, annotated, mode=PatchMode.CENTRED)
@@ -510,7 +508,7 @@ def test_centred_patches_are_background_where_no_object_is(slide: SimpleNamespac
         *((560.25, -99.75, (0.7, 1.3)), (100, 100, (1.0, 1.0)), (700, 600, (1.0, 1.0))),
     ],
 )
-def test_what_lies_beside_the_slide_is_ignored_whatever_is_drawn_there(
+def test_pixels_outside_the_slide_are_ignored(
     slide: SimpleNamespace, mode: PatchMode, x: float, y: float, scale: tuple[float, float]
 ) -> None:
     patch, run = Patch(x, y, 128, scale), make_run(mode=mode)
@@ -529,7 +527,7 @@ def test_what_lies_beside_the_slide_is_ignored_whatever_is_drawn_there(
     assert (sample.mask == np.where(inside, 1, IGNORE_LABEL)).all()
 
 
-def test_pixels_of_unknown_size_are_recorded_as_such(slide: SimpleNamespace) -> None:
+def test_unknown_pixel_size_is_recorded_as_nan(slide: SimpleNamespace) -> None:
     run, patch = make_run(), Patch(90, 80, 32)
     where = surveyed("a", path=slide.path, mpp=None)
     scene = PaintedSlide(where.scan, Areas.of([]), (), True, 0)
@@ -543,7 +541,7 @@ def test_pixels_of_unknown_size_are_recorded_as_such(slide: SimpleNamespace) -> 
     assert "relative_mpp" not in sample.columns
 
 
-def test_columns_tell_the_level_and_what_registration_left(slide: SimpleNamespace) -> None:
+def test_columns_hold_level_and_residual(slide: SimpleNamespace) -> None:
     patch = Patch(90, 80, 32, (2.0, 2.0))
     (sample,) = read(slide.path, patch, level=1)
     assert sample.columns["level"] == 1
@@ -557,9 +555,7 @@ def test_columns_tell_the_level_and_what_registration_left(slide: SimpleNamespac
     assert np.isnan(sample.columns["residual"])
 
 
-def test_every_view_of_a_site_is_a_sample_or_the_site_fails(
-    slide: SimpleNamespace, tmp_path: Path
-) -> None:
+def test_site_gives_a_sample_per_view_or_fails(slide: SimpleNamespace, tmp_path: Path) -> None:
     run, gone = make_run(), tmp_path / "gone.tiff"
     patch = Patch(90, 80, 32)
     scenes = {

@@ -1,4 +1,4 @@
-"""Extraction over registered scans: one texture scanned three times, one scan torn in a place."""
+"""Extraction from registered scans: one texture scanned three times, one scan partly torn."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.long
 SIZE = (900, 760)
 TUMOR = [(150.0, 110.0), (520.0, 130.0), (490.0, 600.0), (165.0, 520.0)]
 TORN = (560, 320, 820, 580)
-"""Left, top, right and bottom of what lies elsewhere on the third scan, level-0 pixels of it."""
+"""Left, top, right and bottom of the displaced part of the third scan, in its level-0 pixels."""
 
 ANGLE, ZOOM = math.radians(3), 1.1
 TURNED = np.array(
@@ -89,7 +89,7 @@ def done(scans: Path) -> SimpleNamespace:
 
 
 def torn_share(x: float, y: float, reach: float) -> float:
-    """How much of a square about a point of the reference is torn on the third scan."""
+    """Return the share of a square around a reference point that is torn on the third scan."""
     shifts = (25, -15, 25, -15)
     left, top, right, bottom = (edge - by for edge, by in zip(TORN, shifts, strict=True))
     across = max(min(x + reach, right) - max(x - reach, left), 0)
@@ -97,7 +97,7 @@ def torn_share(x: float, y: float, reach: float) -> float:
     return across * down / (2 * reach) ** 2
 
 
-def test_a_patch_is_in_all_domains_or_in_none(done: SimpleNamespace) -> None:
+def test_patches_are_in_all_domains_or_in_none(done: SimpleNamespace) -> None:
     ids = [list(domain.columns["id"]) for domain in done.store.domains.values()]
     assert list(done.store.domains) == ["A", "B", "C"]
     assert ids[0] == ids[1] == ids[2]
@@ -110,7 +110,7 @@ def test_a_patch_is_in_all_domains_or_in_none(done: SimpleNamespace) -> None:
     assert len(ids[0]) > 20
 
 
-def test_what_is_torn_is_left_out_with_its_reason(done: SimpleNamespace) -> None:
+def test_torn_patches_are_left_out_with_a_reason(done: SimpleNamespace) -> None:
     seen = set()
     for row in done.rows:
         if row["domain"] == "B":
@@ -128,7 +128,7 @@ def test_what_is_torn_is_left_out_with_its_reason(done: SimpleNamespace) -> None
     assert len(seen) >= 2
 
 
-def test_the_transform_is_the_true_one(done: SimpleNamespace) -> None:
+def test_true_transform_is_found(done: SimpleNamespace) -> None:
     for row in done.rows:
         affine = PAIRS[row["domain"]]
         truth = affine[:, :2] @ (row["x"], row["y"]) + affine[:, 2]
@@ -139,7 +139,7 @@ def test_the_transform_is_the_true_one(done: SimpleNamespace) -> None:
         assert row["reference_domain"] == "A"
 
 
-def test_annotations_are_carried_to_the_right_pixels(done: SimpleNamespace) -> None:
+def test_annotations_are_transferred_to_the_right_pixels(done: SimpleNamespace) -> None:
     for domain, affine in (("A", None), *PAIRS.items()):
         columns = done.store.domain(domain).columns
         reader = done.store.samples(domain, range(len(columns["id"])))
@@ -158,7 +158,7 @@ def test_annotations_are_carried_to_the_right_pixels(done: SimpleNamespace) -> N
         assert wrong <= (0 if affine is None else 0.2 * edge)
 
 
-def test_the_same_field_is_seen_in_all_domains(done: SimpleNamespace) -> None:
+def test_all_domains_show_the_same_field(done: SimpleNamespace) -> None:
     columns = {name: domain.columns for name, domain in done.store.domains.items()}
     for index in range(0, len(columns["A"]["id"]), 7):
         images = [
@@ -174,8 +174,8 @@ def test_the_same_field_is_seen_in_all_domains(done: SimpleNamespace) -> None:
     assert (columns["C"]["residual"] <= 1).all()
 
 
-def test_a_scale_that_the_manifest_gives_wrongly_is_told(scans: Path, tmp_path: Path) -> None:
-    """B has 1.1 times the pixels of A, so they are 0.909 times as large, whatever is written."""
+def test_wrong_pixel_size_in_the_manifest_gives_a_warning(scans: Path, tmp_path: Path) -> None:
+    """B has 1.1 times the pixels of A, so they are 0.909 times as large, as the manifest denies."""
     rows = [
         {"path": scans / f"{domain}.tiff", "domain": domain, "subject": "s", "mpp": 0.275}
         for domain in "AB"
@@ -195,7 +195,7 @@ def test_a_scale_that_the_manifest_gives_wrongly_is_told(scans: Path, tmp_path: 
     assert np.allclose(columns["B"]["relative_mpp"], 1 / 1.1, rtol=1e-3)
 
 
-def test_the_table_describes_itself(done: SimpleNamespace) -> None:
+def test_registration_table_can_be_described(done: SimpleNamespace) -> None:
     found = describe([done.table], check=True)
     assert found.failures == ()
     (facts,) = found.summary.values()
@@ -204,7 +204,7 @@ def test_the_table_describes_itself(done: SimpleNamespace) -> None:
 
 
 @pytest.mark.slow
-def test_an_interrupted_registration_goes_on(
+def test_interrupted_registration_can_be_resumed(
     scans: Path,
     tmp_path: Path,
     contents: Callable[[Path], dict[str, bytes]],
@@ -222,7 +222,7 @@ def test_an_interrupted_registration_goes_on(
             raise KeyboardInterrupt
 
     def refuse(*_: object) -> None:
-        raise AssertionError("what is noted must not be found again")
+        raise AssertionError("cached results must not be computed again")
 
     with monkeypatch.context() as patch:
         patch.setattr(writing, "DatasetWriter", Interrupted)

@@ -1,4 +1,4 @@
-"""Scans of one glass slide: aligned, and the patches that all of them show."""
+"""Registration: alignment of scans, transfer of patches, pixel sizes, placement of sites."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from skiptool.steps.extract_wsi.registration import (
     PatchSite,
     PatchView,
     align_groups,
+    correct_pixel_sizes,
     patch_at,
     place_sites,
     transfer_sites,
-    with_measured_mpp,
 )
 from skiptool.steps.extract_wsi.settings import ExtractionContext, PatchSettings, RegistrationCache
 from skiptool.steps.extract_wsi.survey import ScanGroup, SurveyedSlide
@@ -59,7 +59,7 @@ def resumed(run: ExtractionContext, tmp_path: Path) -> ExtractionContext:
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lend slides that no file stands behind, by their paths."""
+    """Open slides that have no file, by their paths."""
 
     @contextmanager
     def get(_pool: object, path: Path, _mpp: object) -> Iterator[SimpleNamespace]:
@@ -70,7 +70,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def aligned(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-    """Let scans of domain X fail, and note what is aligned."""
+    """Let scans of domain X fail, and record which are aligned."""
     seen = []
 
     def align(reference: SimpleNamespace, other: SimpleNamespace) -> Affine:
@@ -100,7 +100,7 @@ def test_scans_are_aligned_once_even_when_resumed(
 
     seen.clear()
     again, failures = align_groups(resumed(run, tmp_path), groups, slides)
-    assert seen == [("A-s", "X-s")]  # what failed is tried again
+    assert seen == [("A-s", "X-s")]  # failed pairs are tried again
     assert len(failures) == 1
     assert (again[0].others[4].affine == SHIFTED).all()
 
@@ -108,7 +108,7 @@ def test_scans_are_aligned_once_even_when_resumed(
 def measured(
     monkeypatch: pytest.MonkeyPatch, left: Callable[[str, float], float | None], empty: bool = False
 ) -> list[tuple[str, tuple[float, float], int]]:
-    """Let the residual be ``left(path of the scan, x of the centre)``; note what is measured."""
+    """Let the residual be ``left(path of the scan, x of the centre)``; record measured tiles."""
     seen = []
 
     def residual(
@@ -133,7 +133,7 @@ def sites(*corners: tuple[float, float]) -> list[PatchSite]:
 
 
 @pytest.mark.usefixtures("opened")
-def test_a_patch_is_kept_in_all_domains_or_in_none(
+def test_patches_are_kept_in_all_domains_or_in_none(
     run: ExtractionContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def left(scan: str, x: float) -> float | None:
@@ -174,7 +174,7 @@ def test_a_patch_is_kept_in_all_domains_or_in_none(
     assert transform == [2, 0, 10, 0, 2, -20]
     assert (first["mirrored"], first["inliers"]) == (False, 12)
 
-    # A resumed run measures only what was not noted, and finds the same.
+    # A resumed run measures only sites that are not cached, with equal results.
     seen.clear()
     more = [*asked, PatchSite("s-new", asked[0].views)]
     again, all_rows = transfer_sites(resumed(run, tmp_path), group, more, slides)
@@ -184,9 +184,7 @@ def test_a_patch_is_kept_in_all_domains_or_in_none(
 
 
 @pytest.mark.usefixtures("opened")
-def test_where_nothing_is_seen_nothing_is_misaligned(
-    run: ExtractionContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_empty_patches_are_kept(run: ExtractionContext, monkeypatch: pytest.MonkeyPatch) -> None:
     measured(monkeypatch, lambda *_: None, empty=True)
     group = ScanGroup(0, {1: Affine(IDENTITY)})
     kept, (row,) = transfer_sites(run, group, sites((10, 10)), [scan("A"), scan("B")])
@@ -201,7 +199,7 @@ def test_where_nothing_is_seen_nothing_is_misaligned(
     ("size", "scale", "tile"),
     [(64, (1.0, 1.0), 128), (300, (1.0, 1.0), 300), (128, (1.5, 2.0), 256), (512, (2.0, 2.0), 512)],
 )
-def test_what_is_measured_is_the_patch_within_bounds(
+def test_measured_tile_is_the_patch_within_limits(
     run: ExtractionContext,
     monkeypatch: pytest.MonkeyPatch,
     size: int,
@@ -217,7 +215,7 @@ def test_what_is_measured_is_the_patch_within_bounds(
     assert [each[2] for each in seen] == [tile]
 
 
-def test_patches_lie_on_the_pixels_of_their_level() -> None:
+def test_transferred_patches_lie_on_pixels_of_their_level() -> None:
     rng = np.random.default_rng(0)
     like = Patch(0, 0, 32, (1.0, 1.0), {"draw": 3})
     for x, y in rng.uniform(0, 500, (50, 2)):
@@ -231,14 +229,14 @@ def test_patches_lie_on_the_pixels_of_their_level() -> None:
 
 
 # -------------------------------------------------------------------------------------------------
-# Sizes of pixels that registration tells: unknown ones filled in, contradictions told.
+# Pixel sizes by registration: unknown ones are set, wrong ones corrected.
 
 
 Size = tuple[float, float] | None
 
 
 def alignment(zoom: float, turn: float = 0.0, mirrored: bool = False) -> Alignment:
-    """Return one by which a pixel of the reference spans ``zoom`` pixels of the other scan."""
+    """Return an alignment in which a reference pixel spans ``zoom`` pixels of the other scan."""
     cos, sin = zoom * math.cos(turn), zoom * math.sin(turn)
     linear = np.array([[cos, -sin], [sin, cos]]) @ np.diag([-1 if mirrored else 1, 1])
     return Alignment(np.column_stack([linear, (50, -20)]), 99)
@@ -254,14 +252,14 @@ def told(
     slides = [surveyed("a", mpp=first), surveyed("b", mpp=second, domain="B")]
     heard = Heard()
     groups = [ScanGroup(0, {1: alignment(zoom, **how)})]
-    return with_measured_mpp(
+    return correct_pixel_sizes(
         slides, groups, PatchSettings(register="A", mpp=mpp), heard
     ), heard.lines
 
 
 @pytest.mark.parametrize("how", [{}, {"turn": 1.1}, {"turn": -2.0, "mirrored": True}])
 @pytest.mark.parametrize("off", [0.991, 1.0, 1.009])
-def test_sizes_that_agree_stay_as_they_are(how: dict[str, Any], off: float) -> None:
+def test_matching_pixel_sizes_are_unchanged(how: dict[str, Any], off: float) -> None:
     (first, second), lines = told((0.5, 0.5), (0.75 * off, 0.75 * off), **how)
     assert (first.mpp, second.mpp) == ((0.5, 0.5), (0.75 * off, 0.75 * off))
     assert (first.relative_mpp, second.relative_mpp) == (1.0, pytest.approx(1.5))
@@ -269,7 +267,7 @@ def test_sizes_that_agree_stay_as_they_are(how: dict[str, Any], off: float) -> N
 
 
 @pytest.mark.parametrize("said", [1.0, 1.48, 1.52, 3.0])
-def test_a_contradiction_is_told_with_both_ratios_and_the_measured_one_recorded(
+def test_contradictory_pixel_size_is_replaced_with_a_warning(
     said: float,
 ) -> None:
     (first, second), (line,) = told((1.0, 1.0), (said, said))
@@ -278,21 +276,21 @@ def test_a_contradiction_is_told_with_both_ratios_and_the_measured_one_recorded(
     assert second.patch_mpp == pytest.approx((1.5, 1.5))
     assert line == (
         f"B: its pixels are 1.5 times as large as those of A by registration, {said:.3g} times by "
-        "their mpp (1 scan); registration is trusted: mpp 1.5 is recorded. If A is the one that "
-        "is wrong, correct its column mpp in the manifest"
+        "their mpp (1 scan); registration is trusted: mpp 1.5 is recorded. If the size of A "
+        "is wrong instead, correct its column mpp in the manifest"
     )
 
 
-def test_a_wrong_size_does_not_decide_the_resolution_of_patches() -> None:
+def test_wrong_pixel_size_does_not_change_the_resolution_of_patches() -> None:
     (first, second), (line,) = told((0.5, 0.5), (0.5, 0.5), mpp=0.5)
     assert first.scale == (1.0, 1.0)
-    assert second.scale == pytest.approx((2 / 3, 2 / 3))  # of its pixels, which are 0.75 um wide
+    assert second.scale == pytest.approx((2 / 3, 2 / 3))  # its pixels are 0.75 um wide
     assert second.patch_mpp == pytest.approx((0.5, 0.5))
     assert second.relative_mpp == pytest.approx(1.0)
-    assert "mpp 0.75 is recorded and used for --mpp 0.5. If A is" in line
+    assert "mpp 0.75 is recorded and used for --mpp 0.5. If the size of A is" in line
 
 
-def test_pixels_that_are_not_square_keep_their_form() -> None:
+def test_anisotropic_pixels_keep_their_ratio() -> None:
     (_, second), lines = told((0.5, 0.5), (0.3, 0.6))
     assert second.mpp is not None
     assert second.mpp[1] / second.mpp[0] == pytest.approx(2)
@@ -301,7 +299,7 @@ def test_pixels_that_are_not_square_keep_their_form() -> None:
 
 
 @pytest.mark.parametrize("mpp", [None, 0.5])
-def test_an_unknown_size_is_that_of_the_reference_by_the_ratio(mpp: float | None) -> None:
+def test_unknown_pixel_size_is_derived_from_the_reference(mpp: float | None) -> None:
     (_, second), lines = told((0.5, 0.5), None, mpp=mpp)
     assert second.mpp == pytest.approx((0.75, 0.75))
     assert lines == []
@@ -310,26 +308,28 @@ def test_an_unknown_size_is_that_of_the_reference_by_the_ratio(mpp: float | None
     assert second.relative_mpp == pytest.approx(1.0 if mpp else 1.5)
 
 
-def test_an_unknown_reference_gets_its_size_from_another_scan() -> None:
+def test_unknown_pixel_size_of_the_reference_is_derived_from_another_scan() -> None:
     (first, second), lines = told(None, (0.75, 0.75))
     assert first.mpp == pytest.approx((0.5, 0.5))
     assert second.mpp == (0.75, 0.75)
     assert lines == []
 
 
-def test_where_nobody_knows_the_ratio_is_known_all_the_same() -> None:
+def test_ratio_is_known_if_both_pixel_sizes_are_unknown() -> None:
     (first, second), (line,) = told(None, None)
     assert (first.mpp, second.mpp) == (None, None)
     assert second.relative_mpp == pytest.approx(1.5)
-    assert line.startswith("B: a pixel of its patches shows 1.5 times the width of one of A")
+    assert line.startswith(
+        "B: by registration, pixels of its patches are 1.5 times as wide as those of A"
+    )
     assert told(None, None, zoom=1.004)[1] == []
 
 
-def test_a_domain_is_told_of_once() -> None:
+def test_one_warning_per_domain() -> None:
     slides = [surveyed(f"{d}{n}", domain=d, mpp=(1.0, 1.0)) for d in "ABC" for n in range(3)]
     groups = [ScanGroup(n, {3 + n: alignment(2 / 3), 6 + n: alignment(1.0)}) for n in range(3)]
     heard = Heard()
-    found = with_measured_mpp(slides, groups, PatchSettings(register="A"), heard)
+    found = correct_pixel_sizes(slides, groups, PatchSettings(register="A"), heard)
     (line,) = heard.lines
     assert line.startswith("B: its pixels are 1.5 times")
     assert "(3 scans)" in line
@@ -338,7 +338,7 @@ def test_a_domain_is_told_of_once() -> None:
 
 
 # -------------------------------------------------------------------------------------------------
-# Sites of a slide in each mode: their ids, and what the drawing depends on.
+# Sites of a slide in each mode: ids, and dependence of sampled ones.
 
 
 AREAS = [
@@ -387,7 +387,7 @@ def test_centred_sites_are_named_by_record() -> None:
     assert sites[0].views[0].patch.columns == {"annotation": "m", "record": "7"}
 
 
-def test_training_slides_are_drawn_from_repeatedly_test_slides_once() -> None:
+def test_only_training_slides_are_drawn_from_repeatedly() -> None:
     train, test = sampled(), sampled(fold=-1)
     assert [site.id for site in train] == [
         f"a-draw{draw}-{number:03d}" for draw in range(3) for number in range(10)
@@ -399,7 +399,7 @@ def test_training_slides_are_drawn_from_repeatedly_test_slides_once() -> None:
     assert {site.views[0].patch.columns["draw"] for site in train} == {0, 1, 2}
 
 
-def test_labels_have_equal_shares_and_what_is_ignored_none() -> None:
+def test_labels_have_equal_shares_without_ignored_ones() -> None:
     drawn = [site.views[0].patch.columns["drawn"] for site in sampled(patches=100, draws=1)]
     counts = {name: drawn.count(name) for name in set(drawn)}
     assert set(counts) == {"background", "SCC", "Dermis"}
@@ -407,21 +407,21 @@ def test_labels_have_equal_shares_and_what_is_ignored_none() -> None:
     assert abs(counts["SCC"] - counts["Dermis"]) <= 1
 
 
-def test_the_seed_changes_what_is_drawn() -> None:
+def test_draw_depends_on_the_seed() -> None:
     assert corners(sampled()) == corners(sampled())
     assert corners(sampled(seed=1)) != corners(sampled())
 
 
-def test_drawing_depends_on_content_not_on_names() -> None:
+def test_draw_depends_on_content_but_not_on_names() -> None:
     other = surveyed("renamed", path=Path("else/where.tif"), domain="B", subject="x")
     assert corners(sampled(other)) == corners(sampled())
     assert corners(sampled(surveyed(key="f" * 32))) != corners(sampled())
 
 
-def test_more_draws_leave_the_first_as_they_are() -> None:
+def test_more_draws_do_not_change_the_first() -> None:
     assert corners(sampled(draws=1)) == corners(sampled())[:10]
 
 
 @pytest.mark.parametrize("shapes", [[], AREAS[2:], [(point("m", 100, 100), 1)]])
-def test_nothing_to_draw_from(shapes: list[Any]) -> None:
+def test_no_sites_without_areas_of_a_class(shapes: list[Any]) -> None:
     assert place_sites(0, surveyed(), shapes, 0, SAMPLED, 0) == []

@@ -1,4 +1,4 @@
-"""Settings of an extraction: the paper's defaults, and what contradicts itself."""
+"""Settings of ``extract wsi``: defaults, refusals, and the registration cache."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ GRID, SAMPLED, CENTRED = PatchMode.GRID, PatchMode.SAMPLED, PatchMode.CENTRED
 
 
 @pytest.mark.parametrize(("mode", "size"), [(GRID, 512), (SAMPLED, 512), (CENTRED, 128)])
-def test_sizes_are_the_papers(mode: PatchMode, size: int) -> None:
+def test_default_sizes_are_those_of_the_paper(mode: PatchMode, size: int) -> None:
     found = PatchSettings(mode=mode)
     assert (found.size, found.step) == (size, size)
     assert PatchSettings(mode=mode, patch_size=96, stride=48).step == 48
     assert PatchSettings(mode=mode, patch_size=96).step == 96
 
 
-def test_masks_are_taken_apart() -> None:
+def test_mask_option_is_parsed() -> None:
     assert PatchSettings(mode=CENTRED, mask="disc:2.5").disc == 2.5
     assert PatchSettings(mode=CENTRED, mask="model:runs/a:b").model == Path("runs/a:b")
     for mask in ("stain", "polygons", None):
@@ -40,7 +40,7 @@ def test_masks_are_taken_apart() -> None:
         assert (found.disc, found.model) == (None, None)
 
 
-def test_only_what_shapes_the_result_is_asked() -> None:
+def test_only_relevant_options_are_recorded() -> None:
     every = {"mode", "patch_size", "mpp", "classes"}
     own = {
         GRID: {"min_tissue", "stride"},
@@ -48,10 +48,13 @@ def test_only_what_shapes_the_result_is_asked() -> None:
         CENTRED: {"mask"},
     }
     for mode, names in own.items():
-        assert set(PatchSettings(mode=mode).asked) == every | names
-    registered = PatchSettings(register="A").asked
+        assert set(PatchSettings(mode=mode).recorded) == every | names
+    registered = PatchSettings(register="A").recorded
     assert set(registered) == every | own[GRID] | {"register", "max_residual"}
-    assert PatchSettings().asked["patch_size"] == PatchSettings(patch_size=512).asked["patch_size"]
+    assert (
+        PatchSettings().recorded["patch_size"]
+        == PatchSettings(patch_size=512).recorded["patch_size"]
+    )
 
 
 BAD: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
@@ -84,21 +87,21 @@ BAD: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_is_wrong_is_told_at_once(name: str) -> None:
+def test_invalid_settings_are_refused(name: str) -> None:
     given, words = BAD[name]
     with refused(ArgumentError, *words):
         PatchSettings(**given)
 
 
 # -------------------------------------------------------------------------------------------------
-# Registration cache: kept over interruptions, refused for other parameters.
+# Registration cache: kept after interruptions, refused for other parameters.
 
 
 MAKING = Invocation("extract wsi", (), {"seed": 0}, {}, {"files": "ab"})
 ROWS = [{"residual": 0.1 + 0.2, "reason": None, "kept": True}, {"residual": None}]
 
 
-def test_what_is_kept_is_known_in_this_run_and_the_next(tmp_path: Path) -> None:
+def test_cached_results_survive_a_resumed_run(tmp_path: Path) -> None:
     out = tmp_path / "d.zarr"
     cache = RegistrationCache(out, MAKING, resume=False)
     assert cache.get("site", "key", "a-1") is None
@@ -110,7 +113,7 @@ def test_what_is_kept_is_known_in_this_run_and_the_next(tmp_path: Path) -> None:
         assert each.get("align", "other", "key") is None
 
 
-def test_the_folder_is_there_as_long_as_there_is_work(tmp_path: Path) -> None:
+def test_cache_folder_exists_during_the_run(tmp_path: Path) -> None:
     folder = registration_cache_folder(tmp_path / "d.zarr")
     assert folder == tmp_path / ".d.zarr.plan"
     with RegistrationCache(tmp_path / "d.zarr", MAKING, resume=False):
@@ -118,7 +121,7 @@ def test_the_folder_is_there_as_long_as_there_is_work(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
-def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
+def test_incomplete_last_line_is_dropped(tmp_path: Path) -> None:
     out = tmp_path / "d.zarr"
     cache = RegistrationCache(out, MAKING, resume=False)
     cache.put(1, "a")
@@ -130,7 +133,7 @@ def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
     assert RegistrationCache(out, MAKING, resume=True).get("b") == 2
 
 
-def test_other_parameters_are_refused_and_a_new_run_starts_again(tmp_path: Path) -> None:
+def test_cache_of_other_parameters_is_refused_or_replaced(tmp_path: Path) -> None:
     out = tmp_path / "d.zarr"
     RegistrationCache(out, MAKING, resume=False).put(1, "a")
     other = Invocation("extract wsi", (), {"seed": 1}, {}, {"files": "ab"})
@@ -139,7 +142,7 @@ def test_other_parameters_are_refused_and_a_new_run_starts_again(tmp_path: Path)
     assert RegistrationCache(out, other, resume=False).get("a") is None
 
 
-def test_damage_is_told(tmp_path: Path) -> None:
+def test_damaged_cache_is_refused(tmp_path: Path) -> None:
     out = tmp_path / "d.zarr"
     RegistrationCache(out, MAKING, resume=False)
     (journal,) = registration_cache_folder(out).iterdir()
@@ -148,7 +151,7 @@ def test_damage_is_told(tmp_path: Path) -> None:
         RegistrationCache(out, MAKING, resume=True)
 
 
-def test_nothing_is_left_of_a_cleared_cache(tmp_path: Path) -> None:
+def test_cleared_cache_leaves_no_files(tmp_path: Path) -> None:
     cache = RegistrationCache(tmp_path / "d.zarr", MAKING, resume=False)
     cache.put(1, "a")
     cache.clear()
@@ -159,7 +162,7 @@ def test_nothing_is_left_of_a_cleared_cache(tmp_path: Path) -> None:
     ("error", "kept"),
     [(KeyboardInterrupt(), True), (OSError("disk full"), True), (SourceError("all failed"), False)],
 )
-def test_the_cache_stays_where_a_run_can_go_on(
+def test_cache_is_kept_if_the_run_can_be_resumed(
     tmp_path: Path, error: BaseException, kept: bool
 ) -> None:
     with pytest.raises(type(error)), RegistrationCache(tmp_path / "d.zarr", MAKING, resume=False):
@@ -167,7 +170,7 @@ def test_the_cache_stays_where_a_run_can_go_on(
     assert [path.name for path in tmp_path.iterdir()] == [".d.zarr.plan"] * kept
 
 
-def test_nothing_stays_when_all_is_done(tmp_path: Path) -> None:
+def test_cache_may_be_cleared_before_the_end(tmp_path: Path) -> None:
     with RegistrationCache(tmp_path / "d.zarr", MAKING, resume=False) as cache:
         cache.put(1, "a")
         cache.clear()
@@ -175,10 +178,10 @@ def test_nothing_stays_when_all_is_done(tmp_path: Path) -> None:
 
 
 # -------------------------------------------------------------------------------------------------
-# What the parts of an extraction share can travel to another process.
+# Settings and pool can be sent to another process.
 
 
-def test_settings_and_pool_travel() -> None:
+def test_settings_and_pool_can_be_pickled() -> None:
     run = make_run(patch_size=32, mpp=0.5)
     settings, pool = pickle.loads(pickle.dumps((run.settings, run.pool)))
     assert settings == PatchSettings(patch_size=32, mpp=0.5)

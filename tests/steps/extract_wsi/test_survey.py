@@ -1,4 +1,4 @@
-"""Looking at slides: what is found, what fails in one line, names that are told apart."""
+"""Survey of slides: facts, failures, names, splits, labels, groups of scans."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pyramids import write_pyramid
 from skiptool.errors import ArgumentError, SourceError
 from skiptool.names import IGNORE_LABEL, PatchMode, Split
 from skiptool.records import SILENT, Progress
-from skiptool.sources.annotations.shapes import PLANE, SLIP
+from skiptool.sources.annotations.shapes import OTHER_PLANE, TOO_FEW_VERTICES
 from skiptool.sources.slides.manifest import SlideRow
 from skiptool.sources.slides.pool import SlidePool
 from skiptool.sources.slides.slide import Slide
@@ -81,7 +81,7 @@ def look(*rows: SlideRow, **settings: Any) -> tuple[list[SurveyedSlide], list[st
     return slides, failures, cast("Heard", run.progress).lines
 
 
-def test_all_that_is_on_a_slide_is_found(made: SimpleNamespace) -> None:
+def test_slide_facts_annotations_and_tissue_are_found(made: SimpleNamespace) -> None:
     (slide,), failures, warned = look(row(made.a, annotations=made.areas), mpp=0.5)
     assert (failures, warned) == ([], [])
     assert (slide.name, slide.vendor, slide.size, slide.levels) == ("a", "generic-tiff", SIZE, 2)
@@ -98,21 +98,21 @@ def test_all_that_is_on_a_slide_is_found(made: SimpleNamespace) -> None:
     assert slide.threshold == slide.tissue.threshold
 
 
-def test_what_travels_is_small(made: SimpleNamespace) -> None:
+def test_scan_has_only_what_readers_need(made: SimpleNamespace) -> None:
     (slide,), _, _ = look(row(made.a, annotations=made.areas))
     assert type(slide.scan) is SlideScan
     assert (slide.scan.key, slide.scan.scale) == (slide.key, slide.scale)
     assert not hasattr(slide.scan, "tissue")
 
 
-def test_the_manifest_rules_resolution_and_level(made: SimpleNamespace) -> None:
+def test_manifest_sets_resolution_and_level(made: SimpleNamespace) -> None:
     (slide,), _, _ = look(row(made.b, mpp=(0.25, 0.26), level=1))
     assert slide.mpp == (0.25, 0.26)
     assert slide.scale == (2.0, 2.0)
     assert slide.patch_mpp == (0.5, 0.52)
 
 
-def test_annotations_of_a_database_are_those_of_the_slide(made: SimpleNamespace) -> None:
+def test_annotations_of_a_database_are_selected_by_slide(made: SimpleNamespace) -> None:
     slides, failures, _ = look(
         row(made.a, annotations=made.points),
         row(made.odd, mpp=(0.25, 0.25), annotations=made.points, annotated_as="b.tiff"),
@@ -132,10 +132,10 @@ def test_offsets_are_added(made: SimpleNamespace) -> None:
 
 
 @pytest.mark.parametrize(("file", "added"), [("areas", (40, 25)), ("points", (3, 4))])
-def test_bounds_are_added_where_the_format_counts_from_them(
+def test_bounds_are_added_for_formats_relative_to_them(
     made: SimpleNamespace, file: str, added: tuple[int, int]
 ) -> None:
-    """A stand-in, since no slide that a test can write has bounds."""
+    """Uses a stand-in, as tests cannot write slides with bounds."""
 
     class Bounded(SlidePool):
         @contextmanager
@@ -153,7 +153,7 @@ def test_bounds_are_added_where_the_format_counts_from_them(
         assert (after.rings[0] - before.rings[0] == added).all()
 
 
-def test_each_fault_is_a_line_and_the_others_stay(made: SimpleNamespace) -> None:
+def test_every_failure_is_one_line_and_the_others_are_kept(made: SimpleNamespace) -> None:
     cut, text = made.folder / "cut.tiff", made.folder / "text.svs"
     whole = made.a.read_bytes()
     cut.write_bytes(whole[: len(whole) // 3])
@@ -188,20 +188,20 @@ def test_each_fault_is_a_line_and_the_others_stay(made: SimpleNamespace) -> None
     assert "a.tiff: has no level 5" in line
 
 
-def test_an_unknown_size_of_pixels_is_told_and_no_fault(made: SimpleNamespace) -> None:
+def test_unknown_pixel_size_gives_a_warning(made: SimpleNamespace) -> None:
     slides, failures, (line,) = look(row(made.a), row(made.b), row(made.odd, level=1))
     assert failures == []
     assert [slide.mpp is None for slide in slides] == [False, True, True]
     assert [slide.patch_mpp is None for slide in slides] == [False, True, True]
     assert [slide.scale for slide in slides] == [(1.0, 1.0), (1.0, 1.0), (2.0, 2.0)]
     assert line.startswith("no plausible pixel size (0.05 to 20 um): b.tiff, odd.tiff;")
-    # A scan to be registered may get it from its reference; that needs one of its own.
+    # A scan to be registered may get its pixel size from the reference, which must have one.
     rows = [row(made.a, subject="s"), row(made.b, subject="s", domain="B")]
     assert look(*rows, register="A", mpp=0.5)[1] == []
     assert len(look(*rows, register="B", mpp=0.5)[1]) == 1
 
 
-def test_records_that_cannot_be_read_cost_themselves(made: SimpleNamespace) -> None:
+def test_unreadable_records_are_left_out(made: SimpleNamespace) -> None:
     content = json.loads(made.areas.read_text())
     content["features"][1]["geometry"] = {"type": "Circle"}
     content["features"][2]["geometry"] = 7
@@ -213,7 +213,7 @@ def test_records_that_cannot_be_read_cost_themselves(made: SimpleNamespace) -> N
     assert "feature a2: its geometry has type Circle" in line
 
 
-def test_what_is_left_out_is_told_in_a_line_a_kind(made: SimpleNamespace) -> None:
+def test_dropped_annotations_give_one_warning_per_kind(made: SimpleNamespace) -> None:
     line = {"type": "LineString", "coordinates": [[0, 0], [1, 1]]}
     above = {"type": "Point", "coordinates": [9, 9], "plane": {"z": 2}}
     paths = []
@@ -227,11 +227,11 @@ def test_what_is_left_out_is_told_in_a_line_a_kind(made: SimpleNamespace) -> Non
     assert failures == []
     assert [each for each in warned if "left out" in each] == [
         f"left out of the annotations: 2 lines ({paths[0]} and 1 more files)",
-        f"left out of the annotations: 2 {PLANE} ({paths[0]})",
+        f"left out of the annotations: 2 {OTHER_PLANE} ({paths[0]})",
     ]
 
 
-def test_points_among_areas_are_told_where_masks_do_not_show_them(made: SimpleNamespace) -> None:
+def test_points_among_areas_give_a_warning(made: SimpleNamespace) -> None:
     path = write_geojson(made.folder / "both.json", points=[("m", (50.0, 20.0), "9")])
     (slide,), failures, warned = look(row(made.a, annotations=path))
     (line,) = warned
@@ -240,7 +240,7 @@ def test_points_among_areas_are_told_where_masks_do_not_show_them(made: SimpleNa
     assert look(row(made.a, annotations=path), mode=PatchMode.CENTRED)[2] == []
 
 
-def test_what_is_taken_for_granted_of_tissue_is_told(made: SimpleNamespace) -> None:
+def test_assumptions_about_tissue_give_warnings(made: SimpleNamespace) -> None:
     black, full = np.full((400, 500, 3), 240, np.uint8), np.zeros((400, 500, 3), np.uint8)
     rng = np.random.default_rng(0)
     full[:] = np.clip(rng.normal((200, 140, 180), 20, full.shape), 0, 255)
@@ -253,35 +253,35 @@ def test_what_is_taken_for_granted_of_tissue_is_told(made: SimpleNamespace) -> N
     assert [slide.tissue.has_glass for slide in slides] == [True, True, False]
     assert slides[1].scan.black >= 3
     assert warned == [
-        "no glass is visible, all is taken for tissue: full.tiff",
-        "black, so taken for not scanned and no tissue: 39% of black.tiff",
+        "no glass is visible, so everything is taken for tissue: full.tiff",
+        "black and therefore taken for unscanned: 39% of black.tiff",
     ]
     assert look(*rows, mode=PatchMode.CENTRED)[2] == []
 
 
-def test_an_annotation_file_of_lines_or_of_nothing_is_no_fault(made: SimpleNamespace) -> None:
+def test_annotation_file_without_areas_gives_a_warning(made: SimpleNamespace) -> None:
     (lines, none), failures, warned = look(
         row(made.a, annotations=made.lines), row(made.same_stem, annotations=made.none)
     )
     assert failures == []
     assert (lines.shapes, none.shapes) == ((), ())
-    assert (lines.dropped, none.dropped) == ({SLIP: 1}, {})
+    assert (lines.dropped, none.dropped) == ({TOO_FEW_VERTICES: 1}, {})
     assert sum("has no annotation of" in line for line in warned) == 2
 
 
-def test_two_slides_of_one_stem_are_told_apart(made: SimpleNamespace) -> None:
+def test_slides_with_equal_stems_are_renamed(made: SimpleNamespace) -> None:
     slides, failures, warned = look(row(made.a), row(made.same_stem))
     assert failures == []
     assert [slide.name for slide in slides] == [f"a-{slide.key[:6]}" for slide in slides]
     assert len(warned) == 2
     assert all("several slides named a" in line for line in warned)
-    # In two domains it is one glass slide.
+    # In two domains they are one glass slide.
     slides, _, warned = look(row(made.a), row(made.same_stem, domain="B"))
     assert [slide.name for slide in slides] == ["a", "a"]
     assert warned == []
 
 
-def test_a_file_listed_twice_is_taken_once(made: SimpleNamespace) -> None:
+def test_file_listed_twice_fails(made: SimpleNamespace) -> None:
     copy = made.folder / "copy.tiff"
     copy.write_bytes(made.a.read_bytes())
     slides, (line,), _ = look(row(made.a), row(copy))
@@ -289,7 +289,7 @@ def test_a_file_listed_twice_is_taken_once(made: SimpleNamespace) -> None:
     assert line.startswith(f"{copy}: is the same file as {made.a}")
 
 
-def test_slides_of_one_subject_are_named_by_it_and_the_column_slide(made: SimpleNamespace) -> None:
+def test_slides_are_named_by_subject_and_column_slide(made: SimpleNamespace) -> None:
     rows = [row(made.a, subject="s", slide="1"), row(made.same_stem, subject="t", slide="1")]
     for settings in ({}, {"register": "A"}):
         slides, failures, warned = look(*rows, **settings)
@@ -297,7 +297,7 @@ def test_slides_of_one_subject_are_named_by_it_and_the_column_slide(made: Simple
         assert [slide.name for slide in slides] == ["s-1", "t-1"]
 
 
-def test_scans_are_named_by_slide_or_subject_where_they_are_registered(
+def test_registered_scans_are_named_by_slide_or_subject(
     made: SimpleNamespace,
 ) -> None:
     rows = [
@@ -307,13 +307,13 @@ def test_scans_are_named_by_slide_or_subject_where_they_are_registered(
     ]
     slides, failures, _ = look(*rows, register="A")
     assert [slide.name for slide in slides] == ["s", "s", "t-block 2"]
-    # What is carried over is not read.
+    # Annotations of scans to be registered are not read.
     assert failures == []
     assert [len(slide.shapes) for slide in slides] == [3, 0, 0]
 
 
 # -------------------------------------------------------------------------------------------------
-# Splits and folds: the manifest's where it has any, otherwise by subject in all domains.
+# Splits and folds: as listed in the manifest, or by subject over all domains.
 
 
 TRAIN, TEST = Split.TRAIN, Split.TEST
@@ -345,7 +345,7 @@ def assign(
     return [(split_of(fold), fold) for fold in assign_slides(slides, options, progress)]
 
 
-def test_subjects_are_on_one_side_and_in_one_fold_in_all_domains() -> None:
+def test_subjects_keep_split_and_fold_in_all_domains() -> None:
     slides = scans(10)
     found = assign(slides, 0.2, 4, 0, SILENT)
     sides: dict[str, set[tuple[Split, int]]] = {}
@@ -358,7 +358,7 @@ def test_subjects_are_on_one_side_and_in_one_fold_in_all_domains() -> None:
     assert all((fold == -1) == (side is TEST) for side, fold in found)
 
 
-def test_order_of_rows_does_not_matter_and_the_seed_does() -> None:
+def test_split_depends_on_the_seed_but_not_on_the_order() -> None:
     slides = scans(12, "A")
 
     def by_name(seed: int, order: list[SurveyedSlide]) -> dict[str, tuple[Split, int]]:
@@ -369,7 +369,7 @@ def test_order_of_rows_does_not_matter_and_the_seed_does() -> None:
     assert any(by_name(0, slides) != by_name(seed, slides) for seed in range(1, 5))
 
 
-def test_the_column_split_decides() -> None:
+def test_column_split_is_used() -> None:
     slides = [
         *scans(4, "A", split=TRAIN),
         surveyed("t", domain="A", subject="t", split=TEST),
@@ -382,7 +382,7 @@ def test_the_column_split_decides() -> None:
     assert heard.lines == []
 
 
-def test_a_subject_on_both_sides_is_refused() -> None:
+def test_subject_in_both_splits_is_refused() -> None:
     slides = [
         surveyed("a", subject="s", split=TRAIN),
         surveyed("b", subject="s", split=TEST, domain="B"),
@@ -392,7 +392,7 @@ def test_a_subject_on_both_sides_is_refused() -> None:
 
 
 @pytest.mark.parametrize("same", [True, False])
-def test_a_column_filled_in_partly_is_refused(same: bool) -> None:
+def test_partly_filled_column_is_refused(same: bool) -> None:
     slides = [
         surveyed("a", subject="s", split=TRAIN),
         surveyed("b", subject="s" if same else "t"),
@@ -401,7 +401,7 @@ def test_a_column_filled_in_partly_is_refused(same: bool) -> None:
         assign(slides, 0.2, 2, 0, SILENT)
 
 
-def test_a_single_subject_is_for_testing() -> None:
+def test_single_subject_is_for_testing() -> None:
     heard = Heard()
     assert assign(scans(1), 0.2, 5, 0, heard) == [(TEST, -1)] * 2
     (line,) = heard.lines
@@ -410,7 +410,7 @@ def test_a_single_subject_is_for_testing() -> None:
 
 
 @pytest.mark.parametrize("folds", [1, 5])
-def test_a_single_training_subject_is_no_training_set_and_that_is_told(folds: int) -> None:
+def test_single_training_subject_gives_a_warning(folds: int) -> None:
     heard = Heard()
     assert assign(scans(1), 0.0, folds, 0, heard) == [(TRAIN, 0)] * 2
     slides = [*scans(1, split=TRAIN), surveyed("t", subject="t", split=TEST)]
@@ -420,7 +420,7 @@ def test_a_single_training_subject_is_no_training_set_and_that_is_told(folds: in
         assert line.startswith("one training subject (s0) cannot be trained on")
 
 
-def test_more_folds_than_subjects() -> None:
+def test_folds_are_limited_to_the_number_of_subjects() -> None:
     heard = Heard()
     found = assign(scans(3, "A"), 0.0, 5, 0, heard)
     assert sorted(found) == [(TRAIN, 0), (TRAIN, 1), (TRAIN, 2)]
@@ -430,12 +430,12 @@ def test_more_folds_than_subjects() -> None:
 
 
 @pytest.mark.parametrize(("fraction", "folds"), [(1.0, 5), (-0.1, 5), (float("nan"), 5), (0.2, 0)])
-def test_what_is_out_of_range_is_refused(fraction: float, folds: int) -> None:
+def test_options_out_of_range_are_refused(fraction: float, folds: int) -> None:
     with refused(ArgumentError):
         assign(scans(5, "A"), fraction, folds, 0, SILENT)
 
 
-def test_one_domain_is_trained_on() -> None:
+def test_train_domain_tests_all_other_domains() -> None:
     slides = [*scans(10, "A"), *scans(4, "B", subject="b"), *scans(2, "A", subject="s3")]
     heard = Heard()
     found = assign(slides, 0.2, 4, 0, heard, "A")
@@ -453,14 +453,14 @@ def test_one_domain_is_trained_on() -> None:
     assert line.startswith("--train-domain B: 4 inputs of domain A are of training subjects")
 
 
-def test_subjects_of_two_spellings_are_warned_of() -> None:
+def test_similar_subject_names_give_a_warning() -> None:
     heard = Heard()
     assign([*scans(1, "A", subject="p1"), *scans(1, "B", subject="P1")], 0.5, 1, 0, heard)
     assert any("are spelled almost alike" in line for line in heard.lines)
 
 
 # -------------------------------------------------------------------------------------------------
-# Labels of annotations, for all slides together; which names are in no class or nowhere.
+# Labels of annotations; names in no class or on no slide.
 
 
 BOX = (0.0, 0.0, 9.0, 9.0)
@@ -468,7 +468,7 @@ SHAPES = [area(name, BOX) for name in ("SCC", "Dermis", "Bone", "scc ")]
 PAPER = PatchSettings(classes="tumor=SCC,Melanoma;non-tumor=Dermis")
 
 
-def test_a_class_map_gives_the_labels_and_the_rest_is_told() -> None:
+def test_class_map_gives_labels_and_reports_other_names() -> None:
     heard, slide = Heard(), surveyed(shapes=SHAPES)
     found, (unsorted,) = assign_labels([slide], PAPER, heard)
     assert found.classes == ("background", "tumor", "non-tumor")
@@ -484,14 +484,14 @@ def test_a_class_map_gives_the_labels_and_the_rest_is_told() -> None:
     assert "no slide has annotations named 'Melanoma'" in nowhere
 
 
-def test_the_names_in_no_class_are_listed_the_most_frequent_first() -> None:
+def test_names_in_no_class_are_listed_by_frequency() -> None:
     more = [*SHAPES, area("Fat", BOX), area("Fat", BOX)]
     _, (line,) = assign_labels([surveyed(shapes=more)], PAPER, Heard())
     assert "Fat (2), Bone (1); sort them" in line
     assert line.endswith("'ignore=Fat'")
 
 
-def test_in_centred_patches_the_rest_is_left_out() -> None:
+def test_centred_patches_leave_out_names_in_no_class() -> None:
     heard = Heard()
     settings = PatchSettings(mode=PatchMode.CENTRED, classes="cell=SCC,Dermis")
     shapes = [*SHAPES, point("", 1, 1)]
@@ -503,7 +503,7 @@ def test_in_centred_patches_the_rest_is_left_out() -> None:
 @pytest.mark.parametrize(
     "classes", ["tumor=SCC;ignore=Bone,Dermis", "Ignore=bone,dermis;tumor=SCC"]
 )
-def test_what_may_be_ignored_is_no_class_and_no_failure(classes: str) -> None:
+def test_ignored_names_are_neither_class_nor_failure(classes: str) -> None:
     heard, slide = Heard(), surveyed(shapes=SHAPES)
     found, failures = assign_labels([slide], PatchSettings(classes=classes), heard)
     assert (failures, heard.lines) == ([], [])
@@ -530,28 +530,30 @@ def test_names_with_a_star_are_ignored_and_counted(classes: str, mode: PatchMode
     labels = [found.label(slide, shape) for shape in slide.shapes]
     assert labels == [IGNORE_LABEL, IGNORE_LABEL, IGNORE_LABEL, 1, IGNORE_LABEL]
     fate = "left out" if mode is PatchMode.CENTRED else "ignored (255)"
-    assert heard.lines == [f"annotations whose class says that it is ignored are {fate}: {TOLD}"]
+    assert heard.lines == [
+        f"annotations whose names say that they are to be ignored are {fate}: {TOLD}"
+    ]
 
 
-def test_names_with_a_star_are_classes_where_they_are_typed() -> None:
+def test_names_with_a_star_can_be_classes() -> None:
     heard, slide = Heard(), surveyed(shapes=STARRED)
     classes = "tumor=SCC;fold=tumor: fold*;ignore=ignore*"
     found, _ = assign_labels([slide], PatchSettings(classes=classes), heard)
     labels = [found.label(slide, shape) for shape in slide.shapes]
     assert labels == [IGNORE_LABEL, IGNORE_LABEL, 2, 1, IGNORE_LABEL]
     assert heard.lines == [
-        "annotations whose class says that it is ignored are ignored (255): Artefact* (1)"
+        "annotations whose names say that they are to be ignored are ignored (255): Artefact* (1)"
     ]
 
 
-def test_a_name_that_means_ignored_is_counted_too() -> None:
+def test_names_that_mean_ignored_are_counted() -> None:
     heard, slide = Heard(), surveyed(shapes=[area("ignore", BOX), area("SCC", BOX)])
     found, _ = assign_labels([slide], PatchSettings(), heard)
     assert [found.label(slide, shape) for shape in slide.shapes] == [IGNORE_LABEL, 1]
     assert "ignore (1)" in heard.lines[0]
 
 
-def test_a_near_name_is_hinted_at() -> None:
+def test_similar_name_is_suggested() -> None:
     heard = Heard()
     assign_labels(
         [surveyed(shapes=[area("Melanoma", BOX)])], PatchSettings(classes="t=Melanom"), heard
@@ -559,7 +561,7 @@ def test_a_near_name_is_hinted_at() -> None:
     assert any("'Melanom'" in line and "did you mean Melanoma" in line for line in heard.lines)
 
 
-def test_without_a_class_map_each_name_is_a_class() -> None:
+def test_each_name_is_a_class_without_a_class_map() -> None:
     heard, slides = Heard(), [surveyed(shapes=SHAPES[:2]), surveyed("b", SHAPES[2:])]
     found, failures = assign_labels(slides, PatchSettings(), heard)
     assert found.classes == ("background", "Bone", "Dermis", "SCC")
@@ -567,12 +569,12 @@ def test_without_a_class_map_each_name_is_a_class() -> None:
     assert (failures, heard.lines) == ([], [])
 
 
-def test_without_annotations_there_is_the_background_alone() -> None:
+def test_only_background_without_annotations() -> None:
     found, failures = assign_labels([surveyed()], PatchSettings(), Heard())
     assert (found.classes, failures) == (("background",), [])
 
 
-def test_a_slide_may_have_its_own_map() -> None:
+def test_slide_may_have_its_own_class_map() -> None:
     slides = [
         surveyed("a", SHAPES, key="a" * 32),
         surveyed("b", SHAPES, key="b" * 32, label_map="non-tumor=SCC;tumor=Bone"),
@@ -583,7 +585,7 @@ def test_a_slide_may_have_its_own_map() -> None:
     assert "Bone (1), Dermis (1)" in line
 
 
-def test_one_file_in_two_domains_may_have_two_maps() -> None:
+def test_file_in_two_domains_may_have_two_class_maps() -> None:
     slides = [
         surveyed("a", SHAPES, label_map="tumor=SCC;ignore=Bone,Dermis"),
         surveyed("a", SHAPES, domain="B", label_map="non-tumor=SCC,Dermis,Bone"),
@@ -594,7 +596,7 @@ def test_one_file_in_two_domains_may_have_two_maps() -> None:
     assert labels == [[1, IGNORE_LABEL, IGNORE_LABEL, 1], [2, 2, 2, 2], [1, 2, None, 1]]
 
 
-def test_own_maps_add_classes_where_none_are_asked_for() -> None:
+def test_class_maps_of_slides_add_classes() -> None:
     slides = [
         surveyed("a", SHAPES[:1], key="a" * 32),
         surveyed("b", SHAPES[1:2], key="b" * 32, label_map="stroma=Dermis"),
@@ -605,26 +607,26 @@ def test_own_maps_add_classes_where_none_are_asked_for() -> None:
     assert "Dermis" not in found.classes
 
 
-def test_a_class_that_only_a_slide_knows_is_refused() -> None:
+def test_class_only_in_label_map_is_refused() -> None:
     slide = surveyed("b", SHAPES, label_map="tumour=SCC")
     with refused(SourceError, "b.svs: label_map names class tumour", "background, tumor"):
         assign_labels([slide], PAPER, Heard())
 
 
-def test_a_malformed_own_map_is_refused() -> None:
+def test_malformed_label_map_is_refused() -> None:
     with refused(ArgumentError, "'SCC' occurs twice"):
         assign_labels([surveyed("b", SHAPES, label_map="t=SCC;u=SCC")], PatchSettings(), Heard())
 
 
 @pytest.mark.parametrize("classes", ["void=x;background=Bone", "void=x;Background=bone"])
-def test_names_may_be_background(classes: str) -> None:
+def test_names_may_be_mapped_to_background(classes: str) -> None:
     slide = surveyed(shapes=SHAPES)
     found, _ = assign_labels([slide], PatchSettings(classes=classes), Heard())
     assert found.label(slide, SHAPES[2]) == 0
 
 
 # -------------------------------------------------------------------------------------------------
-# Scans of one glass slide, gathered around that of the reference domain.
+# Groups of the scans of one glass slide.
 
 
 def scan(domain: str, subject: str = "s", slide: str = "", **new: Any) -> SurveyedSlide:  # noqa: ANN401
@@ -638,7 +640,7 @@ def rows_of(slides: Sequence[SurveyedSlide]) -> list[SlideRow]:
     return [slide.row for slide in slides]
 
 
-def test_scans_are_gathered_around_the_reference() -> None:
+def test_scans_are_grouped_with_the_reference() -> None:
     slides = [
         *(scan("B"), scan("A"), scan("A", "t", "1"), scan("A", "t", "2"), scan("B", "t", "2")),
         *(scan("C"), scan("B", "t", "1")),
@@ -652,11 +654,11 @@ def test_scans_are_gathered_around_the_reference() -> None:
     ]
 
 
-def test_a_slide_scanned_once_is_a_group_of_its_own() -> None:
+def test_slide_scanned_once_is_its_own_group() -> None:
     assert group_scans([scan("A")], [scan("A").row], "A") == ([ScanGroup(0, {})], [])
 
 
-def test_what_is_not_whole_is_left_out_and_told() -> None:
+def test_incomplete_groups_are_failures() -> None:
     slides = [scan("B", "no-reference"), scan("A", "torn"), scan("A", "twice"), scan("A", "good")]
     slides += [scan("A", "twice", path=Path("again.svs")), scan("B", "good")]
     rows = [*rows_of(slides), scan("B", "torn").row, scan("B", "twice").row]

@@ -1,4 +1,4 @@
-"""Sites into a store, and what lies beside it."""
+"""Writing of sites to a store, the table of registration, and masks by a model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from skiptool.model.inference import predict_labels, prepare_for_inference
 from skiptool.model.unet import build, restore_network, state_arrays
 from skiptool.names import Kind, Precision
 from skiptool.records import Architecture
-from skiptool.sources.annotations.classes import by_name
+from skiptool.sources.annotations.classes import classes_from_names
 from skiptool.sources.patches.painting import Areas, Patch
 from skiptool.steps.extract_wsi import writing
 from skiptool.steps.extract_wsi.plan import PaintedSlide, PatchBatch, PatchPlan
@@ -30,7 +30,7 @@ from skiptool.steps.extract_wsi.writing import (
 )
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import SHARD, DatasetWriter
-from skiptool.stores.lineage import Invocation, lineage
+from skiptool.stores.lineage import Invocation, create_lineage
 from skiptool.stores.models import model_identity, open_model, write_model
 from skiptool.stores.tables import open_table
 from slide_cases import area, make_run, surveyed, write_slide
@@ -50,7 +50,7 @@ def slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def planned(folder: Path, sites: int = 20) -> PatchPlan:
-    """Plan the same places on a (domain A) and b (domain B), then some on a alone."""
+    """Plan the same sites on a (domain A) and b (domain B), then some on a alone."""
     found = [surveyed(name, path=folder / f"{name}.tiff", domain=name.upper()) for name in "ab"]
     painted = Areas.of([(area("tumor", (100, 100, 300, 300)), 1)])
     scenes = {
@@ -74,7 +74,7 @@ def write(plan: PatchPlan, out: Path) -> list[str]:
     return failures
 
 
-def test_every_view_is_a_sample_in_the_order_of_the_plan(slides: Path, tmp_path: Path) -> None:
+def test_samples_are_written_in_the_order_of_the_plan(slides: Path, tmp_path: Path) -> None:
     assert write(planned(slides), tmp_path / "d.zarr") == []
     store = open_dataset(tmp_path / "d.zarr")
     both, alone = [f"p{n}" for n in range(20)], [f"q{n}" for n in range(3)]
@@ -85,11 +85,11 @@ def test_every_view_is_a_sample_in_the_order_of_the_plan(slides: Path, tmp_path:
     assert (mask[10:] == 1).all()
 
 
-def test_places_that_fail_are_in_no_domain(slides: Path, tmp_path: Path) -> None:
+def test_failed_sites_are_in_no_domain(slides: Path, tmp_path: Path) -> None:
     plan = planned(slides)
-    good = plan.scenes[1]
+    good = plan.painted[1]
     gone = surveyed("b", path=tmp_path / "gone.tiff", domain="B")
-    plan.scenes[2] = PaintedSlide(gone.scan, good.painted, (), True, 0)
+    plan.painted[2] = PaintedSlide(gone.scan, good.areas, (), True, 0)
     for number in (3, 17):
         first, second = plan.sites[number].views
         plan.sites[number] = PatchSite(plan.sites[number].id, (first, PatchView(2, second.patch)))
@@ -103,12 +103,14 @@ def test_places_that_fail_are_in_no_domain(slides: Path, tmp_path: Path) -> None
         assert {"p2", "p4", "p16", "p18"} <= ids
 
 
-def test_what_fails_is_added_to_the_failures(slides: Path, tmp_path: Path) -> None:
+def test_unreadable_sites_are_added_to_the_failures(slides: Path, tmp_path: Path) -> None:
     plan, run, out, failures = planned(slides, 3), make_run(), tmp_path / "d.zarr", ["first"]
     gone = surveyed("b", path=tmp_path / "gone.tiff", domain="B")
-    plan.scenes[1] = replace(plan.scenes[1], slide=gone.scan)
+    plan.painted[1] = replace(plan.painted[1], slide=gone.scan)
     with run.pool:
-        write_patches(run, out, plan, Labelling(CLASSES, by_name([]), {}), MAKING_WRITING, failures)
+        write_patches(
+            run, out, plan, Labelling(CLASSES, classes_from_names([]), {}), MAKING_WRITING, failures
+        )
     assert failures[0] == "first"
     assert len(failures) == 2
     store = open_dataset(out)
@@ -118,7 +120,7 @@ def test_what_fails_is_added_to_the_failures(slides: Path, tmp_path: Path) -> No
     ]
 
 
-def test_where_not_one_site_can_be_read_the_first_cause_is_told(tmp_path: Path) -> None:
+def test_error_if_no_site_can_be_read(tmp_path: Path) -> None:
     plan, run, failures = planned(tmp_path, 3), make_run(), ["of something else"]
     plan.sites[3:] = [PatchSite("r0", (PatchView(1, Patch(0, 0, 32)),))]
     with refused(
@@ -130,7 +132,7 @@ def test_where_not_one_site_can_be_read_the_first_cause_is_told(tmp_path: Path) 
             run,
             tmp_path / "d.zarr",
             plan,
-            Labelling(CLASSES, by_name([]), {}),
+            Labelling(CLASSES, classes_from_names([]), {}),
             MAKING_WRITING,
             failures,
         )
@@ -138,7 +140,7 @@ def test_where_not_one_site_can_be_read_the_first_cause_is_told(tmp_path: Path) 
 
 
 @pytest.mark.long
-def test_what_is_there_is_not_read_again(
+def test_stored_sites_are_not_read_again(
     slides: Path,
     tmp_path: Path,
     contents: Callable[[Path], dict[str, bytes]],
@@ -160,12 +162,12 @@ def test_what_is_there_is_not_read_again(
 
     monkeypatch.setattr(writing, "read_batch", read)
     write(planned(slides), out)
-    # Whole shards were noted: 16 places in both domains.
+    # Complete shards were recorded: 16 sites in both domains.
     assert seen == [f"p{n}" for n in range(SHARD, 20)] + ["q0", "q1", "q2"]
     assert contents(out) == contents(whole)
 
 
-def test_registration_is_a_table(tmp_path: Path) -> None:
+def test_registration_is_written_as_a_table(tmp_path: Path) -> None:
     row: dict[str, Any] = {
         **{"subject": "s", "slide": "s", "reference_domain": "A", "domain": "B", "sample": "s-1"},
         **{"x": 1.0, "y": 2.0, "x_other": 3.0, "y_other": 4.0},
@@ -178,13 +180,13 @@ def test_registration_is_a_table(tmp_path: Path) -> None:
     assert path == tmp_path / "qc" / "registration.parquet"
     found = open_table(path, Kind.REGISTRATION)
     assert found.lineage.kind is Kind.REGISTRATION
-    # What is there already is replaced, and a table without rows is one too.
+    # An existing table is replaced, also by one without rows.
     assert write_registration(tmp_path / "qc", MAKING_WRITING, []) == path
     assert sorted(path.name for path in (tmp_path / "qc").iterdir()) == ["registration.parquet"]
 
 
 # -------------------------------------------------------------------------------------------------
-# Masks by a trained model: every class but the background.
+# Masks by a trained model: all classes except the background.
 
 
 def untrained(folder: Path, channels: int) -> Path:
@@ -192,7 +194,7 @@ def untrained(folder: Path, channels: int) -> Path:
     torch.manual_seed(0)
     architecture = Architecture("resnet18", (), ("background", "cell"), channels=channels)
     tensors = state_arrays(build(architecture))
-    header = lineage(Kind.MODEL, MAKING, model_identity(architecture, tensors))
+    header = create_lineage(Kind.MODEL, MAKING, model_identity(architecture, tensors))
     folder.mkdir()
     write_model(folder, architecture, tensors, header, {"fold": 0})
     return folder
@@ -205,7 +207,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.long
-def test_a_model_marks_what_it_predicts(model: Path) -> None:
+def test_segmenter_returns_the_predicted_foreground(model: Path) -> None:
     segment, stored = load_segmenter(model), open_model(model)
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     network = prepare_for_inference(restore_network(stored.architecture, stored.tensors()), "cpu")
@@ -223,11 +225,11 @@ def test_patches_of_any_size_are_segmented(model: Path, size: int) -> None:
     assert segment(np.full((size, size, 3), 200, np.uint8)).shape == (size, size)
 
 
-def test_a_model_of_grey_images_is_refused(tmp_path: Path) -> None:
+def test_model_of_grey_images_is_refused(tmp_path: Path) -> None:
     with refused(MismatchError, "takes images of 1 channel, slides have 3"):
         load_segmenter(untrained(tmp_path / "grey", 1))
 
 
-def test_a_missing_model_is_refused(tmp_path: Path) -> None:
+def test_missing_model_is_refused(tmp_path: Path) -> None:
     with refused(FormatError, "gone"):
         load_segmenter(tmp_path / "gone")

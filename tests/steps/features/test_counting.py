@@ -33,7 +33,7 @@ LAYERS = ("input", "enc1", "dec1", "head")
 def bins(path: Path) -> dict[str, tuple[list[float], list[float]]]:
     """Low and span of the bins of each layer."""
     store = open_counts(path)
-    known = {layer: store.counted(layer).binning for layer in store.layers}
+    known = {layer: store.count_layout(layer).binning for layer in store.layers}
     return {name: (each.low.tolist(), each.span.tolist()) for name, each in known.items()}
 
 

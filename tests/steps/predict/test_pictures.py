@@ -13,7 +13,7 @@ from skiptool.names import Kind
 from skiptool.records import ORIGINAL, SILENT, Shift
 from skiptool.steps.predict.counting import Prediction, Run, count_part
 from skiptool.steps.predict.pictures import MaskSink, OverlaySink
-from skiptool.stores.lineage import Invocation, lineage
+from skiptool.stores.lineage import Invocation, create_lineage
 from skiptool.stores.masks import MaskWriter, open_masks
 from skiptool.stores.overlays import open_overlays
 
@@ -43,7 +43,7 @@ IOUS = [(1, 1), (0, 0), (1, 3), (1, 0), (0, 4), (3, 1)]
 def test_the_lowest_iou_comes_first_and_empty_samples_last(run: Run, tmp_path: Path) -> None:
     sink = OverlaySink(run, tmp_path / "o", None)
     feed(sink, run, IOUS)
-    sink.draw(lineage(Kind.OVERLAYS, Invocation("predict"), 1), SILENT)
+    sink.draw(create_lineage(Kind.OVERLAYS, Invocation("predict"), 1), SILENT)
     (folder,) = [path for path in (tmp_path / "o").iterdir() if path.is_dir()]
     assert folder.name == "resnet18-L0-fold0_B"
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -66,7 +66,7 @@ def test_the_lowest_iou_comes_first_and_empty_samples_last(run: Run, tmp_path: P
 def test_count_limits_the_overlays(run: Run, tmp_path: Path, count: int) -> None:
     sink = OverlaySink(run, tmp_path / "o", count)
     feed(sink, run, IOUS)
-    sink.draw(lineage(Kind.OVERLAYS, Invocation("predict"), 1), SILENT)
+    sink.draw(create_lineage(Kind.OVERLAYS, Invocation("predict"), 1), SILENT)
     _, pictures = open_overlays(tmp_path / "o")
     assert [each["sample"] for each in pictures] == ["04", "02", "00", "05"][:count]
     assert {each["ranks"] for each in pictures} == {6}
@@ -78,7 +78,7 @@ def test_overlays_show_the_predictions(run: Run, tmp_path: Path) -> None:
     assert (sink.wants(ORIGINAL), sink.wants(DARK)) == (True, False)
     for part in run.parts:
         count_part(run, part, [sink], SILENT)
-    sink.draw(lineage(Kind.OVERLAYS, Invocation("predict"), 1), SILENT)
+    sink.draw(create_lineage(Kind.OVERLAYS, Invocation("predict"), 1), SILENT)
     _, pictures = open_overlays(tmp_path / "o")
     assert len(pictures) == 3 * 2 * 2  # two folds and their ensemble, two domains, two samples
     folders = {each["file"].split("/")[0] for each in pictures}
@@ -105,7 +105,7 @@ def test_different_models_have_different_folders(run: Run, tmp_path: Path) -> No
     sink = OverlaySink(twin, tmp_path / "o", 1)
     for number in (0, 1):
         feed(sink, twin, IOUS, number)
-    sink.draw(lineage(Kind.OVERLAYS, Invocation("predict"), 1), SILENT)
+    sink.draw(create_lineage(Kind.OVERLAYS, Invocation("predict"), 1), SILENT)
     folders = [each["file"].split("/")[0] for each in open_overlays(tmp_path / "o")[1]]
     assert len({name.casefold() for name in folders}) == 2
 
@@ -116,7 +116,7 @@ def test_an_entry_for_each_model_ensemble_domain_and_shift(
 ) -> None:
     shifts = (ORIGINAL, Shift.parse("brightness=0.5"))
     run = make_run(runs, two_sizes, shifts, ensemble=True)
-    header = lineage(Kind.MASKS, Invocation("predict"), 1)
+    header = create_lineage(Kind.MASKS, Invocation("predict"), 1)
     sink = MaskSink(run, MaskWriter(tmp_path / "m.zarr", header, run.store.classes))
     assert sink.wants(shifts[1])
     counts = [count_part(run, part, [sink], SILENT) for part in run.parts]

@@ -49,7 +49,7 @@ from skiptool.stores.models import open_model
 from skiptool.stores.overlays import open_overlays
 from skiptool.stores.tables import open_table
 from skiptool.stores.zarrs import recorded_failures
-from skiptool.substitution import substitutions
+from skiptool.substitution import parse_substitutions
 from small_models import edit, settled, sibling
 from small_stores import refused, sample, set_attributes, set_json, unseal, write_dataset
 from small_stores import sample as small_sample
@@ -400,7 +400,7 @@ def test_compatible_options_are_accepted() -> None:
     check_options(
         **PLAIN_OPTIONS | {"outputs": OutputPaths(OUT, Path("m"), Path("o"), 3), "ensemble": True}
     )
-    check_substitution(substitutions(["1"]), "a", False, PLAIN_OPTIONS["outputs"])
+    check_substitution(parse_substitutions(["1"]), "a", False, PLAIN_OPTIONS["outputs"])
     check_substitution((), None, True, OutputPaths(OUT, Path("m"), None, None))
 
 

@@ -49,14 +49,16 @@ def test_tables_determine_the_exhibits(study: list[Path]) -> None:
     scores = ["iou-1", "difference-1", "iou-2", "difference-2", "paired-1", "paired-2"]
     shifts = ("brightness-0.5", "brightness-1.5", "contrast-0.5", "saturation-0", "saturation-0.5")
     layers = [f"{topic}-{name}" for name in shifts for topic in ("distance", "layers")]
-    assert names(read_inputs(study[:2])) == [*scores, "parameters-1"]
+    plain = names(read_inputs(study[:2]))
+    assert plain[: len(scores)] == scores
+    assert "parameters-1" in plain
+    assert not set(plain) & {"reach-1", *layers}
     alone = names(read_inputs(study[2:]))
     assert alone[0] == "reach-1"
-    assert alone[-1] == "parameters-1"
-    assert set(layers) < set(alone)
+    assert {"parameters-1", *layers} < set(alone)
     together = names(read_inputs(study))
     assert together[: len(scores)] == scores
-    further = set(together) - set(scores) - set(alone)
+    further = set(together) - set(plain) - set(alone)
     assert further == {"forecast-by-layer-1", "forecast-by-layer-2", "rank-correlation-1"}
 
 
@@ -78,16 +80,12 @@ def test_clean_skips_only_add_exhibits(substituted: Path) -> None:
     inputs = read_inputs([substituted])
     shown = table_exhibits(inputs, 0.95, 0)
     topics = [each.topic for each in shown]
-    assert topics == [
-        "iou",
-        "difference",
-        *("substitution", "regained") * 2,
-        "paired",
-        "parameters",
-    ]
+    order = ["iou", "difference", *("substitution", "regained") * 2, "paired", "parameters"]
+    assert [topic for topic in topics if topic in order] == order
     printed = {table.title for table in printed_tables(shown)}
     left = [each.topic for each in shown if each.table.title not in printed]
-    assert left == ["regained", "regained", "paired", "parameters"]
+    long = ["regained", "regained", "paired", "parameters"]
+    assert [topic for topic in left if topic in order] == long
     (table,) = inputs.predictions
     plain = Inputs(predictions=[table.where({"clean_skips": None})])
     fewer = [each for each in shown if each.topic not in ("substitution", "regained")]

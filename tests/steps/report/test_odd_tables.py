@@ -15,7 +15,7 @@ import pytest
 
 from skiptool.cli import main
 from skiptool.names import Kind
-from skiptool.stores.lineage import Invocation, lineage
+from skiptool.stores.lineage import Invocation, create_lineage
 from skiptool.stores.tables import SCHEMAS, write_table
 
 Row = Mapping[str, Any]
@@ -144,7 +144,7 @@ def compared(name: str, **new: object) -> list[Row]:
 
 
 def saved(path: Path, kind: Kind, rows: Sequence[Row]) -> Path:
-    header = lineage(kind, Invocation("predict", (path,), {}, {}), [path.name, len(rows)])
+    header = create_lineage(kind, Invocation("predict", (path,), {}, {}), [path.name, len(rows)])
     columns = {name: [row.get(name) for row in rows] for name in SCHEMAS[kind]}
     write_table(path, header, columns, len(rows))
     return path

@@ -140,7 +140,7 @@ def test_refusals(experiment: SimpleNamespace, tmp_path: Path) -> None:
         write_report([experiment.shift], tmp_path / "gone" / "r.html")
     cut = tmp_path / "cut.parquet"
     cut.write_bytes(experiment.shift.read_bytes()[:-100])
-    with pytest.raises(FormatError, match="cut short"):
+    with pytest.raises(FormatError, match="truncated"):
         write_report([cut])
 
 

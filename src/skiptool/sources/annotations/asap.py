@@ -12,7 +12,6 @@ contains them. The file describes one slide.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from typing import TYPE_CHECKING, Final
 from xml.etree.ElementTree import Element
 
@@ -21,19 +20,19 @@ import numpy as np
 from skiptool.errors import SourceError
 from skiptool.sources.annotations.shapes import (
     LINE,
-    NOWHERE,
+    NO_VERTICES,
     AnnotationFile,
     ListedSlide,
     Parsed,
     Skipped,
     box,
-    label,
-    outer_first,
+    largest_first,
+    parse_vertices,
     point,
     polygon,
-    read_record,
-    records,
-    vertices,
+    read_records,
+    record_ids,
+    to_text,
 )
 
 if TYPE_CHECKING:
@@ -44,53 +43,51 @@ ROOT: Final = "ASAP_Annotations"
 
 _AREAS: Final = ("Polygon", "Spline", "Rectangle")
 _POINTS: Final = ("Dot", "PointSet")
-_LEFT_OUT: Final = ("Measurement", "None")
+_SKIPPED: Final = ("Measurement", "None")
 
 
 def open_asap(root: Element, where: str) -> AnnotationFile:
     """Prepare reading the annotations of a file."""
-    return AnnotationFile("ASAP XML", partial(_found, root, where), by_name=False)
-
-
-def _found(root: Element, where: str, slide: ListedSlide | None) -> list[Parsed]:
-    del slide  # the file describes one slide only
     annotations = root.findall("./Annotations/Annotation")
-    ids = records([one.get("Name") for one in annotations])
-    return outer_first(
-        found
-        for record, one in zip(ids, annotations, strict=True)
-        for found in read_record(partial(_shapes, one, record, f"{where}: annotation {record}"))
-    )
+    ids = record_ids([annotation.get("Name") for annotation in annotations])
+    records = list(zip(ids, annotations, strict=True))
+
+    def read(_: ListedSlide | None) -> list[Parsed]:
+        return largest_first(read_records(records, _shapes, f"{where}: annotation"))
+
+    return AnnotationFile("ASAP XML", read, by_name=False)
 
 
 def _shapes(annotation: Element, record: str, where: str) -> Iterator[Parsed]:
-    kind, group = annotation.get("Type"), label(annotation.get("PartOfGroup"))
+    kind, group = annotation.get("Type"), to_text(annotation.get("PartOfGroup"))
     name = "" if group == "None" else group
-    if kind in _LEFT_OUT:
-        yield Skipped(LINE if kind == "Measurement" else NOWHERE)
+    if kind in _SKIPPED:
+        yield Skipped(LINE if kind == "Measurement" else NO_VERTICES)
     elif kind in _POINTS:
-        places = _coordinates(annotation, where)
-        yield from (point(name, at[None], record) for at in places)
-        if not len(places):
-            yield Skipped(NOWHERE)
+        points = _coordinates(annotation, where)
+        yield from (point(name, vertex[None], record) for vertex in points)
+        if not len(points):
+            yield Skipped(NO_VERTICES)
     elif kind in _AREAS:
         corners = _coordinates(annotation, where)
-        two = kind == "Rectangle" and len(corners) == 2
-        yield box(name, corners, record) if two else polygon(name, [corners], record)
+        if kind == "Rectangle" and len(corners) == 2:
+            yield box(name, corners, record)
+        else:
+            yield polygon(name, [corners], record)
     else:
         raise SourceError(
             f"{where}: has type {kind or 'unknown'}; expected one of "
-            f"{', '.join((*_AREAS, *_POINTS, *_LEFT_OUT))}"
+            f"{', '.join((*_AREAS, *_POINTS, *_SKIPPED))}"
         )
 
 
 def _coordinates(annotation: Element, where: str) -> Float64:
     rows = [
-        [(one.get(key) or "").replace(",", ".") for key in ("Order", "X", "Y")]
-        for one in annotation.findall("./Coordinates/Coordinate")
+        [(coordinate.get(key) or "").replace(",", ".") for key in ("Order", "X", "Y")]
+        for coordinate in annotation.findall("./Coordinates/Coordinate")
     ]
-    pairs = vertices([row[1:] for row in rows] or np.empty((0, 2)), where)
+    corners = parse_vertices([row[1:] for row in rows] or np.empty((0, 2)), where)
     order = [row[0] for row in rows]
-    if not all(one.isdecimal() for one in order):
-        return pairs  # without numbers, in the order of the file
-    return pairs[np.argsort([int(one) for one in order], kind="stable")]
+    if not all(number.isdecimal() for number in order):
+        return corners  # in the order of the file
+    return corners[np.argsort([int(number) for number in order], kind="stable")]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from skiptool.errors import ArgumentError, suggestion
-from skiptool.names import IGNORE_LABEL, normalise_unicode, quoted_name, split_names, unquoted_name
+from skiptool.names import IGNORE_LABEL, normalise_unicode, quote_name, split_names, unquote_name
 from skiptool.sources.annotations.shapes import Shape
 
 BACKGROUND: Final = "background"
@@ -20,7 +20,7 @@ STARRED: Final = "*"
 IGNORED: Final = "ignore"
 """Name for label 255 (ignored), which is not a class of the dataset."""
 
-_CLASSES: Final = 250
+_MAX_CLASSES: Final = 250
 """Largest number of classes: labels are bytes, and 255 means "ignore"."""
 
 _EXAMPLE: Final = "'tumor=Melanoma,SCC;non-tumor=Dermis'"
@@ -35,7 +35,7 @@ class ClassMap:
     classes : tuple of str
         Index = label; ``background`` first.
     named : mapping of str to int
-        Label of every source name, spelt as given.
+        Label of every name in annotation files, spelt as given.
     """
 
     classes: tuple[str, ...]
@@ -56,11 +56,6 @@ class ClassMap:
             Value of ``--classes``. ``background=...`` gives names label 0, ``ignore=...`` label
             255. A class or name that contains ``,``, ``;`` or ``=`` is put in double quotes.
 
-        Raises
-        ------
-        ArgumentError
-            If a class or name is empty or repeated, or there are more than 250 classes.
-
         Examples
         --------
         >>> mapping = ClassMap.parse("tumor=Melanoma,SCC; non-tumor=Dermis")
@@ -69,13 +64,13 @@ class ClassMap:
         """
         entries = [split_names(part, "=") for part in split_names(text, ";") if part.strip()]
         grouped = [
-            (unquoted_name(target), [*map(unquoted_name, split_names("=".join(names), ","))])
+            (unquote_name(target), [*map(unquote_name, split_names("=".join(names), ","))])
             if names
-            else (unquoted_name(target), [unquoted_name(target)])
+            else (unquote_name(target), [unquote_name(target)])
             for target, *names in entries
         ]
-        wide = next((entry[0] for entry in entries if len(split_names(entry[0], ",")) > 1), None)
-        _check(grouped, f"classes {text!r}", wide)
+        several = next((entry[0] for entry in entries if len(split_names(entry[0], ",")) > 1), None)
+        _check(grouped, f"classes {text!r}", several)
         return _numbered(grouped)
 
     def knows(self, name: str) -> bool:
@@ -91,27 +86,22 @@ class ClassMap:
         return self._keys.get(_key(name), IGNORE_LABEL if _is_starred(name) else None)
 
 
-def by_name(names: Iterable[str]) -> ClassMap:
+def classes_from_names(names: Iterable[str]) -> ClassMap:
     """Make every name its own class, in alphabetical order, ignoring case.
 
     Names ending in ``*`` are ignored.
 
-    Raises
-    ------
-    ArgumentError
-        If there are more than 250.
-
     Examples
     --------
-    >>> by_name(["mitosis", "Cell", "cell", ""]).classes
+    >>> classes_from_names(["mitosis", "Cell", "cell", ""]).classes
     ('background', 'Cell', 'mitosis')
     """
     grouped: dict[str, list[str]] = {}
     for name in sorted({name for name in names if name.strip() and not _is_starred(name)}):
         grouped.setdefault(_key(name), []).append(name)
-    if len(grouped) > _CLASSES:
+    if len(grouped) > _MAX_CLASSES:
         raise ArgumentError(
-            f"classes: the annotations have {len(grouped)} names, at most {_CLASSES} can be "
+            f"classes: the annotations have {len(grouped)} names, at most {_MAX_CLASSES} can be "
             f"classes of their own; group them, as in {_EXAMPLE}"
         )
     return _numbered((same[0], same) for _, same in sorted(grouped.items()))
@@ -120,47 +110,50 @@ def by_name(names: Iterable[str]) -> ClassMap:
 def unmatched_names(
     shapes_per_slide: Iterable[Iterable[Shape]], class_map: ClassMap
 ) -> tuple[dict[str, int], dict[str, str]]:
-    """Find names that are in no class, and names in a class that no shape has.
+    """Find annotated names without a class, and names of classes that no shape has.
 
     Returns
     -------
     unmapped : dict of str to int
-        Annotated name in no class and its number of shapes, most frequent first; "" stands for
-        unnamed shapes.
-    nowhere : dict of str to str
-        Name in a class that no shape has, with a suggestion of similar names for a message.
+        Annotated name without a class, and its number of shapes, most frequent first; "" stands
+        for unnamed shapes.
+    unused : dict of str to str
+        Name of a class that no shape has, with a suggestion of similar names for a message.
     """
     counts = Counter(shape.name for shapes in shapes_per_slide for shape in shapes)
-    unmapped = {n: count for n, count in counts.most_common() if class_map.label(n) is None}
+    unmapped = {
+        name: count for name, count in counts.most_common() if class_map.label(name) is None
+    }
     present = {_key(name) for name in counts}
-    nowhere = {
-        name: suggestion(quoted_name(name), [quoted_name(other) for other in counts if other])
+    unused = {
+        name: suggestion(quote_name(name), [quote_name(other) for other in counts if other])
         for name in class_map.named
         if _key(name) not in present
     }
-    return unmapped, nowhere
+    return unmapped, unused
 
 
-def _check(grouped: Sequence[tuple[str, Sequence[str]]], where: str, wide: str | None) -> None:
+def _check(grouped: Sequence[tuple[str, Sequence[str]]], where: str, several: str | None) -> None:
+    """Refuse empty or repeated names, and ``several`` names that are given as one class."""
     if not grouped:
         raise ArgumentError(f"{where}: no class; give them as {_EXAMPLE}")
-    if len(grouped) > _CLASSES:
-        raise ArgumentError(f"{where}: {len(grouped)} classes, at most {_CLASSES}; merge some")
+    if len(grouped) > _MAX_CLASSES:
+        raise ArgumentError(f"{where}: {len(grouped)} classes, at most {_MAX_CLASSES}; merge some")
     targets = [target for target, _ in grouped]
     names = [name for _, sources in grouped for name in sources]
     if not all((*targets, *names)):
         raise ArgumentError(f"{where}: a class or name in it is empty; give them as {_EXAMPLE}")
-    if wide:
+    if several:
         raise ArgumentError(
-            f"{where}: {wide.strip()!r} has no class; put 'CLASS=' before its names (or quote a "
+            f"{where}: {several.strip()!r} has no class; put 'CLASS=' before its names (or quote a "
             "name that contains a comma)"
         )
-    for what, listed in (("class", targets), ("name", names)):
-        shared = Counter(map(_key, listed))
-        duplicate = next((name for name in listed if shared[_key(name)] > 1), None)
+    for role, listed in (("class", targets), ("name", names)):
+        counts = Counter(map(_key, listed))
+        duplicate = next((name for name in listed if counts[_key(name)] > 1), None)
         if duplicate is not None:
             raise ArgumentError(
-                f"{where}: {what} {duplicate!r} occurs twice; a name belongs to one class, and "
+                f"{where}: {role} {duplicate!r} occurs twice; a name belongs to one class, and "
                 "each class is listed once with all its names"
             )
 

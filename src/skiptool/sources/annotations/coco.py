@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,16 +30,16 @@ from skiptool.sources.annotations.shapes import (
     Parsed,
     Size,
     box,
-    entries,
     file_name,
-    label,
-    objects,
-    outer_first,
+    get_list,
+    get_objects,
+    largest_first,
+    parse_vertices,
     polygon,
-    read_record,
-    records,
+    read_records,
+    record_ids,
     size_of,
-    vertices,
+    to_text,
 )
 
 if TYPE_CHECKING:
@@ -53,34 +52,37 @@ def is_coco(content: object) -> bool:
 
 
 def open_coco(content: Fields, where: str) -> AnnotationFile:
-    """Group the annotations of a file by image.
-
-    Raises
-    ------
-    SourceError
-        If one of its three lists is missing.
-    """
-    images = objects(content, "images", where)
-    annotations = entries(content, "annotations", where)
+    """Group the annotations of a file by image."""
+    images = get_objects(content, "images", where)
+    annotations = get_list(content, "annotations", where)
     slides = tuple(
-        ListedSlide(file_name(image.get("file_name")), size_of(image), label(image.get("id")))
+        ListedSlide(file_name(image.get("file_name")), size_of(image), to_text(image.get("id")))
         for image in images
     )
     names = {
-        label(one.get("id")): label(one.get("name"))
-        for one in objects(content, "categories", where)
+        to_text(category.get("id")): to_text(category.get("name"))
+        for category in get_objects(content, "categories", where)
     }
-    ids = records([one.get("id") if isinstance(one, dict) else None for one in annotations])
+    ids = record_ids([item.get("id") if isinstance(item, dict) else None for item in annotations])
     by_image = defaultdict(list)
     first = slides[0].key if slides else ""
-    for record, one in zip(ids, annotations, strict=True):
-        key = label(one.get("image_id")) if isinstance(one, dict) else first
-        by_image[key].append((record, one))
+    for record, annotation in zip(ids, annotations, strict=True):
+        key = to_text(annotation.get("image_id")) if isinstance(annotation, dict) else first
+        by_image[key].append((record, annotation))
     strays = sum(len(by_image[key]) for key in set(by_image) - {slide.key for slide in slides})
     notes = (f"{where}: {strays} annotations are of no image that it lists",) if strays else ()
     corners = has_corners(content, {slide.key: slide.size for slide in slides})
-    found = partial(_found, by_image, names, corners, _is_catch(annotations), where)
-    return AnnotationFile("MIDOG" if corners else "COCO", found, slides, notes=notes)
+    in_paint_order = _is_catch(annotations)
+
+    def read_annotation(annotation: object, record: str, where: str) -> Iterator[Parsed]:
+        return _shapes(annotation, names, corners, record, where)
+
+    def read(slide: ListedSlide | None) -> list[Parsed]:
+        records = by_image.get(slide.key, ()) if slide else ()
+        parts = read_records(records, read_annotation, f"{where}: annotation")
+        return parts if in_paint_order else largest_first(parts)
+
+    return AnnotationFile("MIDOG" if corners else "COCO", read, slides, notes=notes)
 
 
 def has_corners(content: Fields, sizes: Mapping[str, Size | None]) -> bool:
@@ -89,7 +91,7 @@ def has_corners(content: Fields, sizes: Mapping[str, Size | None]) -> bool:
     Parameters
     ----------
     content : mapping
-        The file.
+        The parsed file.
     sizes : mapping
         Width and height of the images, by id.
 
@@ -100,29 +102,30 @@ def has_corners(content: Fields, sizes: Mapping[str, Size | None]) -> bool:
         all have the same width and height; or as x, y, width, height at least one leaves its image
         while as corners none does; or the file declares itself to be MIDOG.
     """
-    annotations = [one for one in content["annotations"] if isinstance(one, dict)]
-    if any(not _is_empty(one.get("segmentation")) for one in annotations):
+    annotations = [item for item in content["annotations"] if isinstance(item, dict)]
+    if any(not _is_empty(annotation.get("segmentation")) for annotation in annotations):
         return False
-    sound = [(one, box) for one in annotations if (box := _numbers(one.get("bbox"))) is not None]
-    if not sound:
-        return False
-    numbers = np.stack([box for _, box in sound])
+    boxes = [_numbers(annotation.get("bbox")) for annotation in annotations]
+    numbers = np.array([box for box in boxes if box is not None]).reshape(-1, 4)
     sides = numbers[:, 2:] - numbers[:, :2]
-    if (sides <= 0).any():
+    if not len(numbers) or (sides <= 0).any():
         return False
     differing = len(np.unique(numbers, axis=0)) > 1
     constant = bool((sides == sides[0]).all())
     if differing and constant:
         return True
-    unknown = (np.inf, np.inf)
-    ends = np.array([sizes.get(label(one.get("image_id"))) or unknown for one, _ in sound])
-    return _reach_out(numbers, ends) or "midog" in _description(content)
-
-
-def _reach_out(numbers: Float64, ends: Float64) -> bool:
-    """Return whether boxes leave their images (N, 2) as sizes and stay inside as corners."""
-    as_sizes = numbers[:, :2] + numbers[:, 2:]
-    return bool((as_sizes > ends + 1).any() and (numbers[:, 2:] <= ends + 1).all())
+    image_sizes = np.array(
+        [
+            sizes.get(to_text(annotation.get("image_id"))) or (np.inf, np.inf)
+            for annotation, box in zip(annotations, boxes, strict=True)
+            if box is not None
+        ]
+    )
+    leaves_as_sizes = (numbers[:, :2] + numbers[:, 2:] > image_sizes + 1).any()
+    if leaves_as_sizes and (numbers[:, 2:] <= image_sizes + 1).all():
+        return True
+    info = content.get("info")
+    return isinstance(info, dict) and "midog" in to_text(info.get("description")).casefold()
 
 
 def _numbers(values: object) -> Float64 | None:
@@ -143,33 +146,13 @@ def _is_empty(segmentation: object) -> bool:
 
 def _is_catch(annotations: Sequence[object]) -> bool:
     """Recognise CATCH by flat outlines."""
-    all_ = [one.get("segmentation") for one in annotations if isinstance(one, dict)]
-    outlines = [one for one in all_ if not _is_empty(one)]
-    flat = [isinstance(one, list) and isinstance(one[0], int | float) for one in outlines]
-    return 2 * sum(flat) > len(flat)
-
-
-def _description(content: Fields) -> str:
-    info = content.get("info")
-    return label(info.get("description")).casefold() if isinstance(info, dict) else ""
-
-
-def _found(
-    by_image: Mapping[str, Sequence[tuple[str, Any]]],
-    names: Mapping[str, str],
-    corners: bool,
-    in_order: bool,
-    where: str,
-    slide: ListedSlide | None,
-) -> list[Parsed]:
-    found = [
-        part
-        for record, one in (by_image.get(slide.key, ()) if slide else ())
-        for part in read_record(
-            partial(_shapes, one, names, corners, record, f"{where}: annotation {record}")
-        )
+    outlines = [item.get("segmentation") for item in annotations if isinstance(item, dict)]
+    flat = [
+        isinstance(outline, list) and isinstance(outline[0], int | float)
+        for outline in outlines
+        if not _is_empty(outline)
     ]
-    return found if in_order else outer_first(found)
+    return 2 * sum(flat) > len(flat)
 
 
 def _shapes(
@@ -181,7 +164,7 @@ def _shapes(
 ) -> Iterator[Parsed]:
     if not isinstance(annotation, dict):
         raise SourceError(f"{where}: is not an object; export the annotations again")
-    category = label(annotation.get("category_id"))
+    category = to_text(annotation.get("category_id"))
     if category not in names:
         raise SourceError(
             f"{where}: category_id {category or 'missing'} is not among the categories"
@@ -202,14 +185,14 @@ def _rings(segmentation: Any, where: str) -> list[Float64]:  # noqa: ANN401
         )
     nested = isinstance(segmentation, list) and all(isinstance(part, list) for part in segmentation)
     if nested and any(len(part) > 2 for part in segmentation):
-        return [vertices(part, where) for part in segmentation if part]
-    return [vertices(segmentation, where)]
+        return [parse_vertices(part, where) for part in segmentation if part]
+    return [parse_vertices(segmentation, where)]
 
 
 def _corners(values: object, corners: bool, where: str) -> Float64:
     if not isinstance(values, list) or len(values) != 4:
         raise SourceError(f"{where}: has neither a segmentation nor a bbox of four numbers")
-    pairs = vertices(values, where)
+    pairs = parse_vertices(values, where)
     if corners:
         return pairs
     if (pairs[1] < 0).any():

@@ -17,8 +17,7 @@ areas come first.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -27,9 +26,9 @@ from skiptool.errors import SourceError
 from skiptool.sources.annotations.shapes import (
     DELETED,
     LINE,
-    NOWHERE,
-    PLANE,
-    WHOLE,
+    NO_VERTICES,
+    OTHER_PLANE,
+    WHOLE_IMAGE,
     AnnotationFile,
     Fields,
     ListedSlide,
@@ -37,20 +36,20 @@ from skiptool.sources.annotations.shapes import (
     Skipped,
     box,
     file_name,
-    label,
-    outer_first,
+    largest_first,
+    parse_vertices,
     point,
     polygon,
-    read_record,
-    records,
+    read_records,
+    record_ids,
     size_of,
-    vertices,
+    to_text,
 )
 
 if TYPE_CHECKING:
     from skiptool.records import Float64
 
-_LEFT_OUT: Final = {"3": LINE, "4": LINE, "7": WHOLE}
+_SKIPPED_TYPES: Final = {"3": LINE, "4": LINE, "7": WHOLE_IMAGE}
 """Vector types without area: line, polyline, whole image."""
 
 _POINT: Final = "2"
@@ -59,39 +58,48 @@ _POLYGON: Final = "5"
 
 def is_exact(content: object) -> bool:
     """Recognise EXACT by the vectors of annotations, or by an empty page of results."""
-    found = [annotation for annotation, _ in _annotations(content)]
-    if found:
-        return any("vector" in annotation for annotation in found)
+    annotations = [annotation for annotation, _ in _annotations(content)]
+    if annotations:
+        return any("vector" in annotation for annotation in annotations)
     return isinstance(content, dict) and content.get("results") == []
 
 
 def open_exact(content: object, where: str) -> AnnotationFile:
-    """Group the annotations of an export by image; a single image is the slide, whatever its name.
-
-    Raises
-    ------
-    SourceError
-        If there are several images and one has no name.
-    """
+    """Group the annotations of an export by image; a single image is taken for the slide."""
     pairs = list(_annotations(content))
-    ids = records([annotation.get("id") for annotation, _ in pairs])
-    explained = _by_id(content, "images")
+    ids = record_ids([annotation.get("id") for annotation, _ in pairs])
+    listed_images = _by_id(content, "images")
     images: dict[str, Fields] = {}
     by_image = defaultdict(list)
-    for record, (annotation, around) in zip(ids, pairs, strict=True):
-        image = around or _explained(annotation.get("image"), explained)
-        key = label(image.get("id"))
+    for record, (annotation, enclosing) in zip(ids, pairs, strict=True):
+        image = enclosing or _look_up(annotation.get("image"), listed_images)
+        key = to_text(image.get("id"))
         images[key] = image
         by_image[key].append((record, annotation))
-    images = explained | images  # those without annotations too
-    slides = tuple(ListedSlide(_name(image), size_of(image), key) for key, image in images.items())
+    images = listed_images | images  # those without annotations too
+    slides = tuple(
+        ListedSlide(
+            file_name(image.get("filename")) or file_name(image.get("name")), size_of(image), key
+        )
+        for key, image in images.items()
+    )
     if len(slides) > 1 and not all(slide.name for slide in slides):
         raise SourceError(
             f"{where}: has annotations of {len(slides)} images, some without a name; export one "
             "image, or request expand=image,annotation_type"
         )
-    found = partial(_found, by_image, _by_id(content, "annotation_types"), where)
-    return AnnotationFile("EXACT", found, slides, by_name=len(slides) > 1)
+    types = _by_id(content, "annotation_types")
+
+    def read_annotation(annotation: Fields, record: str, where: str) -> list[Parsed]:
+        if annotation.get("deleted"):
+            return [Skipped(DELETED)]
+        return [_shape(annotation, types, record, where)]
+
+    def read(slide: ListedSlide | None) -> list[Parsed]:
+        records = by_image.get(slide.key, ()) if slide else ()
+        return largest_first(read_records(records, read_annotation, f"{where}: annotation"))
+
+    return AnnotationFile("EXACT", read, slides, by_name=len(slides) > 1)
 
 
 def _annotations(content: object) -> Iterator[tuple[Fields, Fields | None]]:
@@ -100,12 +108,12 @@ def _annotations(content: object) -> Iterator[tuple[Fields, Fields | None]]:
         if _is_annotation(content):
             yield content, None
         for key in ("results", "annotations", "images"):
-            yield from _annotations_of_list(content.get(key))
+            yield from _annotations_in_list(content.get(key))
     else:
-        yield from _annotations_of_list(content)
+        yield from _annotations_in_list(content)
 
 
-def _annotations_of_list(entries: object) -> Iterator[tuple[Fields, Fields | None]]:
+def _annotations_in_list(entries: object) -> Iterator[tuple[Fields, Fields | None]]:
     for entry in _objects(entries):
         if _is_annotation(entry):
             yield entry, None
@@ -118,63 +126,40 @@ def _is_annotation(entry: Fields) -> bool:
 
 
 def _objects(entries: object) -> list[Fields]:
-    found = entries if isinstance(entries, list) else []
-    return [entry for entry in found if isinstance(entry, dict)]
+    if not isinstance(entries, list):
+        return []
+    return [entry for entry in entries if isinstance(entry, dict)]
 
 
 def _by_id(content: object, key: str) -> dict[str, Fields]:
-    """Collect the lists that explain ids, at the top level or within products."""
+    """Collect the objects of a list by id, at the top level or within products."""
     if not isinstance(content, dict):
         return {}
-    places = [content, *_objects(content.get("products")), *_objects(content.get("product_set"))]
-    return {label(one.get("id")): one for place in places for one in _objects(place.get(key))}
+    parents = [content, *_objects(content.get("products")), *_objects(content.get("product_set"))]
+    return {
+        to_text(entry.get("id")): entry for parent in parents for entry in _objects(parent.get(key))
+    }
 
 
-def _explained(value: object, known: Mapping[str, Fields]) -> Fields:
-    """Return the object that an id stands for; a bare text is its own name."""
+def _look_up(value: object, by_id: Mapping[str, Fields]) -> Fields:
+    """Return the object that an id refers to; a bare text is its own name."""
     if isinstance(value, dict):
-        return {**known.get(label(value.get("id")), {}), **value}
-    return known.get(label(value)) or {"id": value, "name": value if isinstance(value, str) else ""}
+        return {**by_id.get(to_text(value.get("id")), {}), **value}
+    return by_id.get(to_text(value)) or {
+        "id": value,
+        "name": value if isinstance(value, str) else "",
+    }
 
 
-def _name(image: Fields) -> str:
-    return file_name(image.get("filename")) or file_name(image.get("name"))
-
-
-def _found(
-    by_image: Mapping[str, Sequence[tuple[str, Fields]]],
-    kinds: Mapping[str, Fields],
-    where: str,
-    slide: ListedSlide | None,
-) -> list[Parsed]:
-    entries = by_image.get(slide.key, ()) if slide else ()
-    return outer_first(
-        found
-        for record, annotation in entries
-        for found in read_record(
-            partial(_shapes, annotation, kinds, record, f"{where}: annotation {record}")
-        )
-    )
-
-
-def _shapes(
-    annotation: Fields, kinds: Mapping[str, Fields], record: str, where: str
-) -> Iterator[Parsed]:
-    if annotation.get("deleted"):
-        yield Skipped(DELETED)
-    else:
-        yield _shape(annotation, kinds, record, where)
-
-
-def _shape(annotation: Fields, kinds: Mapping[str, Fields], record: str, where: str) -> Parsed:
-    kind = _explained(annotation.get("annotation_type"), kinds)
-    name = label(kind.get("name")) or label(kind.get("id"))
-    vector_type = label(kind.get("vector_type"))
+def _shape(annotation: Fields, types: Mapping[str, Fields], record: str, where: str) -> Parsed:
+    annotation_type = _look_up(annotation.get("annotation_type"), types)
+    name = to_text(annotation_type.get("name")) or to_text(annotation_type.get("id"))
+    vector_type = to_text(annotation_type.get("vector_type"))
     frame, corners = _corners(annotation.get("vector"), where)
     if frame not in ("", "0", "1"):
-        return Skipped(PLANE)
-    if vector_type in _LEFT_OUT or not len(corners):
-        return Skipped(_LEFT_OUT.get(vector_type, NOWHERE))
+        return Skipped(OTHER_PLANE)
+    if vector_type in _SKIPPED_TYPES or not len(corners):
+        return Skipped(_SKIPPED_TYPES.get(vector_type, NO_VERTICES))
     if vector_type == _POINT:
         middle = (corners.min(axis=0) + corners.max(axis=0)) / 2
         return point(name, middle[None], record)
@@ -188,12 +173,12 @@ def _corners(vector: object, where: str) -> tuple[str, Float64]:
     if not isinstance(vector, dict | None):
         raise SourceError(f"{where}: its vector is not an object; expected x1, y1, x2, y2 ...")
     numbers = dict(vector or {})
-    frame = label(numbers.pop("frame", None))
-    pairs = [(f"x{at}", f"y{at}") for at in range(1, len(numbers) // 2 + 1)]
+    frame = to_text(numbers.pop("frame", None))
+    pairs = [(f"x{index}", f"y{index}") for index in range(1, len(numbers) // 2 + 1)]
     missing = next((key for pair in pairs for key in pair if key not in numbers), None)
     if missing or len(numbers) % 2:
         raise SourceError(
             f"{where}: its vector lacks {missing or 'the last y'}; expected x1, y1, x2, y2 ..."
         )
     corners = [[numbers[x], numbers[y]] for x, y in pairs] or np.empty((0, 2))
-    return frame, vertices(corners, where)
+    return frame, parse_vertices(corners, where)

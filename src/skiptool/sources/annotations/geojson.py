@@ -18,30 +18,29 @@ manifest undo this.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from itertools import product
 from typing import Any, Final
 
 from skiptool.errors import SourceError
 from skiptool.sources.annotations.shapes import (
     LINE,
-    NOWHERE,
+    NO_VERTICES,
     NUCLEUS,
-    PLANE,
+    OTHER_PLANE,
     AnnotationFile,
     Fields,
     ListedSlide,
     Parsed,
     Skipped,
-    entries,
-    label,
-    objects,
-    outer_first,
+    get_list,
+    get_objects,
+    largest_first,
+    parse_vertices,
     point,
     polygon,
-    read_record,
-    records,
-    vertices,
+    read_records,
+    record_ids,
+    to_text,
 )
 
 _AREAS_AND_POINTS: Final = ("Polygon", "MultiPolygon", "Point", "MultiPoint")
@@ -51,66 +50,55 @@ _LINES: Final = ("LineString", "MultiLineString")
 def is_geojson(content: object) -> bool:
     """Recognise GeoJSON by ``type``; an empty list is one without features."""
     if isinstance(content, list):
-        return all(isinstance(one, dict) and one.get("type") == "Feature" for one in content)
+        return all(isinstance(item, dict) and item.get("type") == "Feature" for item in content)
     return isinstance(content, dict) and content.get("type") in ("FeatureCollection", "Feature")
 
 
 def open_geojson(content: Any, where: str) -> AnnotationFile:  # noqa: ANN401
-    """Collect the features of a file.
-
-    Raises
-    ------
-    SourceError
-        If a collection has no list of features.
-    """
+    """Collect the features of a file."""
     if isinstance(content, dict):
         single = content["type"] == "Feature"
-        content = [content] if single else entries(content, "features", where)
-    found = partial(_found, content, where)
-    return AnnotationFile("QuPath GeoJSON", found, by_name=False, in_bounds=True)
+        content = [content] if single else get_list(content, "features", where)
+    features = list(_flatten(content))
+    ids = record_ids([item.get("id") if isinstance(item, dict) else None for item in features])
+    records = list(zip(ids, features, strict=True))
+
+    def read(_: ListedSlide | None) -> list[Parsed]:
+        return largest_first(read_records(records, _read_feature, f"{where}: feature"))
+
+    return AnnotationFile("QuPath GeoJSON", read, by_name=False, in_bounds=True)
 
 
-def _found(features: Sequence[object], where: str, slide: ListedSlide | None) -> list[Parsed]:
-    del slide  # the file describes one slide only
-    every = list(_flattened(features))
-    ids = records([one.get("id") if isinstance(one, dict) else None for one in every])
-    return outer_first(
-        found
-        for record, one in zip(ids, every, strict=True)
-        for found in read_record(partial(_feature, one, record, f"{where}: feature {record}"))
-    )
-
-
-def _flattened(features: Sequence[object]) -> Iterator[object]:
+def _flatten(features: Sequence[object]) -> Iterator[object]:
     """Yield features and those nested in them, each after its parent."""
-    waiting = list(reversed(features))
-    while waiting:
-        one = waiting.pop()
-        inner: list[object] = []
-        if isinstance(one, dict):
-            properties = one.get("properties")
-            holders = (one, properties if isinstance(properties, dict) else {})
-            for holder, key in product(holders, ("childObjects", "features")):
-                inner += holder[key] if isinstance(holder.get(key), list) else []
-        waiting += reversed(inner)
-        if not (isinstance(one, dict) and one.get("type") == "FeatureCollection"):
-            yield one
+    pending = list(reversed(features))
+    while pending:
+        feature = pending.pop()
+        children: list[object] = []
+        if isinstance(feature, dict):
+            properties = feature.get("properties")
+            parents = (feature, properties if isinstance(properties, dict) else {})
+            for parent, key in product(parents, ("childObjects", "features")):
+                children += parent[key] if isinstance(parent.get(key), list) else []
+        pending += reversed(children)
+        if not (isinstance(feature, dict) and feature.get("type") == "FeatureCollection"):
+            yield feature
 
 
-def _feature(feature: object, record: str, where: str) -> Iterator[Parsed]:
+def _read_feature(feature: object, record: str, where: str) -> Iterator[Parsed]:
     if not isinstance(feature, dict):
         raise SourceError(f"{where}: is not an object; export the annotations again")
-    if _is_elsewhere(feature) or _is_elsewhere(feature.get("properties")):
-        yield Skipped(PLANE)
+    if _is_on_other_plane(feature) or _is_on_other_plane(feature.get("properties")):
+        yield Skipped(OTHER_PLANE)
         return
     yield from _shapes(feature.get("geometry"), _class(feature), record, where)
     if feature.get("nucleusGeometry"):
         yield Skipped(NUCLEUS)
 
 
-def _is_elsewhere(holder: object) -> bool:
+def _is_on_other_plane(fields: object) -> bool:
     """Return whether an object lies on a plane other than the first."""
-    plane = holder.get("plane") if isinstance(holder, dict) else None
+    plane = fields.get("plane") if isinstance(fields, dict) else None
     return isinstance(plane, dict) and any(
         isinstance(plane.get(axis), int | float) and plane[axis] > 0 for axis in ("z", "t")
     )
@@ -123,18 +111,21 @@ def _class(feature: Fields) -> str:
     classification = properties.get("classification")
     if isinstance(classification, dict):
         parts = classification.get("names")
-        joined = ": ".join(map(label, parts)) if isinstance(parts, list) else ""
-        return label(classification.get("name")) or joined
-    return label(classification) or label(properties.get("name"))
+        joined = ": ".join(map(to_text, parts)) if isinstance(parts, list) else ""
+        return to_text(classification.get("name")) or joined
+    return to_text(classification) or to_text(properties.get("name"))
 
 
 def _shapes(geometry: Any, name: str, record: str, where: str) -> Iterator[Parsed]:  # noqa: ANN401
-    if geometry is None or _is_elsewhere(geometry):
-        yield Skipped(NOWHERE if geometry is None else PLANE)
+    if geometry is None:
+        yield Skipped(NO_VERTICES)
+        return
+    if _is_on_other_plane(geometry):
+        yield Skipped(OTHER_PLANE)
         return
     kind = geometry.get("type") if isinstance(geometry, dict) else None
     if kind == "GeometryCollection":
-        for part in objects(geometry, "geometries", where):
+        for part in get_objects(geometry, "geometries", where):
             yield from _shapes(part, name, record, where)
     elif kind in _LINES:
         yield Skipped(LINE)
@@ -153,6 +144,6 @@ def _parts(kind: str, coordinates: object, name: str, record: str, where: str) -
         raise SourceError(f"{where}: its geometry has no list of coordinates; export it again")
     for part in parts:
         if kind.endswith("Point"):
-            yield point(name, vertices([part] if part else [], where), record)
+            yield point(name, parse_vertices([part] if part else [], where), record)
         else:
-            yield polygon(name, [vertices(ring, where) for ring in part], record)
+            yield polygon(name, [parse_vertices(ring, where) for ring in part], record)

@@ -23,12 +23,12 @@ from skiptool.sources.annotations.coco import is_coco, open_coco
 from skiptool.sources.annotations.exact import is_exact, open_exact
 from skiptool.sources.annotations.geojson import is_geojson, open_geojson
 from skiptool.sources.annotations.shapes import (
-    Annotated,
     AnnotationFile,
     ListedSlide,
     Shape,
     Size,
     Skipped,
+    SlideAnnotations,
 )
 from skiptool.sources.annotations.sliderunner import MAGIC, open_sliderunner
 from skiptool.sources.paths import refuse_lfs_pointer, refuse_pipe
@@ -52,41 +52,31 @@ def choose_slide(
         replaces the name if the file describes a single slide of that size.
     where : str
         The file, for the message.
-
-    Raises
-    ------
-    SourceError
-        If no slide or several match.
     """
-    whole = [entry for entry in listed if normalise_unicode(entry.name) == normalise_unicode(slide)]
-    matches = whole or [entry for entry in listed if _stem(entry.name) == _stem(slide)]
+    exact = [entry for entry in listed if normalise_unicode(entry.name) == normalise_unicode(slide)]
+    matches = exact or [entry for entry in listed if _stem(entry.name) == _stem(slide)]
     if len(matches) > 1 and size is not None:
         matches = [entry for entry in matches if entry.size == size] or matches
     if len(matches) > 1:
         raise SourceError(
-            f"{where}: slide {slide} may be any of its {', '.join(one.name for one in matches)}; "
-            "rename the slide as in the file"
+            f"{where}: slide {slide} may be any of its "
+            f"{', '.join(match.name for match in matches)}; rename the slide as in the file"
         )
     if matches:
         return matches[0]
     if len(listed) == 1 and size is not None and listed[0].size == size:
         return listed[0]
     names = [entry.name for entry in listed]
-    first = f" ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else ""
+    examples = f" ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else ""
+    count = "1 slide" if len(listed) == 1 else f"{len(listed)} slides"
     raise SourceError(
-        f"{where}: has no slide {slide} among its "
-        f"{_count(listed)}{suggestion(slide, names) or first}; expected the file name of the "
-        "slide, with or without its suffix"
+        f"{where}: has no slide {slide} among its {count}{suggestion(slide, names) or examples}; "
+        "expected the file name of the slide, with or without its suffix"
     )
 
 
 def check_size(recorded: Size | None, size: Size | None, slide: str, where: str) -> None:
-    """Refuse annotations made on a slide of another size, if both sizes are known.
-
-    Raises
-    ------
-    SourceError
-    """
+    """Refuse annotations made on a slide of another size, if both sizes are known."""
     if recorded is not None and size is not None and recorded != size:
         raise SourceError(
             f"{where}: annotates {slide} as {recorded[0]} x {recorded[1]} pixels, the slide has "
@@ -98,21 +88,25 @@ def _stem(name: str) -> str:
     return PurePath(normalise_unicode(name)).stem.casefold()
 
 
-def _count(listed: Sequence[ListedSlide]) -> str:
-    return "1 slide" if len(listed) == 1 else f"{len(listed)} slides"
-
-
 KNOWN: Final = (
     "SlideRunner sqlite, MIDOG json, COCO json (CATCH), EXACT json, QuPath GeoJSON, ASAP XML"
 )
 """The formats, for messages."""
 
-_KEPT: Final = 8
+_CACHED_FILES: Final = 8
 """Number of parsed files about several slides to cache: one per scanner."""
 
 _GZIP: Final = b"\x1f\x8b"
 _ZIP: Final = b"PK\x03\x04"
-_PACKED: Final = (_GZIP, b"PK", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf", b"Rar!")
+_ARCHIVES: Final = (
+    _GZIP,
+    b"PK",
+    b"BZh",
+    b"\xfd7zXZ",
+    b"\x28\xb5\x2f\xfd",
+    b"7z\xbc\xaf",
+    b"Rar!",
+)
 """First bytes of compressed files, the first two of which are unpacked here."""
 
 _PROGRAMS: Final = {
@@ -125,11 +119,11 @@ _PROGRAMS: Final = {
 _LARGEST: Final = 1 << 31
 """Largest size of an unpacked file in bytes, far beyond any annotations."""
 
-_OPENING: Final = Lock()
-"""Makes threads that request slides of one file parse it once."""
+_LOCK: Final = Lock()
+"""Held while a file is parsed, so that threads that request its slides parse it once."""
 
 
-def read_annotations(path: Path, slide: str, size: Size | None = None) -> Annotated:
+def read_annotations(path: Path, slide: str, size: Size | None = None) -> SlideAnnotations:
     """Read the annotations of one slide.
 
     Parameters
@@ -147,39 +141,27 @@ def read_annotations(path: Path, slide: str, size: Size | None = None) -> Annota
     -------
     Annotated
         Without shapes if the file lists the slide without annotations.
-
-    Raises
-    ------
-    SourceError
-        If the file is missing, empty, damaged or of another format, does not list the slide,
-        records another size for it, or none of its records is readable.
     """
     opened = _open(path)
-    listed = _listed(opened, path, slide, size)
+    listed = opened.slides[0] if opened.slides else None
+    if opened.by_name:
+        listed = choose_slide(opened.slides, slide, size, str(path))
     recorded = listed.size if listed else None
     check_size(recorded, size, slide, str(path))
-    parts = list(opened.found(listed))
+    parts = list(opened.read(listed))
     skipped = [part for part in parts if isinstance(part, Skipped)]
     faults = tuple(part.fault for part in skipped if part.fault)
     if faults and len(faults) == len(parts):
         raise SourceError(faults[0])
-    return Annotated(
+    return SlideAnnotations(
         shapes=tuple(part for part in parts if isinstance(part, Shape)),
         size=recorded,
         in_bounds=opened.in_bounds,
         format=opened.format,
-        dropped=Counter(part.what for part in skipped if not part.fault),
+        dropped=Counter(part.kind for part in skipped if not part.fault),
         faults=faults,
         notes=opened.notes,
     )
-
-
-def _listed(
-    opened: AnnotationFile, path: Path, slide: str, size: Size | None
-) -> ListedSlide | None:
-    if opened.by_name:
-        return choose_slide(opened.slides, slide, size, str(path))
-    return opened.slides[0] if opened.slides else None
 
 
 def _open(path: Path) -> AnnotationFile:
@@ -188,22 +170,22 @@ def _open(path: Path) -> AnnotationFile:
         status = path.stat()
     except OSError as error:
         raise _unreadable(path, error) from None
-    with _OPENING:
-        opened = _parsed(path, status.st_mtime_ns, status.st_size)
+    with _LOCK:
+        opened = _parse(path, status.st_mtime_ns, status.st_size)
         if not opened.by_name:
-            _parsed.cache_clear()  # a file about one slide is not read again
+            _parse.cache_clear()  # a file about one slide is not read again
     return opened
 
 
-@lru_cache(maxsize=_KEPT)
-def _parsed(path: Path, *_: int) -> AnnotationFile:
-    """Recognise the format and list the slides; cached until time or size of the file change."""
+@lru_cache(maxsize=_CACHED_FILES)
+def _parse(path: Path, *_: int) -> AnnotationFile:
+    """Recognise the format and list the slides; cached until time or size of the file changes."""
     try:
         with path.open("rb") as file:
             head = file.read(len(MAGIC))
             if head == MAGIC:
                 return open_sliderunner(path)
-            content = _unpacked(head + file.read(), path)
+            content = _unpack(head + file.read(), path)
     except OSError as error:
         raise _unreadable(path, error) from None
     text = content.lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n\x00")
@@ -217,30 +199,30 @@ def _parsed(path: Path, *_: int) -> AnnotationFile:
     raise SourceError(f"{path}: is neither XML, JSON nor SQLite; expected one of {KNOWN}")
 
 
-def _unpacked(content: bytes, path: Path) -> bytes:
+def _unpack(content: bytes, path: Path) -> bytes:
     """Unpack gzip or zip (QuPath exports ``.geojson.gz`` and ``.zip``)."""
     try:
         if content.startswith(_GZIP):
             with gzip.open(BytesIO(content)) as packed:
                 content = packed.read(_LARGEST + 1)
         elif content.startswith(_ZIP):
-            content = _member(content, path)
+            content = _unzip(content, path)
     except (OSError, EOFError, ValueError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
         raise SourceError(
             f"{path}: cannot be unpacked ({error}); unpack it, or copy or export it again"
         ) from None
-    if content.startswith((*_PACKED, MAGIC)) or len(content) > _LARGEST:
+    if content.startswith((*_ARCHIVES, MAGIC)) or len(content) > _LARGEST:
         raise SourceError(f"{path}: is compressed; unpack it and give the file inside")
     return content
 
 
-def _member(content: bytes, path: Path) -> bytes:
+def _unzip(content: bytes, path: Path) -> bytes:
     """Return the only file of a zip archive."""
     with zipfile.ZipFile(BytesIO(content)) as archive:
         members = [
-            one
-            for one in archive.infolist()
-            if not (one.is_dir() or one.filename.startswith("__MACOSX/"))
+            member
+            for member in archive.infolist()
+            if not (member.is_dir() or member.filename.startswith("__MACOSX/"))
         ]
         if len(members) != 1:
             raise SourceError(
@@ -268,7 +250,7 @@ def _open_xml(content: bytes, path: Path) -> AnnotationFile:
 
 
 def _refuse_declarations(content: bytes, path: Path) -> None:
-    """Refuse a DOCTYPE before any entity is expanded."""
+    """Refuse a document type declaration before any entity is expanded."""
 
     def refuse(*_: object) -> None:
         raise SourceError(

@@ -1,4 +1,4 @@
-"""Annotations in one internal form, and helpers shared by the readers of all formats."""
+"""Shapes of annotations, and the parsing that readers of all formats share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class Shape:
 
     @property
     def is_point(self) -> bool:
-        """Whether this is a point rather than an area."""
+        """True for a point, False for an area."""
         return len(self.rings[0]) == 1
 
     @property
@@ -70,16 +70,16 @@ def _shoelace(ring: Float64) -> float:
     return abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2
 
 
-# Contents of annotation files, and what a reader returns.
+# Contents of annotation files.
 
 Size = tuple[int, int]
 """Width and height in pixels of level 0."""
 
 LINE: Final = "lines"
-WHOLE: Final = "labels of the whole image"
-SLIP: Final = "outlines of fewer than three vertices"
-NOWHERE: Final = "marks without a place"
-PLANE: Final = "drawn on other planes (z or t) than the first"
+WHOLE_IMAGE: Final = "labels of the whole image"
+TOO_FEW_VERTICES: Final = "outlines of fewer than three vertices"
+NO_VERTICES: Final = "marks without a place"
+OTHER_PLANE: Final = "drawn on other planes (z or t) than the first"
 NUCLEUS: Final = "nuclei inside cells, whose outlines are taken"
 DELETED: Final = "marked as deleted"
 """Kinds of annotations that are skipped and counted; they are not faults."""
@@ -91,30 +91,49 @@ class Skipped:
 
     Attributes
     ----------
-    what : str
+    kind : str
         One of the kinds above; empty for an unreadable record.
     fault : str
         Reason why it is unreadable, with file and record.
     """
 
-    what: str
+    kind: str
     fault: str = ""
 
 
 Parsed = Shape | Skipped
 """Result of a reader for each part of each record."""
 
+Record = TypeVar("Record")
 
-def read_record(read: Callable[[], Iterable[Parsed]]) -> list[Parsed]:
-    """Read one record; if it is damaged, skip it as a whole."""
-    try:
-        return list(read())
-    except SourceError as error:
-        return [Skipped("", str(error))]
+
+def read_records(
+    records: Iterable[tuple[str, Record]],
+    read: Callable[[Record, str, str], Iterable[Parsed]],
+    where: str,
+) -> list[Parsed]:
+    """Read records, and skip a damaged one as a whole.
+
+    Parameters
+    ----------
+    records : iterable of (str, object)
+        Ids and records.
+    read : callable
+        Yields the parts of a record, given the record, its id, and its location for messages.
+    where : str
+        File and kind of records, for messages.
+    """
+    parts: list[Parsed] = []
+    for record_id, record in records:
+        try:
+            parts += list(read(record, record_id, f"{where} {record_id}"))
+        except SourceError as error:
+            parts.append(Skipped("", str(error)))
+    return parts
 
 
 @dataclass(frozen=True, slots=True)
-class Annotated:
+class SlideAnnotations:
     """The annotations of one slide.
 
     Attributes
@@ -168,7 +187,7 @@ class AnnotationFile:
     ----------
     format : str
         Display name of the format.
-    found : callable
+    read : callable
         Maps a listed slide (None in a file without list) to its shapes in paint order and skipped
         parts.
     slides : tuple of ListedSlide
@@ -177,11 +196,11 @@ class AnnotationFile:
         Whether annotations belong only to the slide of that name; otherwise the file describes one
         slide, whatever its name.
     in_bounds, notes
-        As in `Annotated`.
+        As in `SlideAnnotations`.
     """
 
     format: str
-    found: Callable[[ListedSlide | None], Iterable[Parsed]]
+    read: Callable[[ListedSlide | None], Iterable[Parsed]]
     slides: tuple[ListedSlide, ...] = ()
     by_name: bool = True
     in_bounds: bool = False
@@ -192,14 +211,14 @@ class AnnotationFile:
 # skipped and counted, since accidental clicks are common in real files. Rectangles and polygons
 # without area are kept, because they have a place.
 
-_CIRCLE: Final = 128
+_CIRCLE_VERTICES: Final = 128
 """Vertices of a circle: the outline deviates from it by at most 0.03 % of the radius."""
 
-_FARTHEST: Final = 2.0**31
+_MAX_COORDINATE: Final = 2.0**31
 """Limit of coordinates, beyond any slide; larger ones would overflow areas."""
 
 
-def vertices(values: object, where: str) -> Float64:
+def parse_vertices(values: object, where: str) -> Float64:
     """Parse vertices.
 
     Parameters
@@ -214,45 +233,40 @@ def vertices(values: object, where: str) -> Float64:
     float64, shape (V, 2)
         x and y in pixels of level 0; V may be 0.
 
-    Raises
-    ------
-    SourceError
-        If they are not pairs of numbers, or one is not finite or beyond any slide.
-
     Examples
     --------
-    >>> vertices([1, 2, 3, 4], "a.json").tolist()
+    >>> parse_vertices([1, 2, 3, 4], "a.json").tolist()
     [[1.0, 2.0], [3.0, 4.0]]
     """
     try:
         numbers = np.array(values, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
-        raise _no_pairs(where) from None
+        raise _not_pairs(where) from None
     if numbers.ndim == 1 and numbers.size % 2 == 0:
         numbers = numbers.reshape(-1, 2)
     if numbers.ndim != 2 or numbers.shape[1] not in (2, 3):
-        raise _no_pairs(where)
+        raise _not_pairs(where)
     pairs: Float64 = numbers[:, :2]
-    sound = np.isfinite(pairs) & (np.abs(pairs) < _FARTHEST)
-    if not sound.all():
-        at = int(np.argmin(sound.all(axis=1)))
-        x, y = pairs[at].tolist()
+    valid = np.isfinite(pairs) & (np.abs(pairs) < _MAX_COORDINATE)
+    if not valid.all():
+        index = int(np.argmin(valid.all(axis=1)))
+        x, y = pairs[index].tolist()
         raise SourceError(
-            f"{where}: vertex {at + 1} is ({x:g}, {y:g}); expected pixels of level 0; correct or "
-            "delete that annotation"
+            f"{where}: vertex {index + 1} is ({x:g}, {y:g}); expected pixels of level 0; correct "
+            "or delete that annotation"
         )
     return pairs
 
 
-def _no_pairs(where: str) -> SourceError:
+def _not_pairs(where: str) -> SourceError:
     return SourceError(
         f"{where}: its vertices are not pairs of numbers; expected x and y of each, in pixels"
     )
 
 
-def point(name: str, at: Float64, record: str) -> Parsed:
+def point(name: str, corners: Float64, record: str) -> Parsed:
     """Make a point from the first vertex; skipped if there is none."""
-    return Shape(name, (at[:1].copy(),), record) if len(at) else Skipped(NOWHERE)
+    return Shape(name, (corners[:1].copy(),), record) if len(corners) else Skipped(NO_VERTICES)
 
 
 def polygon(name: str, rings: Sequence[Float64], record: str) -> Parsed:
@@ -260,16 +274,16 @@ def polygon(name: str, rings: Sequence[Float64], record: str) -> Parsed:
 
     Skipped if the outline has fewer than three vertices; holes with fewer are dropped.
     """
-    outline, *holes = map(_open, rings) if rings else [np.empty((0, 2))]
+    outline, *holes = map(_open_ring, rings) if rings else [np.empty((0, 2))]
     if len(outline) < 3:
-        return Skipped(SLIP)
+        return Skipped(TOO_FEW_VERTICES)
     return Shape(name, (outline, *(hole for hole in holes if len(hole) > 2)), record)
 
 
 def box(name: str, corners: Float64, record: str) -> Parsed:
     """Make the bounding rectangle of two or more vertices (V, 2); skipped if there are fewer."""
     if len(corners) < 2:
-        return Skipped(NOWHERE)
+        return Skipped(NO_VERTICES)
     (left, top), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
     outline = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
     return Shape(name, (outline,), record)
@@ -278,16 +292,16 @@ def box(name: str, corners: Float64, record: str) -> Parsed:
 def circle(name: str, corners: Float64, record: str) -> Parsed:
     """Make the circle whose box has these corners (2, 2) and whose diameter is the box's width."""
     if len(corners) < 2:
-        return Skipped(NOWHERE)
+        return Skipped(NO_VERTICES)
     centre = (corners.min(axis=0) + corners.max(axis=0)) / 2
     radius = np.ptp(corners[:, 0]) / 2
-    angles = np.arange(_CIRCLE) * (2 * np.pi / _CIRCLE)
+    angles = np.arange(_CIRCLE_VERTICES) * (2 * np.pi / _CIRCLE_VERTICES)
     outline = centre + radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
     return Shape(name, (outline,), record)
 
 
-def outer_first(shapes: Iterable[Parsed]) -> list[Parsed]:
-    """Sort into paint order if a file has none: large ones first, points last.
+def largest_first(shapes: Iterable[Parsed]) -> list[Parsed]:
+    """Sort the shapes of a file without paint order: large ones first, points last.
 
     A nested shape is smaller than the one around it, so it comes later and stays visible; the
     authors of CATCH export their database in such an order. Equal areas keep the order of the file.
@@ -295,55 +309,44 @@ def outer_first(shapes: Iterable[Parsed]) -> list[Parsed]:
     return sorted(shapes, key=lambda shape: -shape.area if isinstance(shape, Shape) else 0.0)
 
 
-def _open(ring: Float64) -> Float64:
+def _open_ring(ring: Float64) -> Float64:
+    """Remove the last vertex if it repeats the first."""
     closed = len(ring) > 1 and bool((ring[0] == ring[-1]).all())
     return ring[:-1] if closed else ring
 
 
-# Fields of parsed JSON, with a location in each message.
+# Fields of parsed JSON.
 
 Fields = Mapping[str, Any]
 """A parsed JSON object."""
 
 
-def entries(content: Fields, key: str, where: str) -> list[object]:
-    """Return a list of anything.
-
-    Raises
-    ------
-    SourceError
-        If it is missing or not a list.
-    """
+def get_list(content: Fields, key: str, where: str) -> list[object]:
+    """Return a list; refused if it is missing or not a list."""
     value = content.get(key)
     if not isinstance(value, list):
         raise SourceError(f"{where}: has no list {key!r}; export the annotations again")
     return value
 
 
-def objects(content: Fields, key: str, where: str) -> list[Fields]:
-    """Return a list of objects.
-
-    Raises
-    ------
-    SourceError
-        If it is missing, not a list, or contains something else.
-    """
-    found: list[Fields] = []
-    for at, entry in enumerate(entries(content, key, where)):
+def get_objects(content: Fields, key: str, where: str) -> list[Fields]:
+    """Return a list of objects; refused if it is missing or contains anything else."""
+    objects: list[Fields] = []
+    for index, entry in enumerate(get_list(content, key, where)):
         if not isinstance(entry, dict):
             raise SourceError(
-                f"{where}: entry {at} of {key!r} is not an object; export the annotations again"
+                f"{where}: entry {index} of {key!r} is not an object; export the annotations again"
             )
-        found.append(entry)
-    return found
+        objects.append(entry)
+    return objects
 
 
-def label(value: object) -> str:
-    """Convert a name to stripped text; "" if it is not a name.
+def to_text(value: object) -> str:
+    """Convert a parsed name or id to stripped text; "" if it is neither.
 
     Examples
     --------
-    >>> label(" mitotic figure "), label(13), label(None)
+    >>> to_text(" mitotic figure "), to_text(13), to_text(None)
     ('mitotic figure', '13', '')
     """
     if value is None or isinstance(value, bool | dict | list):
@@ -360,7 +363,7 @@ def file_name(value: object) -> str:
     >>> file_name("D:\\Slides\\a.svs"), file_name("/slides/b.svs")
     ('a.svs', 'b.svs')
     """
-    return PurePosixPath(label(value).replace("\\", "/")).name
+    return PurePosixPath(to_text(value).replace("\\", "/")).name
 
 
 def size_of(entry: Fields) -> Size | None:
@@ -370,19 +373,21 @@ def size_of(entry: Fields) -> Size | None:
 
 def size(width: object, height: object) -> Size | None:
     """Return a size from two values; None if one is not a positive number."""
-    sides = (width, height)
-    pair = [int(one) for one in sides if isinstance(one, int | float) and 0 < one < math.inf]
-    return (pair[0], pair[1]) if len(pair) == 2 else None
+    if not isinstance(width, int | float) or not isinstance(height, int | float):
+        return None
+    if not (0 < width < math.inf and 0 < height < math.inf):
+        return None
+    return int(width), int(height)
 
 
-def records(ids: Sequence[object]) -> list[str]:
-    """Give each record an id: its own if unique, otherwise its place in the file.
+def record_ids(ids: Sequence[object]) -> list[str]:
+    """Return the id of each record: its own if unique, otherwise its position in the file.
 
     Examples
     --------
-    >>> records([7, "a", "a", None])
+    >>> record_ids([7, "a", "a", None])
     ['7', '#1', '#2', '#3']
     """
-    names = [label(one) for one in ids]
-    shared = Counter(names)
-    return [name if name and shared[name] == 1 else f"#{at}" for at, name in enumerate(names)]
+    names = [to_text(value) for value in ids]
+    counts = Counter(names)
+    return [name if name and counts[name] == 1 else f"#{index}" for index, name in enumerate(names)]

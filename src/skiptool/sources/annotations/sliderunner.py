@@ -11,14 +11,14 @@ Vertices are in the order of ``orderIdx``, which some programs leave equal for a
 creation. The database has no paint order: large areas come first.
 
 Databases are opened read-only. Later versions have triggers that call functions of SlideRunner, so
-writing from any other program fails. Views are not accepted as tables, as one may never end.
+writing from any other program fails. Views are not accepted as tables, as a view may be endless.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -27,9 +27,9 @@ from typing import TYPE_CHECKING, Final
 from skiptool.errors import SourceError
 from skiptool.sources.annotations.shapes import (
     DELETED,
-    NOWHERE,
-    PLANE,
-    WHOLE,
+    NO_VERTICES,
+    OTHER_PLANE,
+    WHOLE_IMAGE,
     AnnotationFile,
     ListedSlide,
     Parsed,
@@ -37,23 +37,23 @@ from skiptool.sources.annotations.shapes import (
     box,
     circle,
     file_name,
-    label,
-    outer_first,
+    largest_first,
+    parse_vertices,
     point,
     polygon,
-    read_record,
+    read_records,
     size,
-    vertices,
+    to_text,
 )
 
 if TYPE_CHECKING:
-    from skiptool.records import Float64
+    pass
 
 MAGIC: Final = b"SQLite format 3\x00"
 """First bytes of an SQLite database."""
 
-_HEAD: Final = 100
-"""Bytes of an SQLite header."""
+_HEADER_BYTES: Final = 100
+"""Size of an SQLite header."""
 
 _TABLES: Final = ("Slides", "Classes", "Annotations", "Annotations_coordinates")
 
@@ -65,14 +65,8 @@ _VERTICES: Final = """
 
 
 def open_sliderunner(path: Path) -> AnnotationFile:
-    """List the slides of a database.
-
-    Raises
-    ------
-    SourceError
-        If the file is damaged or lacks one of SlideRunner's tables.
-    """
-    _check_whole(path)
+    """List the slides of a database."""
+    _check_complete(path)
     with _database(path) as database:
         tables = {
             name
@@ -94,15 +88,15 @@ def open_sliderunner(path: Path) -> AnnotationFile:
             "SELECT count(*) FROM Annotations WHERE slide NOT IN (SELECT uid FROM Slides)"
         ).fetchone()
     notes = (f"{path}: {strays} annotations are of no slide that it lists",) if strays else ()
-    return AnnotationFile(f"SlideRunner v{version}", partial(_found, path), slides, notes=notes)
+    return AnnotationFile(f"SlideRunner v{version}", partial(_read, path), slides, notes=notes)
 
 
-def _found(path: Path, slide: ListedSlide | None) -> list[Parsed]:
+def _read(path: Path, slide: ListedSlide | None) -> list[Parsed]:
     if slide is None:
         return []
     with _database(path) as database:
         names = {
-            uid: label(name) for uid, name in database.execute("SELECT uid, name FROM Classes")
+            uid: to_text(name) for uid, name in database.execute("SELECT uid, name FROM Classes")
         }
         corners, planes = defaultdict(list), dict[object, object]()
         columns = _columns(database, "Annotations_coordinates")
@@ -110,75 +104,67 @@ def _found(path: Path, slide: ListedSlide | None) -> list[Parsed]:
         for uid, x, y, z in database.execute(_VERTICES.format(plane=plane), (slide.key,)):
             corners[uid].append((x, y))
             planes[uid] = z
-        marks = "deleted" in _columns(database, "Annotations")
-        deleted = "coalesce(deleted, 0)" if marks else "0"
+        has_deleted = "deleted" in _columns(database, "Annotations")
+        deleted = "coalesce(deleted, 0)" if has_deleted else "0"
         rows = database.execute(
             f"SELECT uid, type, agreedClass, {deleted} FROM Annotations WHERE slide = ? "
             "ORDER BY uid",
             (slide.key,),
         ).fetchall()
-    found: list[Parsed] = []
-    for uid, kind, class_id, gone in rows:
-        if gone or planes.get(uid, 0) != 0:
-            found.append(Skipped(DELETED if gone else PLANE))
-        else:
-            found.append(_shape(kind, names.get(class_id, ""), corners[uid], str(uid), path))
-    return outer_first(found)
+
+    def read_annotation(row: tuple[object, ...], record: str, where: str) -> list[Parsed]:
+        uid, kind, class_id, is_deleted = row
+        if is_deleted:
+            return [Skipped(DELETED)]
+        if planes.get(uid, 0) != 0:
+            return [Skipped(OTHER_PLANE)]
+        return [_shape(kind, names.get(class_id, ""), corners[uid], record, where)]
+
+    records = [(str(row[0]), row) for row in rows]
+    return largest_first(read_records(records, read_annotation, f"{path}: annotation"))
 
 
 def _shape(
-    kind: object, name: str, corners: list[tuple[object, object]], uid: str, path: Path
+    kind: object, name: str, corners: list[tuple[object, object]], record: str, where: str
 ) -> Parsed:
-    make = _MAKERS.get(kind)
-    if make is None or not corners:
-        return Skipped(WHOLE if kind == _WHOLE else NOWHERE)
-    (found,) = read_record(
-        lambda: [make(name, vertices(corners, f"{path}: annotation {uid}"), uid)]
-    )
-    return found
-
-
-def _outline(name: str, corners: Float64, record: str) -> Parsed:
-    return polygon(name, [corners], record)
-
-
-_MAKERS: Final[Mapping[object, Callable[[str, Float64, str], Parsed]]] = {
-    1: point,
-    2: box,
-    3: _outline,
-    4: point,
-    5: circle,
-}
-"""Constructor of each type."""
-
-_WHOLE: Final = 6
-"""Type of a label of the whole image."""
+    if kind == 6:
+        return Skipped(WHOLE_IMAGE)
+    if kind not in (1, 2, 3, 4, 5) or not corners:
+        return Skipped(NO_VERTICES)
+    vertices = parse_vertices(corners, where)
+    if kind == 2:
+        return box(name, vertices, record)
+    if kind == 3:
+        return polygon(name, [vertices], record)
+    return circle(name, vertices, record) if kind == 5 else point(name, vertices, record)
 
 
 def _columns(database: sqlite3.Connection, table: str) -> set[str]:
     return {row[1] for row in database.execute(f"PRAGMA table_info({table})")}
 
 
-def _check_whole(path: Path) -> None:
+def _check_complete(path: Path) -> None:
     """Refuse a truncated file, which SQLite itself only notices on reading beyond the end."""
     with path.open("rb") as file:
-        head = file.read(_HEAD)
-    there = path.stat().st_size
-    wide = int.from_bytes(head[16:18]) or 1
+        header = file.read(_HEADER_BYTES)
+    size = path.stat().st_size
+    page_size = int.from_bytes(header[16:18]) or 1
+    if page_size == 1:  # stands for 65536, which does not fit the field
+        page_size = 65536
     # the page count is valid only if both change counters agree
-    pages = int.from_bytes(head[28:32]) if head[24:28] == head[92:96] else 0
-    expected = max(pages * (65536 if wide == 1 else wide), _HEAD)
-    if there < expected:
+    pages = int.from_bytes(header[28:32]) if header[24:28] == header[92:96] else 0
+    expected = max(pages * page_size, _HEADER_BYTES)
+    if size < expected:
         raise SourceError(
-            f"{path}: is an incomplete SQLite database ({there} of {expected} bytes); copy it again"
+            f"{path}: is an incomplete SQLite database ({size} of {expected} bytes); copy it again"
         )
 
 
 @contextmanager
 def _database(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open read-only, and convert SQLite's errors."""
+    """Open a database read-only, and convert SQLite's errors."""
     # a journal next to it means that SlideRunner is running or was killed: SQLite must read it
-    busy = any(path.with_name(path.name + end).exists() for end in ("-wal", "-journal"))
+    busy = any(path.with_name(path.name + suffix).exists() for suffix in ("-wal", "-journal"))
     address = f"{path.absolute().as_uri()}?mode=ro{'' if busy else '&immutable=1'}"
     try:
         database = sqlite3.connect(address, uri=True)
@@ -187,10 +173,7 @@ def _database(path: Path) -> Iterator[sqlite3.Connection]:
             yield database
         finally:
             database.close()
-    except (
-        sqlite3.Error,
-        UnicodeDecodeError,
-    ) as error:  # the latter from damaged bytes in a message
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter: damaged bytes in a message
         reason = " ".join(str(error).split())
         raise SourceError(
             f"{path}: cannot be read as a SlideRunner database ({reason}); copy it again"

@@ -45,7 +45,7 @@ def component_at(mask: Bool, point: tuple[float, float], reach: float = 0.0) -> 
 
 
 def _seed(mask: Bool, point: tuple[float, float], reach: float) -> tuple[int, int] | None:
-    """Row and column of the mask pixel at the point, or of the nearest one within reach."""
+    """Return row and column of the mask pixel at the point, or of the nearest one within reach."""
     row, column = math.floor(point[1]), math.floor(point[0])
     height, width = mask.shape
     if 0 <= row < height and 0 <= column < width and mask[row, column]:
@@ -82,7 +82,7 @@ _LEAST_CONTRAST: Final = 0.08
 
 
 def haematoxylin(image: UInt8) -> Float64:
-    """Amount of haematoxylin by colour deconvolution.
+    """Estimate the amount of haematoxylin by colour deconvolution.
 
     Parameters
     ----------
@@ -146,21 +146,22 @@ def stain_mask(
     distance = np.hypot(rows[:, None], columns[None, :])
     blur = (_SMOOTHING / down, _SMOOTHING / across)
     density = ndimage.gaussian_filter(haematoxylin(image), blur, mode="nearest")
-    empty, around = np.zeros(density.shape, dtype=bool), distance <= _SURROUNDINGS
-    if not around.any():
+    empty = np.zeros(density.shape, dtype=bool)
+    surroundings = distance <= _SURROUNDINGS
+    if not surroundings.any():
         return empty
     reach = _REACH / math.sqrt(across * down)
-    compared = around
+    compared = surroundings
     for _ in range(_TRIES):
         dark = density > _threshold(density[compared])
-        nucleus = component_at(dark & around, point, reach)
+        nucleus = component_at(dark & surroundings, point, reach)
         if nucleus.any() and distance[nucleus].max() <= _LARGEST:
             break
         compared = nucleus if nucleus.any() else compared & ~dark
         if not compared.any():
             return empty
     nucleus &= distance <= _LARGEST
-    contrast = _contrast(density, nucleus, around & ~dark)
+    contrast = _contrast(density, nucleus, surroundings & ~dark)
     if contrast < _LEAST_CONTRAST:
         return empty
     nucleus &= density > np.median(density[nucleus]) - contrast / 2
@@ -169,14 +170,17 @@ def stain_mask(
 
 
 def _threshold(density: Float64) -> float:
-    """Otsu's threshold over 256 levels between the lowest and the highest density."""
+    """Return Otsu's threshold over 256 levels between the lowest and the highest density."""
     low, high = float(density.min()), float(density.max())
     levels = np.rint((density - low) / max(high - low, 1e-6) * 255).astype(np.uint8)
     return low + (otsu(levels) + 0.5) / 255 * (high - low)
 
 
-def _contrast(density: Float64, nucleus: Bool, rest: Bool) -> float:
-    """Difference between the median density of a nucleus and that of its surroundings."""
+def _contrast(density: Float64, nucleus: Bool, surroundings: Bool) -> float:
+    """Return the difference between the median densities of a nucleus and its surroundings."""
     if not nucleus.any():
         return 0.0
-    return float(np.median(density[nucleus]) - (np.median(density[rest]) if rest.any() else 0.0))
+    return float(
+        np.median(density[nucleus])
+        - (np.median(density[surroundings]) if surroundings.any() else 0.0)
+    )

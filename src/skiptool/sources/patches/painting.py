@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
 
+from skiptool.images import trace_mask
 from skiptool.sources.annotations.shapes import Shape
 
 if TYPE_CHECKING:
@@ -222,9 +223,6 @@ def _window(ring: Float64, patch: Patch) -> tuple[slice, slice]:
 
 # Tracing.
 
-_STEPS: Final = ((0, 1), (1, 0), (0, -1), (-1, 0))
-"""Row and column offsets from one pixel corner to the next: right, down, left, up."""
-
 
 def outlines(mask: Bool, patch: Patch, name: str, record: str) -> tuple[Shape, ...]:
     """Trace a mask into areas, along the edges of its pixels.
@@ -251,64 +249,11 @@ def outlines(mask: Bool, patch: Patch, name: str, record: str) -> tuple[Shape, .
     """
     labels, count = ndimage.label(mask)
     rings: list[list[Float64]] = [[] for _ in range(count)]
-    for loop in _loops(mask):
-        # A loop begins with a step to the right, above a pixel of the mask. The outer loop holds
-        # the topmost step of its component, so it precedes the holes.
-        _, row, column = loop[0]
-        rings[int(labels[row, column]) - 1].append(_corners(loop))
+    for ring in trace_mask(mask):
+        column, row = ring[0].astype(int)  # above a pixel of the mask
+        rings[labels[row, column] - 1].append(ring[:-1])
     origin, scale = np.array([patch.x, patch.y]), np.array(patch.scale)
     return tuple(
         Shape(name, tuple(origin + ring * scale for ring in component), record)
         for component in rings
     )
-
-
-def _loops(mask: Bool) -> list[Int64]:
-    """Follow the border; each loop lists direction, row and column of its steps (S, 3).
-
-    The mask lies to the right of every step. Where two pixels touch at a corner the loop turns
-    right, back to its own pixel.
-    """
-    steps = _border(mask)
-    onward = _onward(steps)
-    first, loops = np.flatnonzero(steps), []
-    unseen = set(first.tolist())
-    for start in first.tolist():
-        loop, at = [], start
-        while at in unseen:
-            unseen.remove(at)
-            loop.append(at)
-            at = onward[at]
-        if loop:
-            loops.append(np.stack(np.unravel_index(loop, steps.shape), axis=1))
-    return loops
-
-
-def _border(mask: Bool) -> Bool:
-    """Mark border steps by direction and start corner: (4, H + 1, W + 1)."""
-    padded = np.pad(mask, 1)
-    above_left, above = padded[:-1, :-1], padded[:-1, 1:]
-    left, here = padded[1:, :-1], padded[1:, 1:]
-    # A step to the right has a pixel of the mask below it and none above, and so on.
-    steps: Bool = np.stack([here & ~above, left & ~here, above_left & ~left, above & ~above_left])
-    return steps
-
-
-def _onward(steps: Bool) -> dict[int, int]:
-    """Map each step to the next one, by flat index."""
-    direction, row, column = np.nonzero(steps)
-    down, right = np.array(_STEPS)[direction].T
-    row_to, column_to = row + down, column + right
-    ahead = [(direction + turn) % len(_STEPS) for turn in (1, 0, -1)]
-    free = [steps[turned, row_to, column_to] for turned in ahead]
-    turned = np.select(free, ahead)
-    here = np.ravel_multi_index((direction, row, column), steps.shape)
-    there = np.ravel_multi_index((turned, row_to, column_to), steps.shape)
-    return dict(zip(here.tolist(), there.tolist(), strict=True))
-
-
-def _corners(loop: Int64) -> Float64:
-    """Corners where a loop turns, x and y in pixels of the mask (V, 2)."""
-    turns = loop[:, 0] != np.roll(loop[:, 0], 1)
-    corners: Float64 = loop[turns][:, :0:-1].astype(np.float64)
-    return corners

@@ -1,9 +1,9 @@
 """Place patches on slides.
 
-- `grid`: all patches that show tissue, side by side, for testing (section III.C);
-- `centred`: one patch around each annotated object (section III.B);
-- `sampled`: patches drawn by class weights for one epoch of training (section III.C), including
-  slide background.
+- `grid_patches`: all patches that show tissue, side by side, for testing (section III.C);
+- `centre_patches`: one patch around each annotated object (section III.B);
+- `sample_patches`: patches drawn by class weights for one epoch of training (section III.C),
+  including slide background.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class TissueShare(Protocol):
     """Anything that knows the share of tissue in a part of a slide."""
 
     def share(self, left: float, top: float, right: float, bottom: float) -> float:
-        """Share of tissue in a box of level 0, in [0, 1]; there is none outside the slide."""
+        """Return the share of tissue in a box of level 0, in [0, 1]; 0 outside the slide."""
 
 
-def grid(
+def grid_patches(
     slide_size: tuple[int, int],
     tissue: TissueShare,
     size: int,
@@ -59,11 +59,6 @@ def grid(
     list of Patch
         Row by row. The last row and column may extend beyond the slide, where there is no tissue.
         Column: ``tissue`` (the share).
-
-    Raises
-    ------
-    ArgumentError
-        If size or stride is below 1.
     """
     if size < 1 or stride < 1:
         raise ArgumentError(f"grid: size {size} and stride {stride}; expected 1 pixel or more")
@@ -91,7 +86,7 @@ def _steps(extent: float, size: int, stride: int) -> int:
     return min(math.ceil(whole / stride), until_covered)
 
 
-def centred(shapes: Sequence[Shape], size: int, scale: tuple[float, float]) -> list[Patch]:
+def centre_patches(shapes: Sequence[Shape], size: int, scale: tuple[float, float]) -> list[Patch]:
     """Centre a patch on each shape.
 
     Parameters
@@ -111,12 +106,12 @@ def centred(shapes: Sequence[Shape], size: int, scale: tuple[float, float]) -> l
         slide.
     """
     return [
-        around(shape.centre, size, scale, {"annotation": shape.name, "record": shape.record})
+        patch_around(shape.centre, size, scale, {"annotation": shape.name, "record": shape.record})
         for shape in shapes
     ]
 
 
-def around(
+def patch_around(
     point: tuple[float, float],
     size: int,
     scale: tuple[float, float],
@@ -129,7 +124,7 @@ def around(
 
     Examples
     --------
-    >>> around((100.25, 7.0), 8, (2.0, 2.0), {}).box
+    >>> patch_around((100.25, 7.0), 8, (2.0, 2.0), {}).box
     (92.0, 0.0, 108.0, 16.0)
     """
     x, y = (math.floor(at / by - size / 2 + 0.5) * by for at, by in zip(point, scale, strict=True))
@@ -192,7 +187,7 @@ def draw_empty(
 _LINES: Final = 256
 
 
-def portions(total: int, weights: Sequence[float], rng: np.random.Generator) -> list[int]:
+def split_draws(total: int, weights: Sequence[float], rng: np.random.Generator) -> list[int]:
     """Split a number of draws by weights, each part rounded up or down at random.
 
     Parameters
@@ -211,17 +206,17 @@ def portions(total: int, weights: Sequence[float], rng: np.random.Generator) -> 
 
     Examples
     --------
-    >>> portions(32, [0.25, 0.25, 0.5], np.random.default_rng(0))
+    >>> split_draws(32, [0.25, 0.25, 0.5], np.random.default_rng(0))
     [8, 8, 16]
     """
     reached = np.cumsum(np.asarray(weights, dtype=np.float64))
-    # the last mark is the total despite rounding; the margin keeps whole shares whole
+    # the last mark is the total despite rounding; the margin keeps integer parts exact
     marks = np.floor(reached / reached[-1] * total + rng.uniform(1e-9, 1 - 1e-9))
     marks[reached == reached[-1]] = total
     return [int(part) for part in np.diff(marks, prepend=0.0)]
 
 
-def point_in(shape: Shape, rng: np.random.Generator) -> tuple[float, float]:
+def draw_point(shape: Shape, rng: np.random.Generator) -> tuple[float, float]:
     """Draw a point uniformly from an area.
 
     Parameters
@@ -254,7 +249,7 @@ def point_in(shape: Shape, rng: np.random.Generator) -> tuple[float, float]:
 
 
 def _spans(shape: Shape, heights: Float64) -> tuple[Int64, Float64, Float64]:
-    """Line, start and end of each stretch inside: pairs of crossings (even-odd rule)."""
+    """Return line, start and end of each segment inside: pairs of crossings (even-odd rule)."""
     line, x = crossings(shape.rings, heights)
     order = np.lexsort((x, line))
     return line[order][::2], x[order][::2], x[order][1::2]
@@ -269,7 +264,7 @@ BACKGROUND_SHARE: Final = 0.1
 _TRIES: Final = 100
 
 
-def sampled(
+def sample_patches(
     shapes: Sequence[Shape],
     labels: Sequence[int | None],
     tissue: TissueMap,
@@ -311,11 +306,6 @@ def sampled(
         class name or "background") and ``record`` (id of the area or ""). Empty if the slide has no
         area to sample.
 
-    Raises
-    ------
-    ArgumentError
-        If ``patches`` is below 1 or the share is not in [0, 1).
-
     Notes
     -----
     The paper gives the frequencies: 10 % background, tumour and non-tumour in equal parts. The rest
@@ -341,13 +331,13 @@ def sampled(
     cells = empty_cells(tissue, ((size + 1) * scale[0], (size + 1) * scale[1]))
     weights = [background_share if len(cells) else 0.0]
     weights += [(1 - background_share) / len(areas)] * len(areas)
-    empty, *counts = portions(patches, weights, rng)
+    empty, *counts = split_draws(patches, weights, rng)
     centres = [(draw_empty(cells, tissue.scale, rng), BACKGROUND, "") for _ in range(empty)]
     for count, names in zip(counts, areas, strict=True):
         for area in _draw_areas(names, count, rng):
             centres.append((_point(area, slide_size, rng), area.name, area.record))
     return [
-        around(centre, size, scale, {"draw": draw, "drawn": name, "record": record})
+        patch_around(centre, size, scale, {"draw": draw, "drawn": name, "record": record})
         for centre, name, record in centres
     ]
 
@@ -370,7 +360,7 @@ def _draw_areas(
 ) -> list[Shape]:
     """Draw areas: balanced over names, uniformly over the areas of a name."""
     ordered = sorted(names)
-    shares = portions(count, [1.0] * len(ordered), rng)
+    shares = split_draws(count, [1.0] * len(ordered), rng)
     return [
         names[name][rng.integers(len(names[name]))]
         for name, share in zip(ordered, shares, strict=True)
@@ -384,7 +374,7 @@ def _point(
     """Draw a point in an area that lies on the slide, unless hardly any of the area does."""
     width, height = slide_size
     for _ in range(_TRIES):
-        x, y = point_in(area, rng)
+        x, y = draw_point(area, rng)
         if 0 <= x < width and 0 <= y < height:
             break
     return x, y

@@ -1,9 +1,9 @@
-"""Pictures of more than 8 bits per channel, and other TIFFs that Pillow would truncate, as stored.
+"""Read pictures of more than 8 bits per channel, and other TIFFs that Pillow would truncate.
 
 Pillow silently keeps 8 of 16 bits in colour, reads signed bytes as unsigned and mixes up planar
 16-bit channels; it does not know 64-bit and half-precision numbers and some compressions, and
-reports these files as damaged. All of them are recognised by their headers here, and read by
-tifffile (TIFF) and OpenCV (PNG).
+reports these files as damaged. This module recognises all of them by their headers, and reads them
+with tifffile (TIFF) and OpenCV (PNG).
 """
 
 from __future__ import annotations
@@ -36,11 +36,12 @@ _PNG_COLOURS: Final = (2, 4, 6)
 
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE = 0, 1, 2, 3
 _UNSPECIFIED, _PREMULTIPLIED = 0, 1
-_PLAIN: Final = (1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946, 34925, 50000)
+_PILLOW_COMPRESSIONS: Final = (1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946, 34925, 50000)
 """TIFF compressions that Pillow reads: none, fax, LZW, JPEG, Deflate, PackBits, LZMA, Zstandard."""
 
 _LOSSY: Final = (6, 7, 22610, 33003, 33004, 33005, 33007, 34712, 34934, 34892, 50001, 50002, 52546)
 """JPEG and its relatives, JPEG 2000, JPEG XR, JPEG XL, WebP: all of them may blur."""
+
 _ORIENTATION: Final = 274
 
 UPRIGHT: Final = 1
@@ -49,7 +50,7 @@ UPRIGHT: Final = 1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DeepPicture:
-    """Contents of a picture file.
+    """A picture as stored in its file.
 
     Attributes
     ----------
@@ -60,7 +61,7 @@ class DeepPicture:
     inverted : bool
         The lowest value is displayed white. Never set for booleans, which are saved from memory.
     orientation : int
-        1 is upright, see `oriented`.
+        1 is upright, see `apply_orientation`.
     blurred : str
         Name of the compression if it may change values, else empty.
     """
@@ -81,11 +82,6 @@ def deep_picture(path: Path) -> DeepPicture | None:
     DeepPicture or None
         None if Pillow reads everything in the file (8 bits or fewer, 16-bit grey PNG) or reports
         what is wrong with it (missing, neither TIFF nor PNG).
-
-    Raises
-    ------
-    SourceError
-        If it is damaged, a stack or volume, or its channels are neither grey nor colours.
     """
     if not path.is_file():
         return None
@@ -102,39 +98,27 @@ def deep_picture(path: Path) -> DeepPicture | None:
     return None
 
 
-def shown_values(deep: DeepPicture, where: Path, upright: bool | None = None) -> AnyArray:
+def opaque_values(deep: DeepPicture, where: Path, upright: bool | None = None) -> AnyArray:
     """Return the values of an image, opaque and upright, (H, W) or (H, W, 3).
 
     Parameters
     ----------
     upright : bool, optional
-        Rotate by the orientation; as in `skiptool.sources.pictures.files.decoded`.
-
-    Raises
-    ------
-    SourceError
-        If it is stored rotated and ``upright`` is not set, its lowest value is white, it has a
-        palette, or it cannot be composited over white.
+        Rotate by the orientation; as in `skiptool.sources.pictures.files.decode_picture`.
     """
     if not upright:
-        refuse_turned(deep.orientation, "TIFF", where, option=upright is False)
+        refuse_rotated(deep.orientation, "TIFF", where, option=upright is False)
     if deep.inverted:
         raise inverted_error(where)
     if deep.colours == "palette":
         raise SourceError(
             f"{where}: a palette of {deep.values.dtype} indices; save it as grey or RGB picture"
         )
-    return oriented(over_white(deep, where), deep.orientation)
+    return apply_orientation(over_white(deep, where), deep.orientation)
 
 
 def over_white(deep: DeepPicture, where: Path) -> AnyArray:
-    """Composite values over white.
-
-    Raises
-    ------
-    SourceError
-        If everything is transparent, or transparency of this type has no scale.
-    """
+    """Composite values over white."""
     values, alpha = deep.values, deep.alpha
     if alpha is None or is_opaque(alpha):
         return values
@@ -143,18 +127,18 @@ def over_white(deep: DeepPicture, where: Path) -> AnyArray:
             f"{where}: {values.dtype} values with transparency; save it without transparency"
         )
     white = np.iinfo(values.dtype).max
-    share = alpha.astype(np.float64) / white
-    check_alpha(float(share.max()), where)
+    opacity = alpha.astype(np.float64) / white
+    check_alpha(float(opacity.max()), where)
     if values.ndim == 3:
-        share = share[..., None]
-    mixed: AnyArray = np.rint(share * values + (1 - share) * white).astype(values.dtype)
+        opacity = opacity[..., None]
+    mixed: AnyArray = np.rint(opacity * values + (1 - opacity) * white).astype(values.dtype)
     return mixed
 
 
 def is_opaque(alpha: AnyArray) -> bool:
     """Return whether nothing is transparent: all alpha is 1, or the maximum of its type."""
-    highest = 1.0 if alpha.dtype.kind == "f" else np.iinfo(alpha.dtype).max
-    return bool((alpha == highest).all())
+    opaque = 1.0 if alpha.dtype.kind == "f" else np.iinfo(alpha.dtype).max
+    return bool((alpha == opaque).all())
 
 
 def check_alpha(highest: float, where: Path) -> None:
@@ -162,10 +146,6 @@ def check_alpha(highest: float, where: Path) -> None:
 
     Programs that do not fill the alpha channel leave it at 0, or at 1 of 255. ``highest`` is the
     opacity of the most opaque pixel, in [0, 1].
-
-    Raises
-    ------
-    SourceError
     """
     if highest < 0.5:
         raise SourceError(
@@ -175,12 +155,7 @@ def check_alpha(highest: float, where: Path) -> None:
 
 
 def refuse_large(width: int, height: int, where: Path) -> None:
-    """Refuse a picture of more than about 89 million pixels (Pillow's limit) before decoding.
-
-    Raises
-    ------
-    SourceError
-    """
+    """Refuse a picture of more than about 89 million pixels (Pillow's limit) before decoding."""
     if width * height > (Image.MAX_IMAGE_PIXELS or math.inf):
         raise too_large_error(where)
 
@@ -193,16 +168,13 @@ def too_large_error(where: Path) -> SourceError:
     )
 
 
-def refuse_turned(orientation: int, kind: str, where: Path, *, option: bool = False) -> None:
+def refuse_rotated(orientation: int, kind: str, where: Path, *, option: bool = False) -> None:
     """Refuse a picture that is not displayed as stored.
 
     Annotation programs may or may not rotate it, so it is unknown which orientation its mask
     follows.
 
-    Raises
-    ------
-    SourceError
-        With ``option``, the message names the option that rotates it.
+    With ``option``, the message names the option that rotates it.
     """
     if orientation != UPRIGHT:
         remedy = ", or give --upright if its mask fits the displayed picture" if option else ""
@@ -213,15 +185,8 @@ def refuse_turned(orientation: int, kind: str, where: Path, *, option: bool = Fa
 
 
 def refuse_as_mask(deep: DeepPicture, where: Path) -> None:
-    """Refuse a mask whose labels would be displaced or altered.
-
-    Raises
-    ------
-    SourceError
-        If it is stored rotated, its compression may blur, its lowest value is white, or it has
-        transparent pixels.
-    """
-    refuse_turned(deep.orientation, "TIFF", where)
+    """Refuse a mask whose labels would be displaced or altered."""
+    refuse_rotated(deep.orientation, "TIFF", where)
     if deep.blurred:
         raise SourceError(
             f"{where}: a mask compressed as {deep.blurred}, which may blur labels; save it "
@@ -241,11 +206,11 @@ def inverted_error(path: Path) -> SourceError:
     )
 
 
-def oriented(pixels: AnyArray, orientation: int) -> AnyArray:
+def apply_orientation(pixels: AnyArray, orientation: int) -> AnyArray:
     """Return pixels (H, W, ...) as displayed, by the EXIF or TIFF orientation (1 to 8).
 
-    >>> oriented(np.array([[1, 2]]), 3).tolist(), oriented(np.array([[1, 2]]), 6).tolist()
-    ([[2, 1]], [[1], [2]])
+    >>> apply_orientation(np.array([[1, 2]]), 6).tolist()
+    [[1], [2]]
     """
     if orientation >= 5:  # rows and columns are exchanged
         pixels = pixels.swapaxes(0, 1)
@@ -275,7 +240,7 @@ def _deep_tiff(path: Path) -> DeepPicture | None:
                 return None
             _check_page(first, path)
             values = first.asarray(maxworkers=1)
-            return _sorted_channels(first, values, path)
+            return _separate_channels(first, values, path)
     except SourceError:
         raise
     except Exception as error:  # the decoders' own
@@ -285,13 +250,7 @@ def _deep_tiff(path: Path) -> DeepPicture | None:
 
 
 def check_pyramid(path: Path) -> None:
-    """Refuse a TIFF whose first page is a thumbnail, which OpenSlide would take for the slide.
-
-    Raises
-    ------
-    SourceError
-        If the first page is marked as a reduced copy and a later one is larger.
-    """
+    """Refuse a TIFF whose first page is a thumbnail, which OpenSlide would take for the slide."""
     try:
         with tifffile.TiffFile(path) as file:
             small = _is_thumbnail(file.pages[0], file.pages)
@@ -315,17 +274,21 @@ def _is_deep(page: Any) -> bool:  # noqa: ANN401 - tifffile's own
     """Return whether Pillow would not read a page as stored."""
     if page.bitspersample == 1 and str(page.software).startswith("tifffile"):
         return int(page.photometric) != _MIN_IS_BLACK  # booleans saved by tifffile
-    known = page.bitspersample in (1, 2, 4, 8) and int(page.sampleformat) == 1
+    readable = page.bitspersample in (1, 2, 4, 8) and int(page.sampleformat) == 1
     # Pillow (13.0) swaps height and width when reading some rotated files
-    return not known or int(page.compression) not in _PLAIN or _orientation(page) != UPRIGHT
+    return (
+        not readable
+        or int(page.compression) not in _PILLOW_COMPRESSIONS
+        or _orientation(page) != UPRIGHT
+    )
 
 
 def _check_stack(file: tifffile.TiffFile, page: Any, path: Path) -> None:  # noqa: ANN401
-    """Refuse stacks with one directory for all planes, of which readers show the first alone."""
+    """Refuse stacks with one directory for all planes, of which readers show only the first."""
     planes = int(page.imagedepth)
     with suppress(AttributeError, TypeError, ValueError):
-        about = (file.imagej_metadata or {}) if file.is_imagej else {}
-        planes = max(planes, int(about.get("images", 1)))
+        imagej = (file.imagej_metadata or {}) if file.is_imagej else {}
+        planes = max(planes, int(imagej.get("images", 1)))
     with suppress(AttributeError, TypeError, ValueError):
         planes = max(planes, int((file.stk_metadata or {}).get("NumberPlanes", 1)))
     with suppress(AttributeError, TypeError, ValueError, LookupError):
@@ -356,42 +319,46 @@ def _check_page(page: Any, path: Path) -> None:  # noqa: ANN401 - tifffile's own
 
 def _check_channels(page: Any, path: Path) -> None:  # noqa: ANN401 - tifffile's own
     """Refuse channels that are not colours; Pillow reads only the first of some of these."""
-    shown, samples = int(page.photometric), int(page.samplesperpixel)
-    own = 3 if shown == _RGB else 1
-    if shown not in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE):
+    photometric, samples = int(page.photometric), int(page.samplesperpixel)
+    if photometric not in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE):
         return
-    unnamed = tuple(map(int, page.extrasamples)) in ((), (_UNSPECIFIED,))
-    if samples not in (own, own + 1) or (own == 1 and samples == 2 and unnamed):
+    colours = 3 if photometric == _RGB else 1
+    unspecified = tuple(map(int, page.extrasamples)) in ((), (_UNSPECIFIED,))
+    if samples not in (colours, colours + 1) or (colours == 1 and samples == 2 and unspecified):
         raise SourceError(
             f"{path}: {samples} channels that are not colours; expected grey, palette or RGB. Save "
             "the channel to use"
         )
 
 
-def _sorted_channels(page: Any, values: AnyArray, path: Path) -> DeepPicture:  # noqa: ANN401
-    """Separate grey, colours and alpha."""
-    shown, samples = int(page.photometric), int(page.samplesperpixel)
-    if shown not in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE):
-        name = getattr(page.photometric, "name", shown)
+def _separate_channels(page: Any, values: AnyArray, path: Path) -> DeepPicture:  # noqa: ANN401
+    """Separate grey or colours from alpha."""
+    photometric, samples = int(page.photometric), int(page.samplesperpixel)
+    if photometric not in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE):
+        name = getattr(page.photometric, "name", photometric)
         raise SourceError(
             f"{path}: {values.dtype} colours of kind {name}; expected grey or RGB; convert it first"
         )
     if samples > 1 and page.axes.startswith("S"):
         values = np.moveaxis(values, 0, -1)
-    own, extra = (3 if shown == _RGB else 1), tuple(map(int, page.extrasamples))
+    colours = 3 if photometric == _RGB else 1
+    extra = tuple(map(int, page.extrasamples))
     if _PREMULTIPLIED in extra:
         raise SourceError(
             f"{path}: {values.dtype} colours premultiplied with alpha; save it without transparency"
         )
-    alpha = values[..., -1] if samples > own and extra != (_UNSPECIFIED,) else None
-    kept = values[..., :own] if own > 1 else (values[..., 0] if samples > 1 else values)
+    alpha = values[..., -1] if samples > colours and extra != (_UNSPECIFIED,) else None
+    if colours > 1:
+        values = values[..., :colours]
+    elif samples > 1:
+        values = values[..., 0]
     return DeepPicture(
-        np.ascontiguousarray(kept),
+        np.ascontiguousarray(values),
         alpha,
-        {_RGB: "rgb", _PALETTE: "palette"}.get(shown, "grey"),
-        shown == _MIN_IS_WHITE and values.dtype != np.bool_,
-        _orientation(page),
-        page.compression.name if int(page.compression) in _LOSSY else "",
+        {_RGB: "rgb", _PALETTE: "palette"}.get(photometric, "grey"),
+        inverted=photometric == _MIN_IS_WHITE and values.dtype != np.bool_,
+        orientation=_orientation(page),
+        blurred=page.compression.name if int(page.compression) in _LOSSY else "",
     )
 
 
@@ -401,7 +368,7 @@ def _orientation(page: Any) -> int:  # noqa: ANN401 - tifffile's own
 
 
 def _deep_png(path: Path, *, grey: bool) -> DeepPicture:
-    """Read 16 bits per channel; OpenCV expands grey with alpha to RGBA without loss."""
+    """Read a PNG of 16 bits per channel; OpenCV expands grey with alpha to RGBA without loss."""
     try:
         pixels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:

@@ -2,7 +2,7 @@
 
 A picture is uint8 RGB (H, W, 3). A mask keeps the numbers stored in the file (palette indices, grey
 values, bits), never the colours they are displayed in. Pictures with an EXIF orientation are
-refused, because a mask next to them need not follow it.
+refused, because their masks may or may not follow it.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from skiptool.sources.pictures.deep import (
     deep_picture,
     inverted_error,
     is_opaque,
+    opaque_values,
     refuse_as_mask,
     refuse_large,
-    refuse_turned,
-    shown_values,
+    refuse_rotated,
     too_large_error,
 )
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     Labels = NDArray[np.uint8] | NDArray[np.uint16]
 
-# Decoding: one complete picture of one page, or one line that says why not.
+# Decoding.
 
 _FORMATS: Final = ("PNG", "TIFF", "JPEG")
 
@@ -65,7 +65,7 @@ _MIN_IS_WHITE = 0
 _GREY_MODES: Final = ("1", "L", "I", "F")
 
 
-def decoded(path: Path, upright: bool | None = None) -> tuple[Image.Image, str]:
+def decode_picture(path: Path, upright: bool | None = None) -> tuple[Image.Image, str]:
     """Decode one picture.
 
     Parameters
@@ -81,18 +81,11 @@ def decoded(path: Path, upright: bool | None = None) -> tuple[Image.Image, str]:
     picture : Pillow image
     packing : str
         Packing of the pixels in the file, which Pillow discards on loading.
-
-    Raises
-    ------
-    SourceError
-        If the file is missing, not such a picture, truncated, too large (more than about 89 million
-        pixels), of several pages, three-dimensional, stored rotated, or has channels that are not
-        colours.
     """
     if not path.is_file():
         raise SourceError(f"{path}: no such file; expected a PNG, TIFF or JPEG picture")
     try:
-        # no catch_warnings: pictures are read in threads, and filters are shared by all of them
+        # no catch_warnings: pictures are read in threads, which share the warning filters
         with Image.open(path, formats=_FORMATS) as picture:
             # before decoding; Pillow only warns up to twice its limit
             refuse_large(picture.width, picture.height, path)
@@ -103,7 +96,7 @@ def decoded(path: Path, upright: bool | None = None) -> tuple[Image.Image, str]:
             kind = "TIFF" if picture.format == "TIFF" else "EXIF"
             orientation = stored if kind == "TIFF" else picture.getexif().get(_ORIENTATION, UPRIGHT)
             if orientation in range(1, 9) and not (upright and kind == "EXIF"):
-                refuse_turned(orientation, kind, path, option=upright is False)
+                refuse_rotated(orientation, kind, path, option=upright is False)
             ImageOps.exif_transpose(picture, in_place=True)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise too_large_error(path) from None
@@ -140,12 +133,7 @@ def _check_pages(picture: Image.Image, path: Path) -> None:
 
 
 def refuse_inverted(picture: Image.Image, path: Path) -> None:
-    """Refuse a mask in a TIFF whose lowest value is white; Pillow inverts up to 8 bits only.
-
-    Raises
-    ------
-    SourceError
-    """
+    """Refuse a mask in a TIFF whose lowest value is white; Pillow inverts up to 8 bits only."""
     if getattr(picture, "tag_v2", {}).get(_PHOTOMETRIC) == _MIN_IS_WHITE:
         raise inverted_error(path)
 
@@ -186,21 +174,16 @@ def read_picture(path: Path) -> UInt8:
     -------
     uint8, shape (H, W, 3)
         RGB.
-
-    Raises
-    ------
-    SourceError
-        As `decoded`, and if the picture is fully transparent or has more than 8 bits per channel.
     """
     deep = deep_picture(path)
     if deep is None or deep.values.dtype == np.bool_:
-        return in_colours(decoded(path)[0], path)
+        return to_rgb(decode_picture(path)[0], path)
     if deep.values.dtype != np.uint8:
         raise SourceError(
             f"{path}: a picture of {deep.values.dtype} values; expected at most 8 bits per "
             "channel; convert it first"
         )
-    values = shown_values(deep, path)
+    values = opaque_values(deep, path)
     return values if values.ndim == 3 else np.repeat(values[..., None], 3, axis=2)
 
 
@@ -217,12 +200,6 @@ def read_mask(path: Path) -> Labels:
     -------
     uint8 or uint16, shape (H, W)
         uint16 only if the file has more than 8 bits or signed values.
-
-    Raises
-    ------
-    SourceError
-        As `decoded`, and if the mask is coloured or transparent, a JPEG (which blurs labels), or a
-        value is not a label.
     """
     return read_indexed(path)[0]
 
@@ -239,7 +216,7 @@ def read_indexed(path: Path) -> tuple[Labels, dict[int, Colour]]:
     deep = deep_picture(path)
     if deep is not None:
         return _deep_labels(deep, path), {}
-    picture, packing = decoded(path)
+    picture, packing = decode_picture(path)
     labels = _labels(picture, packing, path)
     palette = picture.getpalette("RGB") if picture.mode in ("P", "PA") else None
     present = np.flatnonzero(np.bincount(labels.ravel())).tolist() if palette else []
@@ -248,19 +225,13 @@ def read_indexed(path: Path) -> tuple[Labels, dict[int, Colour]]:
 
 
 def write_picture(path: Path, image: AnyArray) -> None:
-    """Write uint8 (H, W, 3) as PNG, TIFF or JPEG, by the suffix.
-
-    Raises
-    ------
-    ArgumentError
-        If the image is not uint8 (H, W, 3), or the suffix or folder is unknown.
-    """
+    """Write uint8 (H, W, 3) as PNG, TIFF or JPEG, by the suffix."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ArgumentError(
             f"{path}: image has shape {image.shape} and type {image.dtype}; expected uint8 "
             "(H, W, 3)"
         )
-    _check_place(path, PICTURE_SUFFIXES)
+    _check_target(path, PICTURE_SUFFIXES)
     Image.fromarray(image).save(path)
 
 
@@ -274,19 +245,13 @@ def write_mask(path: Path, labels: UInt8, colours: Sequence[tuple[int, int, int]
     labels : uint8, shape (H, W)
     colours : sequence of (red, green, blue)
         Colours of label 0, 1, ...; further labels are grey.
-
-    Raises
-    ------
-    ArgumentError
-        If the labels are not uint8 (H, W), there are more than 256 colours, or the suffix or folder
-        is unknown.
     """
     if labels.dtype != np.uint8 or labels.ndim != 2 or len(colours) > 256:
         raise ArgumentError(
             f"{path}: labels have shape {labels.shape} and type {labels.dtype}, {len(colours)} "
             "colours; expected uint8 (H, W) and at most 256 colours"
         )
-    _check_place(path, (".png",))
+    _check_target(path, (".png",))
     greys = [(level, level, level) for level in range(len(colours), 256)]
     picture = Image.fromarray(labels).convert("L")
     picture.putpalette([value for colour in (*colours, *greys) for value in colour])
@@ -297,18 +262,13 @@ def write_grey(path: Path, image: AnyArray) -> None:
     """Write float32 (H, W, 1) in [0, 1] as 16-bit PNG or as float32 TIFF.
 
     PNG rounds to steps of 1 / 65535, so images from 8 or 16 bits are restored exactly.
-
-    Raises
-    ------
-    ArgumentError
-        If the image is not float32 (H, W, 1), or the suffix or folder is unknown.
     """
     if image.dtype != np.float32 or image.ndim != 3 or image.shape[2] != 1:
         raise ArgumentError(
             f"{path}: image has shape {image.shape} and type {image.dtype}; expected float32 "
             "(H, W, 1)"
         )
-    _check_place(path, (".png", ".tif"))
+    _check_target(path, (".png", ".tif"))
     values = image[..., 0]
     if path.suffix == ".png":
         deep = np.rint(values.astype(np.float64) * np.iinfo(np.uint16).max).astype(np.uint16)
@@ -318,23 +278,17 @@ def write_grey(path: Path, image: AnyArray) -> None:
 
 
 def write_labels(path: Path, labels: UInt8) -> None:
-    """Write a mask as plain grey PNG or TIFF, for readers that convert a palette to its colours.
-
-    Raises
-    ------
-    ArgumentError
-        If the labels are not uint8 (H, W), or the suffix or folder is unknown.
-    """
+    """Write a mask as plain grey PNG or TIFF, for readers that convert a palette to its colours."""
     if labels.dtype != np.uint8 or labels.ndim != 2:
         raise ArgumentError(
             f"{path}: labels have shape {labels.shape} and type {labels.dtype}; expected uint8 "
             "(H, W)"
         )
-    _check_place(path, (".png", ".tif"))
+    _check_target(path, (".png", ".tif"))
     Image.fromarray(labels).save(path)
 
 
-def _check_place(path: Path, suffixes: tuple[str, ...]) -> None:
+def _check_target(path: Path, suffixes: tuple[str, ...]) -> None:
     if path.suffix.lower() not in suffixes:
         raise ArgumentError(
             f"{path}: cannot write a picture that ends in {path.suffix!r}; expected one of "
@@ -344,7 +298,7 @@ def _check_place(path: Path, suffixes: tuple[str, ...]) -> None:
         raise ArgumentError(f"{path.parent}: no such folder; create it first")
 
 
-def in_colours(picture: Image.Image, path: Path) -> UInt8:
+def to_rgb(picture: Image.Image, path: Path) -> UInt8:
     """Convert a decoded picture to uint8 (H, W, 3), as `read_picture` does."""
     if picture.mode not in _COLOUR_MODES:
         raise SourceError(
@@ -354,8 +308,8 @@ def in_colours(picture: Image.Image, path: Path) -> UInt8:
     if picture.has_transparency_data:
         overlay = picture.convert("RGBA")
         check_alpha(int(np.array(overlay)[..., 3].max()) / 255, path)
-        paper = Image.new("RGBA", picture.size, _WHITE)
-        picture = Image.alpha_composite(paper, overlay)
+        white = Image.new("RGBA", picture.size, _WHITE)
+        picture = Image.alpha_composite(white, overlay)
     return np.array(picture.convert("RGB"))
 
 
@@ -365,20 +319,20 @@ def _labels(picture: Image.Image, packing: str, path: Path) -> Labels:
             f"{path}: a mask as JPEG, whose compression blurs labels; expected PNG or TIFF"
         )
     refuse_inverted(picture, path)
-    plain = _OPAQUE_MODES.get(picture.mode)
-    if plain is not None and is_opaque(np.array(picture)[..., -1]):
-        picture = picture.convert(plain)
+    opaque_mode = _OPAQUE_MODES.get(picture.mode)
+    if opaque_mode is not None and is_opaque(np.array(picture)[..., -1]):
+        picture = picture.convert(opaque_mode)
     if picture.mode == "RGB":
         return _equal_channels(np.array(picture), path)
     if picture.mode not in ("1", "L", "P") and not picture.mode.startswith("I"):
-        clear = " with transparent pixels" if picture.mode in _OPAQUE_MODES else ""
+        transparent = " with transparent pixels" if picture.mode in _OPAQUE_MODES else ""
         raise SourceError(
-            f"{path}: a mask of mode {picture.mode!r}{clear}; expected palette or grey values, one "
-            "label per pixel"
+            f"{path}: a mask of mode {picture.mode!r}{transparent}; expected palette or grey "
+            "values, one label per pixel"
         )
     values = np.array(picture)
     if picture.mode.startswith("I"):
-        return _narrow(values, path)
+        return _to_uint16(values, path)
     return values.astype(np.uint8) // np.uint8(_GREY_STEP.get(packing, 1))
 
 
@@ -386,14 +340,14 @@ def _deep_labels(deep: DeepPicture, path: Path) -> Labels:
     refuse_as_mask(deep, path)
     values = deep.values if deep.values.ndim == 2 else _equal_channels(deep.values, path)
     if values.dtype.kind == "f":
-        wrong = ~np.isfinite(values) | (values != np.rint(values))
-        if wrong.any():
-            y, x = np.argwhere(wrong)[0].tolist()
+        fractional = ~np.isfinite(values) | (values != np.rint(values))
+        if fractional.any():
+            y, x = np.argwhere(fractional)[0].tolist()
             raise SourceError(
                 f"{path}: a mask of {values.dtype} that holds {values[y, x]:g} at x {x}, y {y}; "
                 "expected integers, one label per pixel"
             )
-    return _narrow(values, path)
+    return _to_uint16(values, path)
 
 
 def _equal_channels(values: AnyArray, path: Path) -> AnyArray:
@@ -405,7 +359,7 @@ def _equal_channels(values: AnyArray, path: Path) -> AnyArray:
     return values[..., 0].copy()
 
 
-def _narrow(values: AnyArray, path: Path) -> Labels:
+def _to_uint16(values: AnyArray, path: Path) -> Labels:
     lowest, highest = int(values.min()), int(values.max())
     if lowest < 0 or highest > np.iinfo(np.uint16).max:
         raise SourceError(

@@ -4,8 +4,8 @@ An 8-bit picture becomes uint8 (H, W, 3), with grey repeated, so that colour shi
 encoders apply directly; grey of any other type (integers of 16 to 64 bits, signed integers, floats)
 becomes float32 (H, W, 1) in [0, 1], so that no 16-bit level is lost; deeper colour is rounded to 8
 bits. ``channels`` requests one form or the other. Transparency is composited over white. Pictures
-with an EXIF orientation are refused unless their rotation is requested, because a mask next to
-them need not follow it.
+with an EXIF orientation are refused unless their rotation is requested, because their masks may or
+may not follow it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from skiptool.errors import ArgumentError, SourceError
 from skiptool.sources.pictures.deep import (
     DeepPicture,
     deep_picture,
+    opaque_values,
     over_white,
-    shown_values,
 )
-from skiptool.sources.pictures.files import decoded, in_colours, write_grey, write_picture
+from skiptool.sources.pictures.files import decode_picture, to_rgb, write_grey, write_picture
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Float32, Image, UInt8
@@ -43,7 +43,7 @@ class Scale:
         As given: ``full``, ``minmax``, ``p1`` or ``LOW:HIGH``.
     window : tuple of float, optional
         Values of black and white, the same for all images; values beyond are clipped.
-    outer : float, optional
+    clipped : float, optional
         Percentage of an image's values clipped at either end; 0 is ``minmax``.
 
     Notes
@@ -56,32 +56,27 @@ class Scale:
 
     text: str = _FULL
     window: tuple[float, float] | None = None
-    outer: float | None = None
+    clipped: float | None = None
 
     @classmethod
     def parse(cls, text: str) -> Scale:
         """Parse ``full``, ``minmax``, ``pP`` or ``LOW:HIGH``.
 
-        Raises
-        ------
-        ArgumentError
-            If it is none of these, ``P`` is not below 50, or ``LOW`` not below ``HIGH``.
-
         Examples
         --------
-        >>> Scale.parse("0:4095").window, Scale.parse("p0.5").outer, Scale.parse("minmax").outer
+        >>> Scale.parse("0:4095").window, Scale.parse("p0.5").clipped, Scale.parse("minmax").clipped
         ((0.0, 4095.0), 0.5, 0.0)
         """
         if text == _FULL:
             return cls()
         if text == _MINMAX:
-            return cls(text, outer=0.0)
+            return cls(text, clipped=0.0)
         low, colon, high = text.partition(":")
         numbers = _numbers((low, high) if colon else (text[1:],))
         if colon and numbers and numbers[0] < numbers[1]:
             return cls(text, window=(numbers[0], numbers[1]))
         if not colon and text[:1] == "p" and numbers and 0 <= numbers[0] < 50:
-            return cls(text, outer=numbers[0])
+            return cls(text, clipped=numbers[0])
         raise ArgumentError(
             f"--scale {text}: expected full (range of the type), LOW:HIGH such as 0:4095, minmax, "
             "or p1 (range of each image, 1 % clipped at either end)"
@@ -100,25 +95,20 @@ class Scale:
         -------
         float32 in [0, 1], same shape
             All 0 if an image stretched to its own range is constant.
-
-        Raises
-        ------
-        SourceError
-            If a value is not finite, or ``full`` does not define white for this type.
         """
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             raise SourceError(f"{where}: contains NaN or infinite values; correct the image")
-        low, high = self._ends(values, where)
+        low, high = self._range(values, where)
         if low == high:
             return np.zeros(values.shape, dtype=np.float32)
         scaled = (values.astype(np.float64) - low) / (high - low)
         return np.clip(scaled, 0.0, 1.0).astype(np.float32)
 
-    def _ends(self, values: AnyArray, where: str) -> tuple[float, float]:
+    def _range(self, values: AnyArray, where: str) -> tuple[float, float]:
         if self.window is not None:
             return self.window
-        if self.outer is not None:
-            low, high = np.percentile(values, (self.outer, 100 - self.outer))
+        if self.clipped is not None:
+            low, high = np.percentile(values, (self.clipped, 100 - self.clipped))
             return float(low), float(high)
         if values.dtype in (np.uint8, np.uint16):
             return 0.0, float(np.iinfo(values.dtype).max)
@@ -168,15 +158,9 @@ def read_intensities(
     Returns
     -------
     uint8 (H, W, 3) or float32 (H, W, 1) in [0, 1]
-
-    Raises
-    ------
-    SourceError
-        If a file is not such a picture, is coloured although one channel is requested, or its
-        values have no scale; or if three pictures differ in size or are not grey.
     """
     parts = [_values(path, upright) for path in paths]
-    values = parts[0] if len(paths) == 1 else _stacked(paths, parts)
+    values = parts[0] if len(paths) == 1 else _stack(paths, parts)
     where = str(paths[0])
     if channels == 1 and values.ndim == 3:
         if (values != values[..., :1]).any():
@@ -186,7 +170,8 @@ def read_intensities(
             )
         values = values[..., 0]
     grey = values.ndim == 2
-    if grey and (channels or (3 if values.dtype == np.uint8 else 1)) == 1:
+    default_channels = 3 if values.dtype == np.uint8 else 1
+    if grey and (channels or default_channels) == 1:
         return scale.apply(values, where)[..., None]
     if values.dtype != np.uint8 or scale != FULL:
         values = as_eight_bits(scale.apply(values, where))
@@ -195,7 +180,10 @@ def read_intensities(
 
 def write_intensities(path: Path, image: Image) -> None:
     """Write an image of a store: uint8 as colour picture, float32 as grey in 16 or 32 bits."""
-    (write_grey if image.dtype == np.float32 else write_picture)(path, image)
+    if image.dtype == np.float32:
+        write_grey(path, image)
+    else:
+        write_picture(path, image)
 
 
 def as_eight_bits(intensities: Float32) -> UInt8:
@@ -208,7 +196,7 @@ def as_eight_bits(intensities: Float32) -> UInt8:
     return rounded
 
 
-def _stacked(paths: Sequence[Path], parts: Sequence[AnyArray]) -> AnyArray:
+def _stack(paths: Sequence[Path], parts: Sequence[AnyArray]) -> AnyArray:
     for path, part in zip(paths, parts, strict=True):
         if part.ndim != 2 or part.shape != parts[0].shape or part.dtype != parts[0].dtype:
             raise SourceError(
@@ -222,15 +210,15 @@ def _values(path: Path, upright: bool) -> AnyArray:
     """Return the stored values: (H, W) grey or (H, W, 3) colour, in full depth."""
     deep = deep_picture(path)
     if deep is not None and deep.values.dtype != np.bool_:
-        return shown_values(deep, path, upright)
-    picture, _ = decoded(path, upright)
+        return opaque_values(deep, path, upright)
+    picture, _ = decode_picture(path, upright)
     if picture.mode in ("1", "L") and not picture.has_transparency_data:
         return np.array(picture.convert("L"))
     if not picture.mode.startswith("I;16"):
-        return in_colours(picture, path)
+        return to_rgb(picture, path)
     values = np.array(picture).astype(np.uint16)
-    clear = picture.info.get("transparency")  # of a PNG: one grey value
-    if not isinstance(clear, int):
+    transparent = picture.info.get("transparency")  # of a PNG: one grey value
+    if not isinstance(transparent, int):
         return values
-    opacity = np.where(values == clear, 0, _WHITE).astype(np.uint16)
+    opacity = np.where(values == transparent, 0, _WHITE).astype(np.uint16)
     return over_white(DeepPicture(values, opacity), path)

@@ -12,7 +12,7 @@ import numpy as np
 from skiptool.errors import ArgumentError, SourceError
 from skiptool.names import IGNORE_LABEL
 from skiptool.sources.pictures.deep import check_alpha, deep_picture, refuse_as_mask
-from skiptool.sources.pictures.files import Colour, decoded, read_indexed, refuse_inverted
+from skiptool.sources.pictures.files import Colour, decode_picture, read_indexed, refuse_inverted
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Bool, Int64, UInt8
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Key = int | Colour
     """A pixel value, or a colour."""
 
-# Masks in which colours stand for classes, as annotation programs export them.
+# Masks whose colours stand for classes, as annotation programs export them.
 
 
 def read_colours(path: Path) -> UInt8:
@@ -36,18 +36,12 @@ def read_colours(path: Path) -> UInt8:
     Returns
     -------
     uint8, shape (H, W, 3)
-
-    Raises
-    ------
-    SourceError
-        As `skiptool.sources.pictures.files.decoded`; and if the file is a JPEG (which blurs
-        colours), or a pixel is partly transparent, so that its colour is ambiguous.
     """
     deep = deep_picture(path)
     if deep is not None and deep.values.dtype != np.bool_:
         refuse_as_mask(deep, path)
         raise _no_colours(path)
-    picture, _ = decoded(path)
+    picture, _ = decode_picture(path)
     if "jpeg" in (str(picture.format).lower(), picture.info.get("compression")):
         raise SourceError(
             f"{path}: a mask as JPEG, whose compression blurs colours; expected PNG or TIFF"
@@ -59,8 +53,9 @@ def read_colours(path: Path) -> UInt8:
         return np.array(picture.convert("RGB"))
     pixels = np.array(picture.convert("RGBA"))
     alpha = pixels[..., 3]
-    if ((alpha > 0) & (alpha < 255)).any():
-        y, x = np.argwhere((alpha > 0) & (alpha < 255))[0].tolist()
+    translucent = (alpha > 0) & (alpha < 255)
+    if translucent.any():
+        y, x = np.argwhere(translucent)[0].tolist()
         raise SourceError(
             f"{path}: partly transparent at x {x}, y {y}, so its colour is ambiguous; save the "
             "mask without smooth edges"
@@ -115,8 +110,8 @@ IGNORED = "ignore"
 _VALUES = 1 << 16
 _BLACK = (0, 0, 0)
 
-_SMOOTH = 8
-"""Number of unknown values from which on a mask probably has smooth edges."""
+_MANY_UNKNOWN = 8
+"""Number of unknown values from which a mask probably has smooth edges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +132,7 @@ class LabelMap:
     colours: Int64 | None = None
 
     def read(self, path: Path) -> UInt8:
-        """Read a mask as labels (H, W).
-
-        Raises
-        ------
-        SourceError
-            If the file is not a mask, or a value or colour has no label.
-        """
+        """Read a mask as labels (H, W)."""
         return self.read_shown(path)[0]
 
     def read_shown(self, path: Path) -> tuple[UInt8, dict[int, Colour]]:
@@ -161,26 +150,23 @@ class LabelMap:
         return self.apply(values, str(path)), shown
 
     def apply(self, values: AnyArray, where: str) -> UInt8:
-        """Return the labels of the values of a mask (H, W) or volume (X, Y, Z).
-
-        Raises
-        ------
-        SourceError
-            If a value has no label.
-        """
+        """Return the labels of the values of a mask (H, W) or volume (X, Y, Z)."""
         labels = self.table[values]
         if labels.min() < 0:
-            raise SourceError(f"{where}: mask contains {self._unknown(values, labels < 0)}")
+            raise SourceError(
+                f"{where}: mask contains {self._describe_unknown(values, labels < 0)}"
+            )
         return labels.astype(np.uint8)
 
-    def _unknown(self, values: AnyArray, wrong: Bool) -> str:
+    def _describe_unknown(self, values: AnyArray, unknown: Bool) -> str:
         """Describe the values without a class, and list those with one."""
-        first = tuple(np.argwhere(wrong)[0].tolist())
-        at = f"x {first[1]}, y {first[0]}" if values.ndim == 2 else f"voxel {first}"
-        value, several = int(values[first]), len(np.unique(values[wrong]))
-        others = f"; {several} values have no class" if several > 1 else ""
-        smooth = ". They may be smooth (antialiased) edges, or object numbers instead of classes"
-        smooth = smooth if several >= _SMOOTH else ""
+        first = tuple(np.argwhere(unknown)[0].tolist())
+        position = f"x {first[1]}, y {first[0]}" if values.ndim == 2 else f"voxel {first}"
+        value, count = int(values[first]), len(np.unique(values[unknown]))
+        others = f"; {count} values have no class" if count > 1 else ""
+        hint = ""
+        if count >= _MANY_UNKNOWN:
+            hint = ". They may be smooth (antialiased) edges, or object numbers instead of classes"
         labelled = [
             code for code in np.flatnonzero(self.table >= 0).tolist() if code != IGNORE_LABEL
         ]
@@ -188,45 +174,37 @@ class LabelMap:
             expected = f"the classes are 0 to {len(labelled) - 1} ({', '.join(self.classes)})"
             remedy = "name every class with --classes, or map the value with --labels VALUE=CLASS"
         else:
-            mapped = [
-                *labelled,
-                *([IGNORE_LABEL] if self.table[IGNORE_LABEL] != IGNORE_LABEL else []),
-            ]
-            expected = f"--labels has {', '.join(map(str, sorted(mapped)))}"
+            if self.table[IGNORE_LABEL] != IGNORE_LABEL:
+                labelled = sorted([*labelled, IGNORE_LABEL])
+            expected = f"--labels has {', '.join(map(str, labelled))}"
             remedy = f"map it with --labels {value}=CLASS, or ={IGNORED}"
-        return f"value {value} (at {at}{others}), {expected}; {remedy}{smooth}"
+        return f"value {value} (at {position}{others}), {expected}; {remedy}{hint}"
 
     def apply_colours(self, colours: UInt8, where: str) -> UInt8:
-        """Return the labels (H, W) of colours (H, W, 3).
-
-        Raises
-        ------
-        SourceError
-            If a colour has no label: names the first, its position, and the number of such pixels.
-        """
-        known = np.zeros(0, np.int64) if self.colours is None else self.colours
+        """Return the labels (H, W) of colours (H, W, 3)."""
+        mapped_codes = np.zeros(0, np.int64) if self.colours is None else self.colours
         codes = encode_colours(colours)
-        places = np.searchsorted(known, codes)
-        places[np.append(known, -1)[places] != codes] = len(known)
-        labels = self.table[places]
+        indices = np.searchsorted(mapped_codes, codes)
+        indices[np.append(mapped_codes, -1)[indices] != codes] = len(mapped_codes)
+        labels = self.table[indices]
         if labels.min() < 0:
             y, x = np.argwhere(labels < 0)[0].tolist()
-            wrong = colour_name(tuple(colours[y, x].tolist()))
-            mapped = ", ".join(colour_name(decode_colour(int(code))) for code in known)
+            unknown = colour_name(tuple(colours[y, x].tolist()))
+            mapped = ", ".join(colour_name(decode_colour(int(code))) for code in mapped_codes)
             raise SourceError(
-                f"{where}: mask contains colour {wrong} (at x {x}, y {y}; "
+                f"{where}: mask contains colour {unknown} (at x {x}, y {y}; "
                 f"{int((labels < 0).sum())} pixels have a colour without a class), --labels has "
-                f'{mapped}; map it with --labels "{wrong}=CLASS", or ={IGNORED}'
+                f'{mapped}; map it with --labels "{unknown}=CLASS", or ={IGNORED}'
             )
         return labels.astype(np.uint8)
 
 
-def classes_of(labels: Mapping[Key, str]) -> tuple[str, ...]:
+def class_names(labels: Mapping[Key, str]) -> tuple[str, ...]:
     """Return the classes named by a map, the background first.
 
     Examples
     --------
-    >>> classes_of({255: "cell"}), classes_of({1: "cell", 0: "glass"})
+    >>> class_names({255: "cell"}), class_names({1: "cell", 0: "glass"})
     (('background', 'cell'), ('glass', 'cell'))
     """
     zero = labels.get(0) or labels.get(_BLACK)
@@ -245,12 +223,6 @@ def label_map(classes: Sequence[str], labels: Mapping[Key, str] | None) -> Label
     labels : mapping of int or (red, green, blue) to str, optional
         Value or colour to class name, or to ``ignore``; without it the value is the label. Value 0,
         or black, is the background unless it is mapped, or something else is mapped to label 0.
-
-    Raises
-    ------
-    ArgumentError
-        If a class is named twice or is not among ``classes``, there are not 2 to 255, a value is
-        impossible, or values and colours are mixed.
     """
     if len(set(classes)) < len(classes) or not 2 <= len(classes) <= IGNORE_LABEL:
         raise ArgumentError(
@@ -263,9 +235,8 @@ def label_map(classes: Sequence[str], labels: Mapping[Key, str] | None) -> Label
         raise ArgumentError("--labels: mixes values and colours; use one or the other for all")
     if coloured:
         codes = {int(encode_colours(np.array(key))): label for key, label in coloured.items()}
-        known = np.array(sorted(codes), dtype=np.int64)
-        table = np.array([*(codes[int(code)] for code in known), -1], dtype=np.int64)
-        return LabelMap(tuple(classes), table, known)
+        table = np.array([*(codes[code] for code in sorted(codes)), -1], dtype=np.int64)
+        return LabelMap(tuple(classes), table, np.array(sorted(codes), dtype=np.int64))
     table = np.full(_VALUES, -1, dtype=np.int64)
     table[IGNORE_LABEL] = IGNORE_LABEL
     if not mapping:

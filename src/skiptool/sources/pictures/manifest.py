@@ -8,10 +8,9 @@ import io
 import os
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 from skiptool.errors import ArgumentError, SourceError, suggestion
@@ -20,26 +19,27 @@ from skiptool.sources.paths import refuse_pipe
 from skiptool.sources.pictures.files import PICTURE_SUFFIXES
 
 Row = Mapping[str, str]
-"""One line of a manifest: column name to text, paths absolute or relative to the working
+"""A line of a manifest: column name to text, paths absolute or relative to the working
 directory."""
 
-EXPORTED = "manifest.csv"
-"""Manifest that ``--export`` leaves in a folder of pictures, for reading it back."""
+EXPORT_MANIFEST = "manifest.csv"
+"""Manifest that ``--export`` writes into a folder of pictures, so that it can be read back."""
 
-LISTED = "classes.txt"
-"""Class names next to it, one CSV line."""
+EXPORT_CLASSES = "classes.txt"
+"""Class names next to `EXPORT_MANIFEST`, one CSV line."""
 
 DELIMITERS = "\t;,"
 
 _SEPARATOR = re.compile(r'\s*"?sep=([^"\r\n])"?[ \t;,]*(?:\r\n?|\n)')
 """First line that tells Excel the delimiter."""
 
-_ALIKE = 0.83
-_LONG = 6
-"""Similarity from which on a column name is taken for a misspelling, and the length from which
-on it applies: shorter names may differ only in case, blanks and a plural "s"."""
+_MIN_SIMILARITY = 0.83
+"""Similarity at which an unknown column is taken for a misspelling."""
 
-_FORMULA = ("=", "+", "-", "@")
+_MIN_LENGTH = 6
+"""Shorter column names are misspelt only if they differ in case, blanks or a plural "s"."""
+
+_FORMULA_STARTS = ("=", "+", "-", "@")
 _GUARD = "'"
 
 MISSING = ("na", "nan", "n/a", "none", "null", "<na>", "#n/a", "nat")
@@ -54,7 +54,7 @@ def escape_formula(cell: object) -> object:
     >>> [escape_formula(cell) for cell in ("=1+1", "a=1", "'-5'", -1, "NA")]
     ["'=1+1", 'a=1', "''-5'", -1, "'NA"]
     """
-    return f"{_GUARD}{cell}" if isinstance(cell, str) and _is_hot(cell) else cell
+    return f"{_GUARD}{cell}" if isinstance(cell, str) and _needs_guard(cell) else cell
 
 
 def unescape_formula(cell: str) -> str:
@@ -65,12 +65,12 @@ def unescape_formula(cell: str) -> str:
     >>> [unescape_formula(cell) for cell in ("'=1+1", "''-5'", "'a'", "'NA")]
     ['=1+1', "'-5'", "'a'", 'NA']
     """
-    return cell[1:] if cell.startswith(_GUARD) and _is_hot(cell) else cell
+    return cell[1:] if cell.startswith(_GUARD) and _needs_guard(cell) else cell
 
 
-def _is_hot(cell: str) -> bool:
+def _needs_guard(cell: str) -> bool:
     bare = cell.lstrip(_GUARD)
-    return bare.startswith(_FORMULA) or bare.casefold() in MISSING
+    return bare.startswith(_FORMULA_STARTS) or bare.casefold() in MISSING
 
 
 def read_manifest(
@@ -90,11 +90,6 @@ def read_manifest(
     optional : sequence of str
         Known optional columns. An unknown column that resembles a missing one of these is refused,
         because it would be ignored.
-
-    Raises
-    ------
-    SourceError
-        If it is missing, not text, empty, lacks a column, or a column name is misspelt.
     """
     refuse_pipe(path)
     try:
@@ -103,15 +98,15 @@ def read_manifest(
         raise SourceError(f"{path}: no such manifest; check the path") from None
     except OSError as error:
         raise SourceError(f"{path}: cannot be read ({error}); give a table as CSV") from error
-    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        text = content.decode("utf-16" if wide else "utf-8-sig")
+        text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        wrong = f"{error.encoding.upper()} (byte 0x{content[error.start]:02x})"
         raise SourceError(
-            f"{path}, line {line}: not valid {wrong}; save the table again, in Excel as "
-            "'CSV UTF-8', elsewhere with the encoding UTF-8"
+            f"{path}, line {line}: not valid {error.encoding.upper()} "
+            f"(byte 0x{content[error.start]:02x}); save the table again, in Excel as 'CSV UTF-8', "
+            "elsewhere with the encoding UTF-8"
         ) from None
     return parse_manifest(text, str(path), path.parent, required, files, optional)
 
@@ -131,11 +126,6 @@ def parse_manifest(
     like one is prefixed with an apostrophe. Text is normalised to NFC, while paths find their files
     in either normalisation; a leading ``~`` is the home folder. Excel's first line ``sep=;`` is
     understood.
-
-    Raises
-    ------
-    SourceError
-        As `read_manifest`, with the number of the faulty line.
     """
     text = text.removeprefix("\ufeff")
     if "\0" in text:
@@ -146,6 +136,7 @@ def parse_manifest(
     delimiter = separator[1] if separator else max(DELIMITERS, key=first.count)
     # newline="" leaves line endings to the csv module
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    skipped_lines = 1 if separator else 0
     rows: list[Row] = []
     names: list[str] | None = None
     try:
@@ -157,11 +148,12 @@ def parse_manifest(
                 names = [normalise_unicode(unescape_formula(cell)) for cell in cells]
                 _check_header(names, where, required, optional)
             else:
-                place = f"{where}, line {reader.line_num + bool(separator)}"
-                rows.append(_row(names, cells, place, folder, required, files))
+                line_in_file = f"{where}, line {reader.line_num + skipped_lines}"
+                rows.append(_parse_row(names, cells, line_in_file, folder, required, files))
     except csv.Error as error:
-        line_number = reader.line_num + bool(separator)
-        raise SourceError(f"{where}, line {line_number}: {error}; correct the table") from error
+        raise SourceError(
+            f"{where}, line {reader.line_num + skipped_lines}: {error}; correct the table"
+        ) from error
     if not rows:
         raise SourceError(f"{where}: has no rows; it needs a header and a line for each sample")
     return rows
@@ -179,24 +171,21 @@ def manifest_rows(
     return parse_manifest(manifest, "stdin", Path(), required, files, optional)
 
 
-def split_of(row: Row, where: str) -> Split | None:
-    """Return the split in a row's column ``split``, None if it is empty.
-
-    Raises
-    ------
-    SourceError
-        If it is neither train nor test, in any case.
-    """
-    asked = row.get("split", "")
-    if asked and asked.lower() not in list(Split):
-        raise SourceError(f"{where}: split {asked!r}, expected train or test")
-    return Split(asked.lower()) if asked else None
+def parse_split(row: Row, where: str) -> Split | None:
+    """Parse a row's column ``split``, ignoring case; None if it is empty."""
+    text = row.get("split", "")
+    if not text:
+        return None
+    try:
+        return Split(text.lower())
+    except ValueError:
+        raise SourceError(f"{where}: split {text!r}, expected train or test") from None
 
 
-def whole_number(text: str) -> str:
-    """Strip the ``.0`` that programs add to integers in columns with empty cells.
+def strip_decimal_zero(text: str) -> str:
+    """Strip the ``.0`` that pandas and spreadsheets add to integers in columns with empty cells.
 
-    >>> whole_number("9.0"), whole_number("9.5"), whole_number("x.0")
+    >>> strip_decimal_zero("9.0"), strip_decimal_zero("9.5"), strip_decimal_zero("x.0")
     ('9', '9.5', 'x.0')
     """
     bare = text.removesuffix(".0")
@@ -225,15 +214,16 @@ def _check_header(
             )
 
 
-def _resemble(one: str, other: str) -> bool:
-    first, second = (re.sub(r"[\s_-]", "", name.casefold()) for name in (one, other))
+def _resemble(name: str, other: str) -> bool:
+    first, second = (re.sub(r"[\s_-]", "", text.casefold()) for text in (name, other))
     if first.removesuffix("s") == second.removesuffix("s"):
         return True
-    long = min(len(first), len(second)) >= _LONG
-    return long and SequenceMatcher(None, first, second).ratio() >= _ALIKE
+    if min(len(first), len(second)) < _MIN_LENGTH:
+        return False
+    return SequenceMatcher(None, first, second).ratio() >= _MIN_SIMILARITY
 
 
-def _row(
+def _parse_row(
     names: Sequence[str],
     cells: Sequence[str],
     where: str,
@@ -262,25 +252,25 @@ def _row(
     if empty:
         raise SourceError(f"{where}: {', '.join(empty)} is empty; fill it in")
     return {
-        name: _existing(folder, value) if name in files and value else normalise_unicode(value)
+        name: _resolve(folder, value) if name in files and value else normalise_unicode(value)
         for name, value in values.items()
     }
 
 
-def _existing(folder: Path, value: str) -> str:
+def _resolve(folder: Path, value: str) -> str:
     """Return a path, in the other Unicode normalisation if only that exists."""
-    home = value.startswith("~") and not os.path.lexists(folder / value)
-    text = str(folder / (os.path.expanduser(value) if home else value))
-    if text.isascii() or os.path.lexists(text):
-        return text
-    spellings = (unicodedata.normalize(form, text) for form in ("NFC", "NFD"))
-    return next((other for other in spellings if os.path.lexists(other)), text)
+    if value.startswith("~") and not os.path.lexists(folder / value):
+        value = os.path.expanduser(value)
+    path = str(folder / value)
+    if path.isascii() or os.path.lexists(path):
+        return path
+    spellings = (unicodedata.normalize(form, path) for form in ("NFC", "NFD"))
+    return next((spelling for spelling in spellings if os.path.lexists(spelling)), path)
 
 
-# File names: domain, subject, split and id of a picture.
+# Patterns of file names.
 
-FIELDS = ("domain", "subject", "split", "id")
-"""Fields of a pattern."""
+_FIELDS = ("domain", "subject", "split", "id")
 
 _BRACE = re.compile(r"[{}]")
 _FIELD = re.compile(r"\{([^{}]*)\}")
@@ -306,12 +296,7 @@ class NamePattern:
 
     @classmethod
     def parse(cls, text: str) -> NamePattern:
-        """Parse a pattern.
-
-        Raises
-        ------
-        ArgumentError
-            If a field is unknown, braces are unbalanced, or there is no field.
+        """Parse the value of ``--pattern``.
 
         Examples
         --------
@@ -320,34 +305,29 @@ class NamePattern:
         """
         text = normalise_unicode(text)
         fields = _FIELD.findall(text)
-        unknown = [name for name in fields if name not in (*FIELDS, "")]
-        rest = _FIELD.sub("", text)
-        if unknown or not any(fields) or "{" in rest or "}" in rest:
+        unknown = [name for name in fields if name not in (*_FIELDS, "")]
+        if unknown or not any(fields) or _BRACE.search(_FIELD.sub("", text)):
             raise ArgumentError(
                 f"--pattern {text}: expected some of {{domain}}, {{subject}}, {{split}}, {{id}} "
                 "and {}, which matches anything, such as {domain}/{subject}_{}.png"
             )
         parts: list[str] = []
         seen: set[str] = set()
-        for place, part in enumerate(_FIELD.split(text)):
-            if place % 2 == 0:
+        for index, part in enumerate(_FIELD.split(text)):
+            if index % 2 == 0:  # the text between fields
                 parts.append(re.escape(part))
+            elif not part:
+                parts.append("[^/]+")
             elif part in seen:
                 parts.append(f"(?P={part})")
             else:
-                parts.append(f"(?P<{part}>[^/]+)" if part else "[^/]+")
-                seen |= {part} - {""}
+                parts.append(f"(?P<{part}>[^/]+)")
+                seen.add(part)
         suffixed = text.lower().endswith(PICTURE_SUFFIXES)
         return cls(text, re.compile("".join(parts)), suffixed)
 
     def read(self, name: str) -> dict[str, str]:
-        """Return the fields of a ``/``-separated name relative to the folder of images.
-
-        Raises
-        ------
-        SourceError
-            If the name does not match.
-        """
+        """Return the fields of a ``/``-separated name relative to the folder of images."""
         whole = name if self.suffixed else str(PurePosixPath(name).with_suffix(""))
         match = self.regex.fullmatch(whole)
         if match is None:
@@ -359,9 +339,9 @@ class NamePattern:
 
 @dataclass(frozen=True, slots=True)
 class MaskPattern:
-    """Naming of masks: ``{}_mask``, where ``{}`` is the name of the image.
+    """A pattern of mask names, such as ``{}_mask``, where ``{}`` is the name of the image.
 
-    Or ``{}_img={}_mask``, where ``{}`` is the common part of both names.
+    In ``{}_img={}_mask``, ``{}`` is the part that both names have in common.
 
     Attributes
     ----------
@@ -375,12 +355,7 @@ class MaskPattern:
 
     @classmethod
     def parse(cls, text: str) -> MaskPattern:
-        """Parse a pattern.
-
-        Raises
-        ------
-        ArgumentError
-            If either side does not contain ``{}`` once, or the image's contains a ``/``.
+        """Parse the value of ``--mask-pattern``.
 
         Examples
         --------
@@ -392,22 +367,26 @@ class MaskPattern:
         """
         text = normalise_unicode(text)
         image, equals, mask = text.rpartition("=")
-        sides = [side.split("{}") for side in ((image if equals else "{}"), mask)]
-        if any(len(side) != 2 or _BRACE.search("".join(side)) for side in sides) or "/" in image:
+        sides = [side.split("{}") for side in (image if equals else "{}", mask)]
+        if "/" in image or any(len(side) != 2 or _BRACE.search("".join(side)) for side in sides):
             raise ArgumentError(
                 f"--mask-pattern {text}: expected the name of a mask in which {{}} is the name of "
                 "its image, such as {}_mask, or IMAGE=MASK such as {}_img={}_mask"
             )
-        (before, behind), (first, last) = sides
-        return cls(text, (before, _bare(behind)), (first, _bare(last)))
+        (image_prefix, image_suffix), (mask_prefix, mask_suffix) = sides
+        return cls(
+            text,
+            (image_prefix, _strip_picture_suffix(image_suffix)),
+            (mask_prefix, _strip_picture_suffix(mask_suffix)),
+        )
 
     def mask_of(self, name: str) -> str | None:
         """Return the relative path without suffix of an image's mask; None if it does not match."""
         folder, slash, last = name.rpartition("/")
-        before, behind = self.image
-        if not (last.startswith(before) and last.endswith(behind)):
+        prefix, suffix = self.image
+        if not (last.startswith(prefix) and last.endswith(suffix)):
             return None
-        stem = last[len(before) : len(last) - len(behind)]
+        stem = last[len(prefix) : len(last) - len(suffix)]
         return f"{folder}{slash}{self.mask[0]}{stem}{self.mask[1]}" if stem else None
 
     @classmethod
@@ -421,35 +400,37 @@ class MaskPattern:
         """
         if not images:
             return None
-        first, known = images[0].rpartition("/")[2], set(masks)
-        for mask in masks:
-            last = mask.rpartition("/")[2]
-            head, tail = _alike(first, last), _alike(first[::-1], last[::-1])
+        image, mask_names = images[0].rpartition("/")[2], set(masks)
+        for mask_name in masks:
+            mask = mask_name.rpartition("/")[2]
+            head = _common_length(image, mask)
+            tail = _common_length(image[::-1], mask[::-1])
             for text in (
-                f"{{}}{first[head:]}={{}}{last[head:]}",
-                f"{first[: len(first) - tail]}{{}}={last[: len(last) - tail]}{{}}",
+                f"{{}}{image[head:]}={{}}{mask[head:]}",
+                f"{image[: len(image) - tail]}{{}}={mask[: len(mask) - tail]}{{}}",
             ):
                 if _BRACE.search(text.replace("{}", "")) or text.count("=") > 1:
                     continue
                 pattern = cls.parse(text.removeprefix("{}="))
-                if all(pattern.mask_of(image) in known for image in images):
+                if all(pattern.mask_of(name) in mask_names for name in images):
                     return pattern
         return None
 
 
-def _alike(one: str, other: str) -> int:
-    """Length of the common prefix of two names."""
-    pairs = takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
-    return sum(1 for _ in pairs)
+def _common_length(name: str, other: str) -> int:
+    """Return the length of the common prefix of two names."""
+    length = 0
+    while length < min(len(name), len(other)) and name[length] == other[length]:
+        length += 1
+    return length
 
 
-def _bare(end: str) -> str:
-    """Strip the suffix of a picture."""
-    suffix = next((each for each in PICTURE_SUFFIXES if end.lower().endswith(each)), "")
-    return end[: len(end) - len(suffix)]
+def _strip_picture_suffix(name: str) -> str:
+    suffix = next((suffix for suffix in PICTURE_SUFFIXES if name.lower().endswith(suffix)), "")
+    return name[: len(name) - len(suffix)]
 
 
-def by_folders(name: str, domain: str | None) -> Mapping[str, str]:
+def identity_from_folders(name: str, domain: str | None) -> Mapping[str, str]:
     """Derive domain and subject from the folders that a picture lies in.
 
     Parameters
@@ -467,9 +448,9 @@ def by_folders(name: str, domain: str | None) -> Mapping[str, str]:
 
     Examples
     --------
-    >>> by_folders("A/p1/07.png", None)
+    >>> identity_from_folders("A/p1/07.png", None)
     {'domain': 'A', 'subject': 'p1'}
-    >>> by_folders("A/07.png", None), by_folders("07.png", None)
+    >>> identity_from_folders("A/07.png", None), identity_from_folders("07.png", None)
     ({'domain': 'A', 'subject': '07'}, {'subject': '07'})
     """
     path = PurePosixPath(name)
@@ -482,13 +463,12 @@ def by_folders(name: str, domain: str | None) -> Mapping[str, str]:
 
 # Folders of images and of masks with matching names.
 
-DOMAIN = "images"
-"""Default domain of pictures."""
+DEFAULT_DOMAIN = "images"
 
-_NOTES = ("thumbs.db", "desktop.ini")
+_SYSTEM_FILES = ("thumbs.db", "desktop.ini")
 """Files left behind by operating systems; hidden files are skipped too."""
 
-_NOTE_FOLDERS = ("@eadir", "__macosx")
+_SYSTEM_FOLDERS = ("@eadir", "__macosx")
 """Folders left behind by Synology NAS, and by macOS in archives."""
 
 
@@ -509,7 +489,7 @@ def pair_folders(
     domain : str, optional
         Domain of all images.
     pattern : NamePattern, optional
-        Meaning of names; by default folders decide, see `by_folders`.
+        Pattern of image names; by default the folders decide, see `identity_from_folders`.
     mask_pattern : MaskPattern, optional
         Names of masks if they differ from those of the images.
 
@@ -520,22 +500,19 @@ def pair_folders(
     failures : list of str
         One line for each skipped file: an image without mask or a mask without image, two files of
         one name, unknown suffix, or a name that does not match a pattern.
-
-    Raises
-    ------
-    SourceError
-        If a folder is missing or has no picture, or nothing matches but another pattern would.
     """
-    pictures, failures = _pictures(images, masks)
+    pictures, failures = _list_pictures(images, masks)
     one_folder = os.path.isdir(masks) and os.path.samefile(images, masks)
     if one_folder and mask_pattern is None:
         raise SourceError(
             f"{images}: is the folder of images and of masks; distinguish them by --mask-pattern, "
             'such as "{}_mask"'
         )
-    candidates, lost = _pictures(masks, images)
-    failures += [line for line in lost if line not in failures]  # if both are one folder
-    mask_names = _mask_names(pictures, mask_pattern)
+    candidates, mask_failures = _list_pictures(masks, images)
+    failures += [line for line in mask_failures if line not in failures]  # if both are one folder
+    mask_names = {
+        name: name if mask_pattern is None else mask_pattern.mask_of(name) for name in pictures
+    }
     if one_folder:
         own = set(mask_names.values())  # no file is both image and mask
         pictures = {name: paths for name, paths in pictures.items() if name not in own}
@@ -562,57 +539,41 @@ def pair_folders(
         else:
             rows.append({"image": str(image), "mask": str(mask), **identity})
     matched = {mask_names[name] for name in pictures}
-    wanted = "for it" if mask_pattern else "named {}.*"
     failures += [
-        f"{paths[0]}: no image {wanted.format(name)} in {images}"
+        f"{paths[0]}: no image {'for it' if mask_pattern else f'named {name}.*'} in {images}"
         for name, paths in candidates.items()
         if name not in matched
     ]
     if not matched & set(candidates):
-        _refuse_other_names(masks, list(pictures), list(candidates))
+        fitting_pattern = MaskPattern.guess(list(pictures), list(candidates))
+        if fitting_pattern is not None:
+            raise SourceError(
+                f"{masks}: no mask has the expected name, but all {len(pictures)} images have one "
+                f'by another pattern; give --mask-pattern "{fitting_pattern.text}"'
+            )
     return rows, failures
-
-
-def _mask_names(names: Iterable[str], pattern: MaskPattern | None) -> dict[str, str | None]:
-    """Return the name of each picture's mask, None if its name does not match."""
-    return {name: name if pattern is None else pattern.mask_of(name) for name in names}
-
-
-def _refuse_other_names(masks: Path, images: Sequence[str], names: Sequence[str]) -> None:
-    """Suggest the pattern by which every image would have a mask, if there is one."""
-    other = MaskPattern.guess(images, names)
-    if other is not None:
-        raise SourceError(
-            f"{masks}: no mask has the expected name, but all {len(images)} images have one by "
-            f'another pattern; give --mask-pattern "{other.text}"'
-        )
 
 
 def parse_name(name: str, domain: str | None, pattern: NamePattern | None) -> Mapping[str, str]:
     """Return domain, subject, id and, if the pattern has it, split of a relative path.
 
-    The id is the path without the folder that names the domain, so that the same name in two
-    domains is the same place.
-
-    Raises
-    ------
-    SourceError
-        If the name does not match the pattern.
+    The id is the path without the folder that names the domain, so that pictures of the same name
+    in two domains are paired.
 
     Examples
     --------
     >>> parse_name("A/p1/07.png", None, None)
     {'domain': 'A', 'subject': 'p1', 'id': 'p1-07'}
     """
-    fields = by_folders(name, domain) if pattern is None else pattern.read(name)
+    fields = identity_from_folders(name, domain) if pattern is None else pattern.read(name)
     parts = list(PurePosixPath(name).with_suffix("").parts)
     if fields.get("domain") in parts[:-1]:
         parts.remove(fields["domain"])
-    defaults = {"domain": domain or DOMAIN, "subject": parts[-1], "id": "-".join(parts)}
+    defaults = {"domain": domain or DEFAULT_DOMAIN, "subject": parts[-1], "id": "-".join(parts)}
     return defaults | dict(fields)
 
 
-def _pictures(folder: Path, other: Path) -> tuple[dict[str, list[Path]], list[str]]:
+def _list_pictures(folder: Path, other: Path) -> tuple[dict[str, list[Path]], list[str]]:
     """List the pictures in a folder by relative name without suffix (NFC), and failures.
 
     If the other folder lies in this one, its contents are skipped.
@@ -624,7 +585,7 @@ def _pictures(folder: Path, other: Path) -> tuple[dict[str, list[Path]], list[st
     for path in sorted(_files(folder)):
         relative = path.relative_to(folder)
         hidden = any(part.startswith(".") for part in relative.parts)
-        hidden |= any(part.lower() in _NOTE_FOLDERS for part in relative.parts[:-1])
+        hidden |= any(part.lower() in _SYSTEM_FOLDERS for part in relative.parts[:-1])
         if hidden or (folder in other.parents and other in path.parents):
             continue
         if not path.exists():
@@ -635,8 +596,13 @@ def _pictures(folder: Path, other: Path) -> tuple[dict[str, list[Path]], list[st
         elif path.suffix.lower() in PICTURE_SUFFIXES:
             name = normalise_unicode(relative.with_suffix("").as_posix())
             pictures.setdefault(name, []).append(path)
-        elif path.name.lower() not in _NOTES:
-            failures.append(f"{path}: {_no_picture(path.name)}")
+        elif path.name.endswith((".nii", ".nii.gz")):
+            failures.append(f"{path}: a volume; use 'skiptool extract mri' for these")
+        elif path.name.lower() not in _SYSTEM_FILES:
+            failures.append(
+                f"{path}: suffix {path.suffix or '(none)'} is not one of "
+                f"{', '.join(PICTURE_SUFFIXES)}; convert it, or remove it from the folder"
+            )
     if not pictures:
         first = f"; {failures[0]}" if failures else ""
         raise SourceError(f"{folder}: has no picture ({', '.join(PICTURE_SUFFIXES)}){first}")
@@ -646,23 +612,14 @@ def _pictures(folder: Path, other: Path) -> tuple[dict[str, list[Path]], list[st
 def _files(folder: Path) -> Iterator[Path]:
     """Yield all files and links below a folder, following linked folders, each folder once."""
     seen = set()
-    for where, below, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(where)
-        if real in seen:  # a circular link
-            below.clear()
+    for parent, subfolders, names in os.walk(folder, followlinks=True):
+        real_parent = os.path.realpath(parent)
+        if real_parent in seen:  # a circular link
+            subfolders.clear()
             continue
-        seen.add(real)
-        paths = (Path(where, name) for name in names)
+        seen.add(real_parent)
+        paths = (Path(parent, name) for name in names)
         yield from (path for path in paths if path.is_file() or path.is_symlink())
-
-
-def _no_picture(name: str) -> str:
-    if name.endswith((".nii", ".nii.gz")):
-        return "a volume; use 'skiptool extract mri' for these"
-    return (
-        f"suffix {Path(name).suffix or '(none)'} is not one of {', '.join(PICTURE_SUFFIXES)}; "
-        "convert it, or remove it from the folder"
-    )
 
 
 def _single(paths: list[Path]) -> Path:

@@ -1,4 +1,4 @@
-"""An nnU-Net dataset folder (version 2) as rows of a manifest.
+"""Read an nnU-Net dataset folder (version 2) as rows of a manifest.
 
 ::
 
@@ -7,7 +7,7 @@
       imagesTr/CASE_0000.png    one file per channel, or one of colours
       labelsTr/CASE.png         values as in dataset.json
       imagesTs/, labelsTs/      test cases; labelsTs is not part of nnU-Net's own layout, but common
-      manifest.csv              left by ``--export nnunet``: domain, subject and fold of the cases
+      manifest.csv              written by ``--export nnunet``: domain, subject, fold of the cases
 
 See https://github.com/MIC-DKFZ/nnUNet, documentation/dataset_format.md.
 """
@@ -24,7 +24,13 @@ from typing import TYPE_CHECKING, Any
 from skiptool.errors import SourceError
 from skiptool.names import Split, normalise_unicode
 from skiptool.sources.pictures.labels import BACKGROUND, IGNORED
-from skiptool.sources.pictures.manifest import EXPORTED, NamePattern, Row, parse_name, read_manifest
+from skiptool.sources.pictures.manifest import (
+    EXPORT_MANIFEST,
+    NamePattern,
+    Row,
+    parse_name,
+    read_manifest,
+)
 
 if TYPE_CHECKING:
     from skiptool.sources.pictures.labels import Key
@@ -43,7 +49,7 @@ _PARTS = ((Split.TRAIN, "imagesTr", "labelsTr"), (Split.TEST, "imagesTs", "label
 
 @dataclass(frozen=True, slots=True)
 class NnunetFolder:
-    """Contents of such a folder.
+    """Contents of an nnU-Net dataset folder.
 
     Attributes
     ----------
@@ -83,108 +89,106 @@ def read_nnunet(
     NnunetFolder
         Cases of ``imagesTs`` are for testing, others for training. Without ``imagesTs`` and
         ``manifest.csv``, no split is set.
-
-    Raises
-    ------
-    SourceError
-        If ``dataset.json`` is damaged, lacks a key, or describes something unsupported: volumes,
-        two channels, overlapping regions; or if there is no case at all.
     """
-    about = _description(folder)
-    classes, labels = _labels(folder, about)
-    ending, channels = str(about["file_ending"]), len(about["channel_names"])
-    known = _known(folder)
-    found = NnunetFolder(classes, labels, [], [], [])
-    tested = bool(_files(folder / "imagesTs"))
+    description = _read_description(folder)
+    classes, labels = _labels(folder, description)
+    ending, channels = str(description["file_ending"]), len(description["channel_names"])
+    identities = _read_identities(folder)
+    dataset = NnunetFolder(classes, labels, [], [], [])
+    has_test_cases = bool(_files(folder / "imagesTs"))
     for split, images, masks in _PARTS:
-        cases, left_out = _cases(folder / images, ending, channels)
-        found.failures.extend(left_out)
-        bare = split is Split.TEST and not (folder / masks).is_dir()
-        if cases and bare:
-            found.warnings.append(
+        cases, case_failures = _cases(folder / images, ending, channels)
+        dataset.failures.extend(case_failures)
+        unlabelled = split is Split.TEST and not (folder / masks).is_dir()
+        if cases and unlabelled:
+            dataset.warnings.append(
                 f"{folder}: has imagesTs without labelsTs; its {len(cases)} cases are taken "
                 "without masks (all pixels ignored)"
             )
-        there = {
+        mask_paths = {
             normalise_unicode(path.name.removesuffix(ending)): path
             for path in _files(folder / masks)
             if path.name.endswith(ending)
         }
         for case, files in cases.items():
             try:
-                if case not in there and not bare:
+                if case not in mask_paths and not unlabelled:
                     raise SourceError(f"{files[0]}: no mask {case}{ending} in {folder / masks}")
-                identity = known.get(case) or parse_name(f"{case}{ending}", domain, pattern)
+                identity = identities.get(case) or parse_name(f"{case}{ending}", domain, pattern)
             except SourceError as error:
-                found.failures.append(str(error))
+                dataset.failures.append(str(error))
                 continue
-            columns = dict(zip(CHANNEL_COLUMNS, map(str, files), strict=False))
-            side = {"split": split.value} if tested or known else {}
-            found.rows.append({**columns, "mask": str(there.get(case, "")), **identity, **side})
-        found.failures.extend(
+            row = dict(zip(CHANNEL_COLUMNS, map(str, files), strict=False))
+            row |= {"mask": str(mask_paths.get(case, "")), **identity}
+            if has_test_cases or identities:
+                row["split"] = split.value
+            dataset.rows.append(row)
+        dataset.failures.extend(
             f"{path}: no image {case}_0000{ending} in {folder / images}"
-            for case, path in there.items()
+            for case, path in mask_paths.items()
             if case not in cases
         )
-    if not found.rows:
-        lines = found.failures
-        first = f"; the first of {len(lines)} failures: {lines[0]}" if lines else ""
+    if not dataset.rows:
+        failures = dataset.failures
+        first = f"; the first of {len(failures)} failures: {failures[0]}" if failures else ""
         raise SourceError(f"{folder}: no case CASE_0000{ending} with a mask CASE{ending}{first}")
-    places = {case: place for place, case in enumerate(known)}
-    found.rows.sort(key=lambda row: places.get(_case(row), len(places)))
-    _drop_partial_folds(folder, found)
-    return found
+    order = {case: index for index, case in enumerate(identities)}
+    dataset.rows.sort(key=lambda row: order.get(_case(row), len(order)))
+    _drop_partial_folds(folder, dataset)
+    return dataset
 
 
-def _drop_partial_folds(folder: Path, found: NnunetFolder) -> None:
+def _drop_partial_folds(folder: Path, dataset: NnunetFolder) -> None:
     """Discard the folds if cases were added to an exported folder."""
-    training = [row for row in found.rows if row.get("split") == Split.TRAIN]
+    training = [row for row in dataset.rows if row.get("split") == Split.TRAIN]
     added = sum(not row.get("fold") for row in training)
     if 0 < added < len(training):
-        found.rows[:] = [
-            {name: value for name, value in row.items() if name != "fold"} for row in found.rows
+        dataset.rows[:] = [
+            {name: value for name, value in row.items() if name != "fold"} for row in dataset.rows
         ]
-        found.warnings.append(
-            f"{folder}: {EXPORTED} has no fold of {added} cases; folds are dealt anew for all"
+        dataset.warnings.append(
+            f"{folder}: {EXPORT_MANIFEST} has no fold for {added} cases; folds are assigned anew "
+            "for all"
         )
 
 
-def _description(folder: Path) -> Mapping[str, Any]:
+def _read_description(folder: Path) -> Mapping[str, Any]:
     where = folder / DATASET_JSON
     try:
-        about = json.loads(where.read_text(encoding="utf-8-sig"))
+        description = json.loads(where.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise SourceError(f"{where}: is not valid JSON ({error}); copy it again") from None
-    missing = [key for key in _KEYS if not isinstance(about, dict) or not about.get(key)]
+    fields = description if isinstance(description, dict) else {}
+    missing = [key for key in _KEYS if not fields.get(key)]
     if missing:
-        old = isinstance(about, dict) and "modality" in about
         hint = (
             "it seems to be of nnU-Net 1: convert it with nnUNetv2_convert_old_nnUNet_dataset"
-            if old
+            if "modality" in fields
             else "fill in what nnU-Net 2 needs"
         )
         raise SourceError(f"{where}: has no {', '.join(missing)}; {hint}")
-    if not all(isinstance(about[key], dict) for key in _KEYS[:2]):
+    if not all(isinstance(description[key], dict) for key in _KEYS[:2]):
         raise SourceError(f"{where}: channel_names and labels must be objects {{...}}; correct it")
-    ending = about["file_ending"]
+    ending = description["file_ending"]
     if ending not in _ENDINGS:
         raise SourceError(
             f"{where}: file_ending {ending!r}; expected {' or '.join(_ENDINGS)}: for volumes "
             "(.nii.gz) use 'skiptool extract mri', convert others first"
         )
-    if len(about["channel_names"]) not in (1, 3):
+    channels = len(description["channel_names"])
+    if channels not in (1, 3):
         raise SourceError(
-            f"{where}: {len(about['channel_names'])} channels; a dataset store holds images of 1 "
+            f"{where}: {channels} channels; a dataset store holds images of 1 "
             "channel or of red, green and blue: leave channels out"
         )
-    description: Mapping[str, Any] = about
-    return description
+    checked: Mapping[str, Any] = description
+    return checked
 
 
-def _labels(folder: Path, about: Mapping[str, Any]) -> tuple[tuple[str, ...], dict[Key, str]]:
+def _labels(folder: Path, description: Mapping[str, Any]) -> tuple[tuple[str, ...], dict[Key, str]]:
     where = folder / DATASET_JSON
     labels: dict[Key, str] = {}
-    for name, value in about["labels"].items():
+    for name, value in description["labels"].items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             raise SourceError(
                 f"{where}: label {name!r} is {value!r}; expected one non-negative integer "
@@ -196,35 +200,35 @@ def _labels(folder: Path, about: Mapping[str, Any]) -> tuple[tuple[str, ...], di
     if labels.get(0) is None:
         raise SourceError(f"{where}: no label is 0, which is the {BACKGROUND}; name it")
     # an export records the original class names, as nnU-Net calls label 0 'background'
-    own = about.get("skiptool", {})
-    names = own.get("classes", []) if isinstance(own, dict) else []
-    kept = sorted(value for value in about["labels"].values() if labels[value] != IGNORED)
-    if isinstance(names, list) and len(names) == len(kept):
-        labels |= dict(zip(kept, map(str, names), strict=True))
-    return tuple(labels[value] for value in kept), labels
+    export = description.get("skiptool", {})
+    names = export.get("classes", []) if isinstance(export, dict) else []
+    values = sorted(value for value, name in labels.items() if name != IGNORED)
+    if isinstance(names, list) and len(names) == len(values):
+        labels |= dict(zip(values, map(str, names), strict=True))
+    return tuple(labels[value] for value in values), labels
 
 
 def _cases(folder: Path, ending: str, channels: int) -> tuple[dict[str, list[Path]], list[str]]:
     """Return the files of each case in the order of channels, and failures."""
-    found: dict[str, list[Path]] = {}
+    cases: dict[str, list[Path]] = {}
     failures = []
     for path in _files(folder):
         name = re.fullmatch(r"(.+)_(\d{4})" + re.escape(ending), path.name)
         if name is None:
             failures.append(f"{path}: is not named CASE_0000{ending}; rename it")
         else:
-            found.setdefault(normalise_unicode(name[1]), []).append(path)
-    whole = {}
-    for case, files in found.items():
+            cases.setdefault(normalise_unicode(name[1]), []).append(path)
+    complete = {}
+    for case, files in cases.items():
         numbers = [path.name.removesuffix(ending)[-4:] for path in files]
         if numbers in ([f"{n:04d}" for n in range(channels)], ["0000"]):
-            whole[case] = files
+            complete[case] = files
         else:
             failures.append(
                 f"{files[0]}: case {case} has channels {', '.join(numbers)}; expected "
                 f"{channels} from 0000, or one file of colours"
             )
-    return whole, failures
+    return complete, failures
 
 
 def _files(folder: Path) -> list[Path]:
@@ -233,11 +237,13 @@ def _files(folder: Path) -> list[Path]:
     return [p for p in sorted(folder.iterdir()) if p.is_file() and not p.name.startswith(".")]
 
 
-def _known(folder: Path) -> dict[str, Row]:
-    """Return the folder's own manifest by case."""
-    if not (folder / EXPORTED).is_file():
+def _read_identities(folder: Path) -> dict[str, Row]:
+    """Read domain, subject, id and fold of each case from the folder's own manifest."""
+    if not (folder / EXPORT_MANIFEST).is_file():
         return {}
-    rows = read_manifest(folder / EXPORTED, ("image", "domain", "subject"), ("image", "mask"))
+    rows = read_manifest(
+        folder / EXPORT_MANIFEST, ("image", "domain", "subject"), ("image", "mask")
+    )
     return {_case(row): {name: row[name] for name in _IDENTITY if row.get(name)} for row in rows}
 
 

@@ -1,4 +1,4 @@
-"""Read pictures and their masks, row by row of a manifest, check them and cut them into samples."""
+"""Read and check the pictures and masks of a manifest, row by row, and cut them into samples."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from skiptool.names import IGNORE_LABEL, Split
 from skiptool.records import Sample
 from skiptool.sources.pictures.intensities import FULL, Scale, read_intensities
 from skiptool.sources.pictures.labels import LabelMap
-from skiptool.sources.pictures.manifest import Row, split_of, whole_number
+from skiptool.sources.pictures.manifest import Row, parse_split, strip_decimal_zero
 from skiptool.sources.pictures.nnunet import CHANNEL_COLUMNS
 
 if TYPE_CHECKING:
@@ -40,11 +40,6 @@ def tile_origins(height: int, width: int, size: int, stride: int) -> list[tuple[
         Upper left corners, row by row. The last column and row are moved back to the image's
         border, where they overlap their neighbours: nothing is padded, and up to a stride of
         ``size`` nothing is omitted. Empty if the image is smaller than a tile.
-
-    Raises
-    ------
-    ArgumentError
-        If size or stride is below 1.
 
     Examples
     --------
@@ -98,15 +93,7 @@ class ReadOptions:
     upright: bool = False
 
     def tiles(self, size: tuple[int, ...], where: str) -> list[tuple[int, int]] | None:
-        """Return x and y of each tile of an image of size (H, W); None if it is not tiled.
-
-        Raises
-        ------
-        SourceError
-            If the image is smaller than a tile.
-        ArgumentError
-            If a tile or stride is empty.
-        """
+        """Return x and y of each tile of an image of size (H, W); None if it is not tiled."""
         if self.patch_size is None:
             return None
         origins = tile_origins(size[0], size[1], self.patch_size, self.stride or self.patch_size)
@@ -126,8 +113,6 @@ class Item:
     ----------
     shape : tuple of int
         H, W, C of its samples.
-    dtype : str
-        Of its image.
     tiles : tuple of (x, y), optional
         Upper left corners; None if the image is not tiled.
     foreground : float
@@ -167,34 +152,27 @@ class Item:
     @property
     def split(self) -> Split | None:
         """Split in the manifest, None if unset."""
-        return split_of(self.row, self.row["image"])
+        return parse_split(self.row, self.row["image"])
 
     @property
     def fold(self) -> int | None:
         """Validation fold in the manifest, None if unset."""
-        asked = whole_number(self.row.get("fold", ""))
-        if not asked or self.split is Split.TEST:
+        fold = strip_decimal_zero(self.row.get("fold", ""))
+        if not fold or self.split is Split.TEST:
             return None
-        if not asked.isdecimal():
+        if not fold.isdecimal():
             raise SourceError(
-                f"{self.row['image']}: fold {asked!r}, expected a non-negative integer"
+                f"{self.row['image']}: fold {fold!r}, expected a non-negative integer"
             )
-        return int(asked)
+        return int(fold)
 
 
 def survey(row: Row, reading: ReadOptions) -> Item:
-    """Read and check the image and mask of a row.
-
-    Raises
-    ------
-    SourceError
-        If a file is missing or damaged, sizes differ, a value or colour has no label, the image is
-        smaller than a tile, or the row's split or fold is invalid.
-    """
+    """Read and check the image and mask of a row, and its split and fold."""
     image = _image(row, reading)
     mask, shown = _mask(row, reading, image.shape[:2])
     tiles = reading.tiles(image.shape, row["image"])
-    side = None if tiles is None else reading.patch_size
+    side = None if tiles is None else reading.patch_size  # of the samples
     item = Item(
         row=row,
         shape=(side or image.shape[0], side or image.shape[1], image.shape[2]),
@@ -206,24 +184,24 @@ def survey(row: Row, reading: ReadOptions) -> Item:
         shown=shown,
         grey=image.shape[2] == 3 and np.array_equal(image[..., :2], image[..., 1:]),
     )
-    _ = item.split, item.fold  # raise here, where a single row may fail
+    _ = item.split, item.fold  # an invalid one is an error of this row
     return item
 
 
 def read_samples(item: Item, reading: ReadOptions, fold: int) -> Iterator[Sample]:
-    """Read a row as samples, one per image or tile; ``fold`` is -1 for test. Raises as `survey`."""
+    """Read a row as samples, one per image or tile; ``fold`` is -1 for test."""
     image = _image(item.row, reading)
     mask, _ = _mask(item.row, reading, image.shape[:2])
     height, width = item.shape[:2]
     for name, (x, y) in zip(item.ids, item.tiles or [(0, 0)], strict=True):
-        place = slice(y, y + height), slice(x, x + width)
-        columns: dict[str, str | int | float] = {"foreground": _foreground(mask[place])}
+        tile = slice(y, y + height), slice(x, x + width)
+        columns: dict[str, str | int | float] = {"foreground": _foreground(mask[tile])}
         if item.tiles is not None:
             columns |= {"x": x, "y": y, "image": item.name}
         yield Sample(
             id=name,
-            image=image[place],
-            mask=mask[place],
+            image=image[tile],
+            mask=mask[tile],
             subject=item.row["subject"],
             domain=item.row["domain"],
             split=Split.TEST if fold < 0 else Split.TRAIN,

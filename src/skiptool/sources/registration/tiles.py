@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from skiptool.records import AnyArray, Float32, Float64, UInt8
 
 
-_BAND: Final = 1.5
+_PEAK_WIDTH: Final = 1.5
 """Width (sigma, in pixels) of the peak between identical tiles. Narrower ones depend on details
 that scans out of focus, or beyond their optical resolution, do not have."""
 
@@ -49,29 +49,29 @@ def phase_shift(first: Float32, second: Float32) -> tuple[float, float, float]:
     0.02 px in six times the time. Cross-correlation without whitening is unsuitable: the window
     biases it towards 0.
     """
-    window = hann(first.shape[0], first.shape[1])
+    window = hann_window(first.shape[0], first.shape[1])
     spectra = [np.fft.rfft2((tile - _mean(tile, window)) * window) for tile in (first, second)]
     cross = np.conj(spectra[0]) * spectra[1]
     size = np.abs(cross)
     size += max(float(size.max()) * 1e-9, 1e-12)  # missing frequencies have no phase
-    surface = np.fft.irfft2(cross / size * _band(*first.shape), s=first.shape)
+    surface = np.fft.irfft2(cross / size * _frequency_weights(*first.shape), s=first.shape)
     row, column = (int(at) for at in np.unravel_index(int(surface.argmax()), surface.shape))
-    x = _signed(column + _top(surface[row], column), first.shape[1])
-    y = _signed(row + _top(surface[:, column], row), first.shape[0])
+    x = _wrap(column + _peak_offset(surface[row], column), first.shape[1])
+    y = _wrap(row + _peak_offset(surface[:, column], row), first.shape[0])
     return x, y, float(surface[row, column])
 
 
 @lru_cache(maxsize=8)
-def hann(rows: int, columns: int) -> Float32:
+def hann_window(rows: int, columns: int) -> Float32:
     """Return OpenCV's window (the root of Hann's) of a size; cached, do not modify."""
     return np.asarray(cv2.createHanningWindow((columns, rows), cv2.CV_32F), dtype=np.float32)
 
 
 @lru_cache(maxsize=8)
-def _band(rows: int, columns: int) -> Float32:
+def _frequency_weights(rows: int, columns: int) -> Float32:
     """Weights of the frequencies, scaled so that identical tiles give a peak of height 1."""
     down, across = np.fft.fftfreq(rows)[:, np.newaxis], np.fft.rfftfreq(columns)
-    weights = np.exp(-2 * (np.pi * _BAND) ** 2 * (down**2 + across**2))
+    weights = np.exp(-2 * (np.pi * _PEAK_WIDTH) ** 2 * (down**2 + across**2))
     height = np.fft.irfft2(weights, s=(rows, columns))[0, 0]
     return np.asarray(weights / height, dtype=np.float32)
 
@@ -81,14 +81,14 @@ def _mean(tile: Float32, window: Float32) -> np.float32:
     return np.float32((tile * window).sum(dtype=np.float64) / window.sum(dtype=np.float64))
 
 
-def _top(line: AnyArray, at: int) -> float:
+def _peak_offset(line: AnyArray, at: int) -> float:
     """Return the offset of the Gaussian's maximum from the highest value of a periodic line."""
     left, peak, right = np.log(np.maximum(line[[at - 1, at, (at + 1) % len(line)]], 1e-9))
     bend = left - 2 * peak + right
     return float(np.clip((left - right) / (2 * bend), -0.5, 0.5)) if bend < 0 else 0.0
 
 
-def _signed(shift: float, side: int) -> float:
+def _wrap(shift: float, side: int) -> float:
     return (shift + side / 2) % side - side / 2
 
 
@@ -109,24 +109,24 @@ class ScanView(Protocol):
         """Return a thumbnail, and the level-0 pixels per pixel of it."""
 
 
-_FINER: Final = 1.5
-"""Level-0 pixels of the other scan per tile pixel from which on it is read at a coarser scale."""
+_MIN_COARSER_SCALE: Final = 1.5
+"""Level-0 pixels of the other scan per tile pixel from which it is read at a coarser scale."""
 
 _MARGIN: Final = 3
 
-_RESPONSE: Final = 0.27
-_LIKE: Final = 0.35
+_MIN_RESPONSE: Final = 0.27
+_MIN_LIKENESS: Final = 0.35
 """Peak height and correlation below which two tiles may show different things."""
 
 CONTRAST: Final = 2.0
 """Standard deviation in grey levels below which a tile is empty."""
 
-_PAPER: Final = (255, 255, 255)
+_WHITE: Final = (255, 255, 255)
 
 
 @dataclass(frozen=True, slots=True)
 class TileShift:
-    """TileShift of a tile of the other scan against that of the reference.
+    """Shift of a tile of the other scan against that of the reference.
 
     Attributes
     ----------
@@ -153,7 +153,7 @@ class TileShift:
         pixels; of 594 pairs of corresponding tiles with tissue, 580 pass.
         """
         near = max(abs(self.x), abs(self.y)) <= pixels / 4
-        alike = self.response >= _RESPONSE and self.likeness >= _LIKE
+        alike = self.response >= _MIN_RESPONSE and self.likeness >= _MIN_LIKENESS
         return near and alike and min(self.contrast) >= CONTRAST
 
 
@@ -175,20 +175,15 @@ def measure_shift(
         Side of the tile.
     scale : float
         Level-0 pixels of the reference per tile pixel.
-
-    Raises
-    ------
-    SourceError
-        If a scan cannot be read.
     """
     half = pixels * scale / 2
     corner = (float(round(centre[0] - half)), float(round(centre[1] - half)))
     first = reference.read(*corner, (pixels, pixels), (scale, scale))
-    second = on_reference(other, alignment, corner, (pixels, pixels), scale)
-    return shift_between(grey_of(first), grey_of(second))
+    second = resample_to_reference(other, alignment, corner, (pixels, pixels), scale)
+    return shift_between(to_grey(first), to_grey(second))
 
 
-def on_reference(
+def resample_to_reference(
     other: ScanView,
     alignment: Alignment,
     corner: tuple[float, float],
@@ -209,18 +204,13 @@ def on_reference(
     Returns
     -------
     uint8, shape (height, width, 3)
-
-    Raises
-    ------
-    SourceError
-        If the scan cannot be read.
     """
     span = np.array(size) * scale
     centre = np.array(corner) + span / 2
     local = alignment.local_affine((float(centre[0]), float(centre[1])), float(span.max()) / 2)
     ends = apply_affine(local, np.array(corner) + span * [[0, 0], [1, 0], [0, 1], [1, 1]])
     by = scale * float(np.sqrt(abs(np.linalg.det(local[:, :2]))))
-    by = by if by >= _FINER else 1.0
+    by = by if by >= _MIN_COARSER_SCALE else 1.0
     start = np.floor(ends.min(axis=0)) - _MARGIN * by
     width, height = np.ceil((ends.max(axis=0) - start) / by).astype(int).tolist()
     extent = (width + _MARGIN, height + _MARGIN)
@@ -235,13 +225,13 @@ def on_reference(
             size,
             flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_CONSTANT,
-            borderValue=_PAPER,
+            borderValue=_WHITE,
         ),
         dtype=np.uint8,
     )
 
 
-def grey_of(image: UInt8) -> Float32:
+def to_grey(image: UInt8) -> Float32:
     """Return grey values (H, W) of colours (H, W, 3), 0..255."""
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), dtype=np.float32)
 
@@ -273,7 +263,7 @@ _BLAS: Final = ThreadpoolController()
 
 
 class _Callers:
-    """Callers inside `single_threaded`, and how to restore the threads that the first one found."""
+    """Number of callers inside `single_threaded`, and the number of threads to restore."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -286,11 +276,11 @@ _CALLERS = _Callers()
 
 @contextmanager
 def single_threaded() -> Iterator[None]:
-    """Keep OpenCV and BLAS from starting threads of their own while any caller is inside.
+    """Keep OpenCV and BLAS from starting threads while any caller is inside.
 
     Otherwise each of several workers starts as many as there are cores. The limits hold for the
-    whole process: the first caller in sets them, the last one out restores what it found. Results
-    do not depend on them, only the load does.
+    whole process: the first caller sets them, the last one restores the previous ones. They affect
+    the load, not the results.
     """
     with _CALLERS.lock:
         if _CALLERS.inside == 0:
@@ -309,13 +299,13 @@ def single_threaded() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Residual:
-    """Misalignment at one place.
+    """Misalignment at one point.
 
     Attributes
     ----------
     px : float or None
-        In level-0 pixels of the reference; None if it cannot be measured: the place is empty, or
-        the scans look different, for example because one is out of focus.
+        In level-0 pixels of the reference; None if it cannot be measured because the tile is empty
+        or the scans look different, for example because one is out of focus.
     likeness : float
         Correlation of the two tiles after correcting the shift.
     empty : bool
@@ -342,11 +332,6 @@ def residual(
         In level-0 pixels of the reference.
     tile : int
         Side of the compared tiles, in the same pixels.
-
-    Raises
-    ------
-    SourceError
-        If a scan cannot be read.
     """
     with single_threaded():
         shift = measure_shift(reference, other, alignment, centre, tile, 1.0)

@@ -34,9 +34,10 @@ class Field:
 
     def at(self, points: Float64) -> Float64:
         """Return the displacements (V, 2) at points (V, 2)."""
-        place = ((points - self.corner) / self.pitch).T
+        position = ((points - self.corner) / self.pitch).T
         parts = [
-            ndimage.map_coordinates(plane, place, order=1, mode="nearest") for plane in self.nodes.T
+            ndimage.map_coordinates(plane, position, order=1, mode="nearest")
+            for plane in self.nodes.T
         ]
         return np.stack(parts, axis=1)
 
@@ -61,7 +62,7 @@ class Alignment:
 
     @property
     def mirrored(self) -> bool:
-        """Whether one of the scans is a mirror image of the other."""
+        """True if one of the scans is a mirror image of the other."""
         return bool(np.linalg.det(self.affine[:, :2]) < 0)
 
     def to_other(self, points: Float64) -> Float64:
@@ -103,33 +104,33 @@ def apply_affine(affine: Float64, points: Float64) -> Float64:
 
 # Robust fits to pairs of points.
 
-_REWEIGHTINGS: Final = 30
-_LOOSE: Final = 6.0
+_ITERATIONS: Final = 30
+_OUTLIER_FACTOR: Final = 6.0
 """Multiple of the median misfit beyond which a pair is an outlier."""
 
-_FLOOR: Final = 0.5
+_MIN_MISFIT: Final = 0.5
 """Lower bound of the median misfit in pixels: where the glass is bent, all pairs miss by a
 little, and none is wrong."""
 
-_WILD: Final = 5.0
+_MAX_COST_MISFIT: Final = 5.0
 """Misfit in pixels beyond which the cost of a pair is constant."""
 
-_FEWEST: Final = 24
+_MIN_POINTS: Final = 24
 """Fewest points for which a field is fitted."""
 
 _FOLDS: Final = 5
-_ROUNDS_OF_FIELD: Final = 3
-_FLOOR_OF_FIELD: Final = 0.1
+_FIELD_ITERATIONS: Final = 3
+_MIN_FIELD_MISFIT: Final = 0.1
 
-_GAIN: Final = 0.95
+_REQUIRED_GAIN: Final = 0.95
 """Share of the affine's cross-validated misfit that a field must fall below."""
 
-_REST: Final = 0.1
+_REST_WEIGHT: Final = 0.1
 """Weight of a displacement itself against a tile's, so that nodes far from tiles stay at rest."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Form:
+class _FieldForm:
     """Form of a displacement field.
 
     Attributes
@@ -151,10 +152,10 @@ class _Form:
     stitch: float = 0.3
 
 
-_FORMS: Final = (_Form(6, 0.4), _Form(12, 0.4), _Form(6, 0.6, 48))
+_FIELD_FORMS: Final = (_FieldForm(6, 0.4), _FieldForm(12, 0.4), _FieldForm(6, 0.6, 48))
 
 
-def fit_affine(here: Float64, there: Float64) -> tuple[Float64, Bool]:
+def fit_affine(points: Float64, targets: Float64) -> tuple[Float64, Bool]:
     """Fit an affine transform to pairs of points by iteratively reweighted least squares.
 
     Starts from the fit to all pairs, which suits bent glass, or from that of least median of
@@ -162,33 +163,32 @@ def fit_affine(here: Float64, there: Float64) -> tuple[Float64, Bool]:
 
     Parameters
     ----------
-    here, there : float64 (T, 2)
+    points, targets : float64 (T, 2)
         T >= 3.
 
     Returns
     -------
     affine : float64 (2, 3)
-    kept : bool (T,)
-        Inliers.
+    inliers : bool (T,)
     """
-    affine = min(_starts(here, there), key=lambda start: _cost(start, here, there))
-    for _ in range(_REWEIGHTINGS):
-        misfit = np.hypot(*(there - apply_affine(affine, here)).T)
-        limit = _LOOSE * max(float(np.median(misfit)), _FLOOR)
+    affine = min(_starts(points, targets), key=lambda start: _cost(start, points, targets))
+    for _ in range(_ITERATIONS):
+        misfit = np.hypot(*(targets - apply_affine(affine, points)).T)
+        limit = _OUTLIER_FACTOR * max(float(np.median(misfit)), _MIN_MISFIT)
         weights = _tukey(misfit, limit)
-        affine = _least_squares(here, there, weights)
+        affine = _least_squares(points, targets, weights)
     return affine, weights > 0
 
 
-def fit_field(here: Float64, left: Float64) -> Field | None:
+def fit_field(points: Float64, residuals: Float64) -> Field | None:
     """Smooth the residuals of an affine transform into a displacement field.
 
     Parameters
     ----------
-    here : float64 (T, 2)
+    points : float64 (T, 2)
         Points of the reference.
-    left : float64 (T, 2)
-        Residual displacements there.
+    residuals : float64 (T, 2)
+        Residual displacements at them.
 
     Returns
     -------
@@ -196,95 +196,99 @@ def fit_field(here: Float64, left: Float64) -> Field | None:
         The form of field with the lowest cross-validated misfit (5 folds); None if none improves on
         the affine.
     """
-    if len(here) < _FEWEST:
+    if len(points) < _MIN_POINTS:
         return None
     # random folds: consecutive points are neighbours on a grid
-    fold = np.random.default_rng(0).permutation(len(here)) % _FOLDS
-    plain = np.hypot(*left.T)
-    wild = _LOOSE * max(float(np.median(plain)), _FLOOR)
-    costs = [_unseen(form, here, left, fold, wild) for form in _FORMS]
-    if min(costs) >= _GAIN * float(np.minimum(plain, wild).mean()):
+    fold = np.random.default_rng(0).permutation(len(points)) % _FOLDS
+    misfit = np.hypot(*residuals.T)
+    limit = _OUTLIER_FACTOR * max(float(np.median(misfit)), _MIN_MISFIT)
+    costs = [_cross_validate(form, points, residuals, fold, limit) for form in _FIELD_FORMS]
+    if min(costs) >= _REQUIRED_GAIN * float(np.minimum(misfit, limit).mean()):
         return None
-    return _smoothed(_FORMS[int(np.argmin(costs))], here, left, here)
+    return _fit_form(_FIELD_FORMS[int(np.argmin(costs))], points, residuals, points)
 
 
-def _unseen(form: _Form, here: Float64, left: Float64, fold: Int64, wild: float) -> float:
+def _cross_validate(
+    form: _FieldForm, points: Float64, residuals: Float64, fold: Int64, limit: float
+) -> float:
     """Return the cross-validated mean misfit of a form."""
-    misfit = np.empty(len(here))
+    misfit = np.empty(len(points))
     for number in range(_FOLDS):
         seen, unseen = fold != number, fold == number
-        field = _smoothed(form, here[seen], left[seen], here)
-        misfit[unseen] = np.hypot(*(left[unseen] - field.at(here[unseen])).T)
-    return float(np.minimum(misfit, wild).mean())
+        field = _fit_form(form, points[seen], residuals[seen], points)
+        misfit[unseen] = np.hypot(*(residuals[unseen] - field.at(points[unseen])).T)
+    return float(np.minimum(misfit, limit).mean())
 
 
-def _starts(here: Float64, there: Float64) -> Iterator[Float64]:
-    yield _least_squares(here, there, np.ones(len(here)))
-    found, _ = cv2.estimateAffine2D(here, there, method=cv2.LMEDS)
-    if found is not None:
-        yield np.asarray(found, dtype=np.float64)
+def _starts(points: Float64, targets: Float64) -> Iterator[Float64]:
+    yield _least_squares(points, targets, np.ones(len(points)))
+    affine, _ = cv2.estimateAffine2D(points, targets, method=cv2.LMEDS)
+    if affine is not None:
+        yield np.asarray(affine, dtype=np.float64)
 
 
-def _cost(affine: Float64, here: Float64, there: Float64) -> float:
-    misfit = np.hypot(*(there - apply_affine(affine, here)).T)
-    return float(np.square(np.minimum(misfit, _WILD)).sum())
+def _cost(affine: Float64, points: Float64, targets: Float64) -> float:
+    misfit = np.hypot(*(targets - apply_affine(affine, points)).T)
+    return float(np.square(np.minimum(misfit, _MAX_COST_MISFIT)).sum())
 
 
-def _least_squares(here: Float64, there: Float64, weights: Float64) -> Float64:
-    centre = here.mean(axis=0)
-    spread = max(float(np.abs(here - centre).max()), 1.0)
-    terms = np.column_stack([(here - centre) / spread, np.ones(len(here))])
+def _least_squares(points: Float64, targets: Float64, weights: Float64) -> Float64:
+    centre = points.mean(axis=0)
+    spread = max(float(np.abs(points - centre).max()), 1.0)
+    terms = np.column_stack([(points - centre) / spread, np.ones(len(points))])
     root = np.sqrt(weights)[:, np.newaxis]
-    found, *_ = np.linalg.lstsq(terms * root, there * root, rcond=None)
-    linear = found[:2].T / spread
-    return np.column_stack([linear, found[2] - linear @ centre])
+    solution, *_ = np.linalg.lstsq(terms * root, targets * root, rcond=None)
+    linear = solution[:2].T / spread
+    return np.column_stack([linear, solution[2] - linear @ centre])
 
 
-def _smoothed(form: _Form, here: Float64, left: Float64, extent: Float64) -> Field:
+def _fit_form(form: _FieldForm, points: Float64, residuals: Float64, extent: Float64) -> Field:
     """Fit the parts of a field by regularised least squares with outliers downweighted."""
     low, high = extent.min(axis=0), extent.max(axis=0)
-    place = np.clip((here - low) / np.maximum(high - low, 1.0), 0.0, 1.0)
-    design, penalty = _parts(form, place), _holds(form)
-    weights = np.ones(len(here))
-    for _ in range(_ROUNDS_OF_FIELD):
+    position = np.clip((points - low) / np.maximum(high - low, 1.0), 0.0, 1.0)
+    design, penalty = _design_matrix(form, position), _penalty_matrix(form)
+    weights = np.ones(len(points))
+    for _ in range(_FIELD_ITERATIONS):
         weighted = design * weights[:, np.newaxis]
-        unknowns = np.linalg.solve(weighted.T @ design + penalty, weighted.T @ left)
-        misfit = np.hypot(*(left - design @ unknowns).T)
-        weights = _tukey(misfit, _LOOSE * max(float(np.median(misfit)), _FLOOR_OF_FIELD))
+        unknowns = np.linalg.solve(weighted.T @ design + penalty, weighted.T @ residuals)
+        misfit = np.hypot(*(residuals - design @ unknowns).T)
+        weights = _tukey(misfit, _OUTLIER_FACTOR * max(float(np.median(misfit)), _MIN_FIELD_MISFIT))
     side = max(form.strips, form.nodes)
     y, x = np.meshgrid(*[np.linspace(0.0, 1.0, side)] * 2, indexing="ij")
-    nodes = _parts(form, np.column_stack([x.ravel(), y.ravel()])) @ unknowns
+    nodes = _design_matrix(form, np.column_stack([x.ravel(), y.ravel()])) @ unknowns
     pitch = np.maximum(high - low, 1.0) / (side - 1)
     corner, steps = (float(low[0]), float(low[1])), (float(pitch[0]), float(pitch[1]))
     return Field(corner, steps, nodes.reshape(side, side, 2))
 
 
-def _parts(form: _Form, place: Float64) -> Float64:
+def _design_matrix(form: _FieldForm, position: Float64) -> Float64:
     """Return the design matrix (T, unknowns) of a form at positions (T, 2) in 0..1."""
-    x, y = (_between(place[:, axis], form.nodes) for axis in (0, 1))
-    smooth = (y[:, :, np.newaxis] * x[:, np.newaxis]).reshape(len(place), -1)
+    x, y = (_interpolation_weights(position[:, axis], form.nodes) for axis in (0, 1))
+    smooth = (y[:, :, np.newaxis] * x[:, np.newaxis]).reshape(len(position), -1)
     if not form.strips:
         return smooth
-    return np.hstack([*(_between(place[:, axis], form.strips) for axis in (0, 1)), smooth])
+    return np.hstack(
+        [*(_interpolation_weights(position[:, axis], form.strips) for axis in (0, 1)), smooth]
+    )
 
 
-def _between(place: Float64, nodes: int) -> Float64:
+def _interpolation_weights(position: Float64, nodes: int) -> Float64:
     """Return the weights (T, nodes) of linear interpolation between equal steps from 0 to 1."""
-    apart = np.abs(place[:, np.newaxis] * (nodes - 1) - np.arange(nodes))
+    apart = np.abs(position[:, np.newaxis] * (nodes - 1) - np.arange(nodes))
     return np.maximum(1.0 - apart, 0.0)
 
 
-def _holds(form: _Form) -> Float64:
+def _penalty_matrix(form: _FieldForm) -> Float64:
     """Return the penalty matrix of a form: bending of its parts, and displacement from rest."""
     smooth = np.eye(form.nodes)
     bend = _bending(form.nodes)
     square = form.spring**2 * (np.kron(bend, smooth) + np.kron(smooth, bend))
     lines = form.stitch**2 * np.kron(np.eye(2), _bending(form.strips))
-    held = np.zeros((len(lines) + len(square),) * 2)
-    held[: len(lines), : len(lines)] = lines
-    held[len(lines) :, len(lines) :] = square
-    held += _REST**2 * np.eye(len(held))
-    return held
+    penalty = np.zeros((len(lines) + len(square),) * 2)
+    penalty[: len(lines), : len(lines)] = lines
+    penalty[len(lines) :, len(lines) :] = square
+    penalty += _REST_WEIGHT**2 * np.eye(len(penalty))
+    return penalty
 
 
 def _bending(nodes: int) -> Float64:

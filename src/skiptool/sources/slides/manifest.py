@@ -14,7 +14,7 @@ from skiptool.errors import SkiptoolError, SourceError
 from skiptool.names import Split
 from skiptool.records import check_name
 from skiptool.sources.paths import refuse_lfs_pointer, refuse_pipe
-from skiptool.sources.pictures.manifest import Row, manifest_rows, split_of
+from skiptool.sources.pictures.manifest import Row, manifest_rows, parse_split
 
 _REQUIRED = ("path", "domain", "subject")
 _FILES = ("path", "annotations")
@@ -40,7 +40,6 @@ class SlideRow:
     ----------
     slide : str
         Name of the glass slide if a subject has several in one domain, else empty.
-    annotations : Path or None
     annotated_as : str
         Name of the slide in its annotation file if it differs from the file name.
     mpp : tuple of float or None
@@ -83,18 +82,13 @@ def slide_rows(manifest: Path | str) -> tuple[list[SlideRow], list[SlideRow], li
         Path, domain, subject and slide of unusable rows.
     failures : list of str
         One line for each of those.
-
-    Raises
-    ------
-    SourceError
-        If the manifest itself is unusable.
     """
     rows: list[SlideRow] = []
     rejected: list[SlideRow] = []
     failures: list[str] = []
     for row in manifest_rows(manifest, _REQUIRED, _FILES, _OPTIONAL):
         try:
-            rows.append(_parsed(row))
+            rows.append(_parse(row))
         except SkiptoolError as error:
             failures.append(str(error))
             path = Path(row["path"])
@@ -102,11 +96,11 @@ def slide_rows(manifest: Path | str) -> tuple[list[SlideRow], list[SlideRow], li
     return rows, rejected, failures
 
 
-def _parsed(row: Row) -> SlideRow:
+def _parse(row: Row) -> SlideRow:
     path = Path(row["path"])
     annotations = row.get("annotations", "")
-    mpp = _number(row, "mpp"), _number(row, "mpp_y")
-    if mpp[0] is None and mpp[1] is not None:
+    mpp_x, mpp_y = _number(row, "mpp"), _number(row, "mpp_y")
+    if mpp_x is None and mpp_y is not None:
         raise SourceError(f"{path}: mpp_y is given, mpp is empty; fill in both, or mpp for both")
     level = _number(row, "level") or 0.0
     if level != int(level) or level < 0:
@@ -118,8 +112,8 @@ def _parsed(row: Row) -> SlideRow:
         slide=row.get("slide", ""),
         annotations=Path(annotations) if annotations else None,
         annotated_as=row.get("annotated_as", ""),
-        split=split_of(row, str(path)),
-        mpp=(mpp[0], mpp[0] if mpp[1] is None else mpp[1]),
+        split=parse_split(row, str(path)),
+        mpp=(mpp_x, mpp_x if mpp_y is None else mpp_y),
         level=int(level),
         offset=(_number(row, "x_offset") or 0.0, _number(row, "y_offset") or 0.0),
         label_map=row.get("label_map", ""),
@@ -142,35 +136,27 @@ def _number(row: Row, column: str) -> float | None:
     return number
 
 
-# The bytes of a slide file.
+# Slide files.
 
-AGAIN: Final = "copy it again from its source, or leave the slide out"
+COPY_AGAIN: Final = "copy it again from its source, or leave the slide out"
 """Remedy for a damaged file."""
 
-_START: Final = 64
+_POINTER_BYTES: Final = 64
 """Bytes read to recognise a Git LFS pointer."""
 
-_END: Final = 1 << 20
+_HASHED_BYTES: Final = 1 << 20
+"""Bytes hashed at either end of a file."""
 
-LARGEST_TILE: Final = 1 << 26
+_MAX_TILE: Final = 1 << 26
 """Largest tile in pixels that OpenSlide may decode: 256 MB."""
 
 
 def check_file(path: Path) -> None:
-    """Report in one line why a path cannot be a slide, before OpenSlide says "unsupported".
-
-    Raises
-    ------
-    SourceError
-        If the file is missing, a folder, unreadable or empty.
-    """
+    """Refuse a missing, unreadable or empty file, which OpenSlide calls "unsupported"."""
     refuse_pipe(path)
     try:
         with path.open("rb") as file:
-            start = file.read(_START)
-        if start:
-            refuse_lfs_pointer(path, start)
-            return
+            start = file.read(_POINTER_BYTES)
     except FileNotFoundError:
         raise SourceError(f"{path}: no such slide; check the path") from None
     except IsADirectoryError:
@@ -181,7 +167,9 @@ def check_file(path: Path) -> None:
         raise SourceError(
             f"{path}: cannot be read ({error.strerror}); check its permissions"
         ) from error
-    raise SourceError(f"{path}: is empty; {AGAIN}")
+    if not start:
+        raise SourceError(f"{path}: is empty; {COPY_AGAIN}")
+    refuse_lfs_pointer(path, start)
 
 
 def content_key(path: Path) -> str:
@@ -196,12 +184,7 @@ def content_key(path: Path) -> str:
     Returns
     -------
     str
-        32 hexadecimal digits, independent of name, place and timestamps.
-
-    Raises
-    ------
-    SourceError
-        If the file cannot be read.
+        32 hexadecimal digits, independent of name, folder and timestamps.
     """
     refuse_pipe(path)
     digest = hashlib.blake2b(digest_size=16)
@@ -209,10 +192,10 @@ def content_key(path: Path) -> str:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             digest.update(str(size).encode())
-            for start in (0, max(size - _END, 0)):
+            for start in (0, max(size - _HASHED_BYTES, 0)):
                 file.seek(start)
-                digest.update(file.read(_END))
-        for name, length in _companions(path):
+                digest.update(file.read(_HASHED_BYTES))
+        for name, length in _mirax_files(path):
             digest.update(f"\0{name}\0{length}".encode())
     except OSError as error:
         raise SourceError(
@@ -221,24 +204,20 @@ def content_key(path: Path) -> str:
     return digest.hexdigest()
 
 
-def check_tiles(facts: Mapping[str, str], levels: int, path: Path) -> None:
-    """Refuse tiles for which OpenSlide would run out of memory, which ends the process.
-
-    Raises
-    ------
-    SourceError
-    """
+def check_tiles(properties: Mapping[str, str], levels: int, path: Path) -> None:
+    """Refuse tiles for which OpenSlide would run out of memory, which ends the process."""
     for level in range(levels):
-        names = (f"openslide.level[{level}].tile-{side}" for side in ("width", "height"))
-        width, height = (int(facts.get(name, 0)) for name in names)
-        if width * height > LARGEST_TILE:
+        width = int(properties.get(f"openslide.level[{level}].tile-width", 0))
+        height = int(properties.get(f"openslide.level[{level}].tile-height", 0))
+        if width * height > _MAX_TILE:
             raise SourceError(
                 f"{path}: has tiles of {width:,} x {height:,} pixels, expected at most "
-                f"{LARGEST_TILE:,} pixels a tile; convert it to a tiled, pyramidal TIFF"
+                f"{_MAX_TILE:,} pixels a tile; convert it to a tiled, pyramidal TIFF"
             )
 
 
-def _companions(path: Path) -> list[tuple[str, int]]:
+def _mirax_files(path: Path) -> list[tuple[str, int]]:
+    """List names and sizes of the files in the folder of an MRXS slide."""
     folder = path.with_suffix("")
     if path.suffix.lower() != ".mrxs" or not folder.is_dir():
         return []

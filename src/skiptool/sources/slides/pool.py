@@ -1,4 +1,4 @@
-"""Slides opened by path, the most recently used of them kept open."""
+"""Slides opened by path; the most recently used ones are kept open."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Final
 
-from skiptool.sources.slides.slide import Given, Slide, TileCache, open_slide
+from skiptool.sources.slides.slide import GivenMpp, Slide, TileCache, open_slide
 
 CACHE_BYTES: Final = 32 << 20
 
 
 class SlidePool:
-    """Slides opened by path, shared by threads.
+    """A cache of open slides, shared by threads.
 
     Parameters
     ----------
@@ -34,8 +34,8 @@ class SlidePool:
         return SlidePool, self._arguments
 
     @contextmanager
-    def get(self, path: Path, mpp: Given = (None, None)) -> Iterator[Slide]:
-        """Return a slide, opening it if necessary; errors as `open_slide`, and not cached."""
+    def get(self, path: Path, mpp: GivenMpp = (None, None)) -> Iterator[Slide]:
+        """Return a slide, opening it if necessary; errors are not cached."""
         yield self._open(path, mpp)
 
     def __enter__(self) -> SlidePool:

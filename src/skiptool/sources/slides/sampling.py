@@ -21,7 +21,7 @@ SCALE_TOLERANCE: Final = 1e-6
 
 
 def true_downsamples(sizes: Sequence[tuple[int, int]]) -> tuple[Pair, ...]:
-    """Pixels of level 0 per pixel of each level, horizontally and vertically.
+    """Return the pixels of level 0 per pixel of each level, horizontally and vertically.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def _downsample(extent: int, reduced: int) -> float:
 
 
 def level_for(downsamples: Sequence[Pair], scale: Pair) -> int:
-    """Coarsest level that is no coarser than the requested scale on either axis.
+    """Return the coarsest level that is no coarser than the requested scale on either axis.
 
     Parameters
     ----------
@@ -79,7 +79,8 @@ def level_for(downsamples: Sequence[Pair], scale: Pair) -> int:
         level
         for level, pair in enumerate(downsamples)
         if all(
-            has <= wanted * (1 + SCALE_TOLERANCE) for has, wanted in zip(pair, scale, strict=True)
+            downsample <= requested * (1 + SCALE_TOLERANCE)
+            for downsample, requested in zip(pair, scale, strict=True)
         )
     ]
     return max(fine, key=lambda level: downsamples[level], default=0)
@@ -124,11 +125,11 @@ def over_white(rgba: UInt8) -> UInt8:
     if _is_opaque(rgba):
         return colours
     alpha = rgba[..., 3:]
-    thin = alpha[..., 0] < WHITE
-    share = alpha[thin].astype(np.uint16)
+    translucent = alpha[..., 0] < WHITE
+    opacity = alpha[translucent].astype(np.uint16)
     # 255 * 255 plus the rounding term fits 16 bits
-    mixed = colours[thin] * share + WHITE * (WHITE - share) + WHITE // 2
-    colours[thin] = mixed // WHITE
+    mixed = colours[translucent] * opacity + WHITE * (WHITE - opacity) + WHITE // 2
+    colours[translucent] = mixed // WHITE
     return colours
 
 
@@ -175,8 +176,8 @@ def is_native(start: Pair, ratio: Pair) -> bool:
     ratio : (float, float)
         Pixels of the level per requested pixel.
     """
-    return all(abs(each - 1) <= SCALE_TOLERANCE for each in ratio) and all(
-        abs(each - round(each)) <= _POSITION_TOLERANCE for each in start
+    return all(abs(side - 1) <= SCALE_TOLERANCE for side in ratio) and all(
+        abs(corner - round(corner)) <= _POSITION_TOLERANCE for corner in start
     )
 
 
@@ -205,8 +206,9 @@ def resample(fetch: Fetch, start: Pair, ratio: Pair, size: tuple[int, int]) -> U
     Each block is read with the full support of the kernel, so a pixel does not depend on where the
     patch or the block ends (except for Pillow's rounded weights: one grey level at most).
     """
-    across, down = (list(_blocks(*each)) for each in zip(start, ratio, size, strict=True))
     width, height = size
+    across = list(_blocks(start[0], ratio[0], width))
+    down = list(_blocks(start[1], ratio[1], height))
     image = np.empty((height, width, 3), dtype=np.uint8)
     for rows, top, tall, upper, lower in down:
         for columns, left, wide, west, east in across:

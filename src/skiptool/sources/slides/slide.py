@@ -18,7 +18,7 @@ from openslide import OpenSlide, OpenSlideCache, OpenSlideError, OpenSlideUnsupp
 from skiptool.errors import ArgumentError, SourceError
 from skiptool.sources.pictures.deep import check_pyramid
 from skiptool.sources.slides.manifest import (
-    AGAIN,
+    COPY_AGAIN,
     check_file,
     check_tiles,
     content_key,
@@ -39,19 +39,19 @@ if TYPE_CHECKING:
 
     from skiptool.records import UInt8
 
-SMALLEST: Final = 0.05
-LARGEST: Final = 20.0
+MIN_MPP: Final = 0.05
+MAX_MPP: Final = 20.0
 """Range of plausible pixel sizes of level 0 in µm: values beyond it are a writer's default
 (1000, 352.78) or in a wrong unit."""
 
-Given = tuple[float | None, float | None]
-"""Values of the manifest's columns mpp and mpp_y, None where empty."""
+GivenMpp = tuple[float | None, float | None]
+"""Values of the manifest's columns mpp and mpp_y; None if empty."""
 
 _COLUMNS: Final = ("mpp", "mpp_y")
 
 
-def pixel_size(name: str, given: Given, recorded: tuple[str | None, str | None]) -> Pair | None:
-    """Micrometres per pixel of level 0, horizontally and vertically.
+def pixel_size(name: str, given: GivenMpp, recorded: tuple[str | None, str | None]) -> Pair | None:
+    """Return the micrometres per pixel of level 0, horizontally and vertically.
 
     Parameters
     ----------
@@ -63,11 +63,6 @@ def pixel_size(name: str, given: Given, recorded: tuple[str | None, str | None])
     recorded : (str or None, str or None)
         Values in the file, as text; used only if both are plausible.
 
-    Raises
-    ------
-    SourceError
-        If a value of the manifest is not within 0.05..20, or only the vertical one is known.
-
     Examples
     --------
     >>> pixel_size("a.svs", (None, None), ("0.499", "0.499"))
@@ -77,46 +72,46 @@ def pixel_size(name: str, given: Given, recorded: tuple[str | None, str | None])
     >>> pixel_size("a.tif", (None, None), ("1000", "1000"))
     """
     for column, value in zip(_COLUMNS, given, strict=True):
-        if value is not None and not is_sane(value):
+        if value is not None and not is_plausible(value):
             raise SourceError(
                 f"{name}: the manifest's column {column} says {value:g} um/px; expected "
-                f"{SMALLEST} to {LARGEST:g}. Correct it there"
+                f"{MIN_MPP} to {MAX_MPP:g}. Correct it there"
             )
     across, down = given
     if across is not None:
         return across, across if down is None else down
-    found = _sane(recorded)
+    pair = _plausible_pair(recorded)
     if down is None:
-        return found
-    if found is None:
+        return pair
+    if pair is None:
         raise SourceError(
             f"{name}: the manifest's column mpp_y is filled in but mpp is empty, and the file "
             "itself has no usable pixel size; fill in mpp too"
         )
-    return found[0], down
+    return pair[0], down
 
 
-def is_sane(value: float) -> bool:
+def is_plausible(value: float) -> bool:
     """Return whether a pixel size in µm is plausible (0.05 to 20)."""
-    return SMALLEST <= value <= LARGEST
+    return MIN_MPP <= value <= MAX_MPP
 
 
-def _sane(recorded: tuple[str | None, str | None]) -> Pair | None:
+def _plausible_pair(recorded: tuple[str | None, str | None]) -> Pair | None:
     try:
         across, down = (float(text or "nan") for text in recorded)
     except ValueError:
         return None
-    return (across, down) if is_sane(across) and is_sane(down) else None
+    return (across, down) if is_plausible(across) and is_plausible(down) else None
 
 
-_PLAIN = "generic-tiff"
+_GENERIC_TIFF = "generic-tiff"
 """Vendor of TIFF files that only their pages describe."""
 
 TileCache = OpenSlideCache
 """Cache of decoded tiles shared by several slides: ``TileCache(bytes)``."""
 
 
-def open_slide(path: Path, mpp: Given = (None, None), cache: TileCache | None = None) -> Slide:
+def open_slide(path: Path, mpp: GivenMpp = (None, None), cache: TileCache | None = None) -> Slide:
     """Open a slide and read its properties.
 
     Parameters
@@ -127,12 +122,6 @@ def open_slide(path: Path, mpp: Given = (None, None), cache: TileCache | None = 
         µm per pixel of level 0 from the manifest (columns mpp and mpp_y); override the file's.
     cache : TileCache, optional
         Cache of decoded tiles; by default, one of 32 MB of its own.
-
-    Raises
-    ------
-    SourceError
-        If the file is missing, empty, a folder, truncated or not a slide, or the manifest's pixel
-        size is not within 0.05..20 µm.
     """
     return Slide(path, mpp, cache)
 
@@ -161,20 +150,20 @@ class Slide:
     """
 
     def __init__(
-        self, path: Path, mpp: Given = (None, None), cache: TileCache | None = None
+        self, path: Path, mpp: GivenMpp = (None, None), cache: TileCache | None = None
     ) -> None:
         self.path = path
         self._cache = cache
         self._handle = handle = _open(path, cache)
-        facts = handle.properties
-        self.vendor = facts["openslide.vendor"]
+        properties = handle.properties
+        self.vendor = properties["openslide.vendor"]
         self.level_sizes = handle.level_dimensions
         self.size = self.level_sizes[0]
         self.downsamples = true_downsamples(self.level_sizes)
         self._steps = handle.level_downsamples
-        self.recorded_mpp = facts.get("openslide.mpp-x"), facts.get("openslide.mpp-y")
+        self.recorded_mpp = properties.get("openslide.mpp-x"), properties.get("openslide.mpp-y")
         self.mpp = pixel_size(str(path), mpp, self.recorded_mpp)
-        left, top = (int(facts.get(f"openslide.bounds-{axis}", 0)) for axis in "xy")
+        left, top = (int(properties.get(f"openslide.bounds-{axis}", 0)) for axis in "xy")
         self.bounds_offset = left, top
 
     @cached_property
@@ -200,13 +189,6 @@ class Slide:
             Pixel (i, j) covers ``x + j * sx .. x + (j + 1) * sx`` and ``y + i * sy ..``; white
             outside the slide. Stored pixels where a level has this scale and alignment; otherwise
             resampled with antialiasing from the coarsest level that is fine enough.
-
-        Raises
-        ------
-        ArgumentError
-            If position or scale is not finite, or size or scale not positive.
-        SourceError
-            If the pixels cannot be read; the rest of the slide still can.
         """
         if not (all(map(math.isfinite, (x, y, *scale))) and min(*size, *scale) > 0):
             raise ArgumentError(
@@ -221,7 +203,7 @@ class Slide:
         return resample(partial(self._pixels, level), start, ratio, size)
 
     def overview(self, longest: int) -> tuple[UInt8, Pair]:
-        """Thumbnail of the whole slide.
+        """Read a thumbnail of the whole slide.
 
         Parameters
         ----------
@@ -234,11 +216,6 @@ class Slide:
             Antialiased, read block by block: a slide of a single level takes time, not memory.
         scale : (float, float)
             Exact pixels of level 0 per pixel, for either axis.
-
-        Raises
-        ------
-        SourceError
-            As `read`.
         """
         shrink = max(max(self.size) / longest, 1.0)
         width, height = (max(round(side / shrink), 1) for side in self.size)
@@ -248,7 +225,7 @@ class Slide:
     def _pixels(
         self, level: int, left: int, top: int, width: int, height: int
     ) -> tuple[UInt8, Pair]:
-        """Pixels of a level on white, and the actual position of their corner on the level."""
+        """Return pixels of a level on white, and the actual position of their corner on it."""
         limits = self.level_sizes[level]
         west, east = max(left, 0), min(left + width, limits[0])
         north, south = max(top, 0), min(top + height, limits[1])
@@ -257,32 +234,32 @@ class Slide:
         # OpenSlide takes integer pixels of level 0, divides by its own downsample and interpolates.
         # Only pixels on the level are requested, because it rounds negative positions differently.
         step = self._steps[level]
-        place = round(west * step), round(north * step)
-        part = self._colours(place, level, (east - west, south - north))
-        corner = place[0] / step - (west - left), place[1] / step - (north - top)
+        stored = round(west * step), round(north * step)
+        part = self._colours(stored, level, (east - west, south - north))
+        corner = stored[0] / step - (west - left), stored[1] / step - (north - top)
         return on_white_canvas(part, (west - left, north - top), (width, height)), corner
 
-    def _colours(self, place: tuple[int, int], level: int, size: tuple[int, int]) -> UInt8:
+    def _colours(self, corner: tuple[int, int], level: int, size: tuple[int, int]) -> UInt8:
         # asarray takes ten times as long as tobytes
-        rgba = np.frombuffer(self._region(place, level, size).tobytes(), dtype=np.uint8)
+        rgba = np.frombuffer(self._region(corner, level, size).tobytes(), dtype=np.uint8)
         return over_white(rgba.reshape(*size[::-1], 4))
 
-    def _region(self, place: tuple[int, int], level: int, size: tuple[int, int]) -> Image:
+    def _region(self, corner: tuple[int, int], level: int, size: tuple[int, int]) -> Image:
         """Read a region; after an error, once more with a new handle.
 
-        An error latches: every later call on that handle fails, including those that other threads
-        are in. A new handle shows whether this region is at fault.
+        OpenSlide's errors latch: every later call on that handle fails, in other threads too. A new
+        handle shows whether this region is at fault.
         """
         try:
-            return self._handle.read_region(place, level, size)
+            return self._handle.read_region(corner, level, size)
         except OpenSlideError:
             handle = _open(self.path, self._cache)
         try:
-            picture = handle.read_region(place, level, size)
+            picture = handle.read_region(corner, level, size)
         except OpenSlideError as error:
             raise SourceError(
-                f"{self.path}: {size[0]} x {size[1]} pixels of level {level} at {place} cannot be "
-                f"read ({error}); the file is damaged: {AGAIN}"
+                f"{self.path}: {size[0]} x {size[1]} pixels of level {level} at {corner} cannot be "
+                f"read ({error}); the file is damaged: {COPY_AGAIN}"
             ) from error
         self._handle = handle
         return picture
@@ -298,17 +275,17 @@ def _open(path: Path, cache: TileCache | None) -> OpenSlide:
             "from its source, or convert it to a tiled, pyramidal TIFF"
         ) from None
     except OpenSlideError as error:
-        raise SourceError(f"{path}: the slide cannot be opened ({error}); {AGAIN}") from error
+        raise SourceError(f"{path}: the slide cannot be opened ({error}); {COPY_AGAIN}") from error
     check_tiles(handle.properties, handle.level_count, path)
-    if handle.properties["openslide.vendor"] == _PLAIN:
+    if handle.properties["openslide.vendor"] == _GENERIC_TIFF:
         check_pyramid(path)
     if cache is not None:
         handle.set_cache(cache)
     return handle
 
 
-def scale_of(slide: Slide, mpp: float | None = None, level: int = 0) -> Pair:
-    """Pixels of level 0 per pixel of a patch, horizontally and vertically.
+def patch_scale(slide: Slide, mpp: float | None = None, level: int = 0) -> Pair:
+    """Return the pixels of level 0 per pixel of a patch, horizontally and vertically.
 
     Parameters
     ----------
@@ -317,16 +294,9 @@ def scale_of(slide: Slide, mpp: float | None = None, level: int = 0) -> Pair:
         Requested µm per pixel on both axes; overrides the level.
     level : int
         Requested level of the pyramid.
-
-    Raises
-    ------
-    ArgumentError
-        If the requested resolution is not within 0.05..20 µm per pixel.
-    SourceError
-        If the slide has no usable pixel size, or no such level.
     """
     if mpp is not None:
-        return _by_size(slide, mpp)
+        return _scale_for_mpp(slide, mpp)
     if not 0 <= level < len(slide.level_sizes):
         levels = ", ".join(
             f"{number} ({width} x {height} px)"
@@ -339,17 +309,17 @@ def scale_of(slide: Slide, mpp: float | None = None, level: int = 0) -> Pair:
     return slide.downsamples[level]
 
 
-def _by_size(slide: Slide, mpp: float) -> Pair:
-    if not is_sane(mpp):
+def _scale_for_mpp(slide: Slide, mpp: float) -> Pair:
+    if not is_plausible(mpp):
         raise ArgumentError(
-            f"a resolution of {mpp:g} um/px; expected {SMALLEST} to {LARGEST:g} (--mpp)"
+            f"a resolution of {mpp:g} um/px; expected {MIN_MPP} to {MAX_MPP:g} (--mpp)"
         )
     if slide.mpp is None:
         across, down = slide.recorded_mpp
         says = f"says {across} x {down}" if across and down else "says nothing"
         raise SourceError(
             f"{slide.path}: no usable pixel size, so it cannot be brought to {mpp:g} um/px (the "
-            f"file {says}, expected {SMALLEST} to {LARGEST:g}); give it in the manifest's column "
+            f"file {says}, expected {MIN_MPP} to {MAX_MPP:g}); give it in the manifest's column "
             "mpp (and mpp_y where pixels are not square)"
         )
     return mpp / slide.mpp[0], mpp / slide.mpp[1]
@@ -364,7 +334,7 @@ def snap(slide: Slide, x: float, y: float, scale: Pair) -> Pair:
     x, y : float
         Upper left corner in pixels of level 0.
     scale : (float, float)
-        As returned by `scale_of`.
+        As returned by `patch_scale`.
 
     Returns
     -------

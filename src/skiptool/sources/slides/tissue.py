@@ -38,7 +38,7 @@ grey values within 5 pixels; either pair suffices. Glass of five scanners has 2 
 0.6, tissue 17 to 53 and 26 to 41 (medians)."""
 
 _FILLED: Final = GREY_LEVELS - 2
-"""Grey level from which on a pixel may be unscanned: readers fill with white."""
+"""Grey level from which a pixel may be unscanned: readers fill with white."""
 
 _DARK: Final = 32
 _FLAT: Final = 8
@@ -84,11 +84,11 @@ class Tissue:
 
     @property
     def has_glass(self) -> bool:
-        """Whether the slide shows glass next to the tissue."""
+        """True if the slide shows glass next to the tissue."""
         return self.threshold < GREY_LEVELS - 1
 
     def share(self, left: float, top: float, right: float, bottom: float) -> float:
-        """Share of tissue in a box, in 0..1; there is none outside the slide.
+        """Return the share of tissue in a box, in [0, 1]; 0 outside the slide.
 
         Parameters
         ----------
@@ -115,7 +115,7 @@ class Tissue:
         return min(max(inside / area, 0.0), 1.0)
 
     def _above(self, x: float, y: float) -> float:
-        """Tissue above and to the left of a point of the mask, in mask pixels."""
+        """Return the tissue above and to the left of a point of the mask, in mask pixels."""
         height, width = self.mask.shape
         x, y = min(max(x, 0.0), float(width)), min(max(y, 0.0), float(height))
         column, row = min(math.floor(x), width - 1), min(math.floor(y), height - 1)
@@ -148,11 +148,6 @@ def find_tissue(slide: Slide, longest: int = 2048) -> Tissue:
     longest : int
         Pixels of the overview's longer side.
 
-    Raises
-    ------
-    SourceError
-        If the slide cannot be read.
-
     Notes
     -----
     As the authors of the paper do elsewhere: grey values with black (not scanned) replaced by
@@ -164,12 +159,14 @@ def find_tissue(slide: Slide, longest: int = 2048) -> Tissue:
     """
     image, scale = slide.overview(longest)
     values = grey(image)
-    unscanned, around = _unscanned(image)
+    unscanned, unscanned_margin = _unscanned(image)
     black = int(values[unscanned].max()) + _NOISE if unscanned.any() else 0
-    smooth = _smooth(values, around | (values == 0))
+    smooth = _smooth(values, unscanned_margin | (values == 0))
     glassy, even = _glassy(image, values)
-    threshold = _threshold(smooth[~around], glassy[~around], even[~around])
-    mask = (smooth <= threshold) & ~around
+    threshold = _threshold(
+        smooth[~unscanned_margin], glassy[~unscanned_margin], even[~unscanned_margin]
+    )
+    mask = (smooth <= threshold) & ~unscanned_margin
     return Tissue(mask, scale, threshold, black, float(unscanned.mean()))
 
 
@@ -184,11 +181,11 @@ def _threshold(values: UInt8, glassy: Bool, even: Bool) -> int:
         if dark.all() or float(values[~dark].mean() - values[dark].mean()) < _CONTRAST:
             return threshold if glassy.mean() >= 0.5 else GREY_LEVELS - 1
         if even[dark].mean() >= 0.5 and (values[~dark] >= _FILLED).mean() >= 0.95:
-            kept = dark  # glass, next to the white of what was not scanned
+            remaining = dark  # glass, next to the white of what was not scanned
         else:
-            threshold, kept = level, ~dark
-        values, glassy, even = values[kept], glassy[kept], even[kept]
-        if kept is not dark and glassy.mean() >= 0.5:
+            threshold, remaining = level, ~dark
+        values, glassy, even = values[remaining], glassy[remaining], even[remaining]
+        if remaining is not dark and glassy.mean() >= 0.5:
             return threshold
     return GREY_LEVELS - 1
 
@@ -213,16 +210,16 @@ def _unscanned(image: UInt8) -> tuple[Bool, Bool]:
     varies = cv2.dilate(brightest, square) - cv2.erode(brightest, square)
     core = ((brightest <= _DARK) & (varies <= _FLAT)).astype(np.uint8)
     core = cv2.morphologyEx(core, cv2.MORPH_OPEN, square)
-    _, areas, facts, _ = cv2.connectedComponentsWithStats(core)
-    left, top, wide, high, size = facts.T
+    _, areas, statistics, _ = cv2.connectedComponentsWithStats(core)
+    left, top, wide, high, size = statistics.T
     height, width = core.shape
-    kept = (left == 0) | (top == 0) | (left + wide == width) | (top + high == height)
-    kept |= size >= _AREA * core.size
-    kept[0] = False  # all that is not nearly black
-    unscanned: Bool = kept[areas]
+    unscanned_areas = (left == 0) | (top == 0) | (left + wide == width) | (top + high == height)
+    unscanned_areas |= size >= _AREA * core.size
+    unscanned_areas[0] = False  # the rest of the image
+    unscanned: Bool = unscanned_areas[areas]
     # the edge of an area varies, and is grey beyond it
-    around: Bool = cv2.dilate(unscanned.astype(np.uint8), square, iterations=2) > 0
-    return unscanned, around
+    with_margin: Bool = cv2.dilate(unscanned.astype(np.uint8), square, iterations=2) > 0
+    return unscanned, with_margin
 
 
 def _smooth(values: UInt8, blank: Bool) -> UInt8:

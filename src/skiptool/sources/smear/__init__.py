@@ -1,1 +1,8 @@
-"""Synthetic blood smears of section III.A: templates cut from pictures, scenes made of them."""
+"""Synthetic blood smears of section III.A.
+
+- `templates`: backgrounds, cells and artifacts, and the annotations of BBBC041;
+- `cutting`: templates cut out of a picture;
+- `scenes`: images composed of templates, with ground truth.
+
+May import `sources.pictures`, `sources.otsu` and `sources.paths`.
+"""

@@ -28,15 +28,15 @@ from skiptool.sources.otsu import otsu
 from skiptool.sources.pictures.files import read_picture
 from skiptool.sources.smear.templates import (
     INFECTED,
-    ODD,
     RED_CELL,
     STAIN_CAP,
+    UNCLEAR,
     Box,
     LabelledBox,
     Template,
     Templates,
     read_boxes,
-    stained,
+    segment_stain,
 )
 
 if TYPE_CHECKING:
@@ -45,19 +45,19 @@ if TYPE_CHECKING:
     from skiptool.records import Bool, Float64, Int64, UInt8
 
 
-# Lifting an object off a smear: separated from its neighbours, on clean glass.
+# Cutting an object out of a smear, separated from its neighbours, on clean glass.
 
 _MARGIN: Final = 14
 """Pixels of background around a box in its template."""
 
-_SLACK: Final = 4
+_BOX_TOLERANCE: Final = 4
 """Pixels by which an object may exceed its hand-drawn box."""
 
 _RIM: Final = 4
 _FADE: Final = 1.0
-"""Pixels kept around an object (its blurred edge), and standard deviation of their fade."""
+"""Pixels weight around an object (its blurred edge), and standard deviation of their fade."""
 
-_MUCH: Final = 0.15
+_MAX_OVERLAP: Final = 0.15
 """Share of a box's stain nearer to a neighbour, and of its outline that is stained, from which
 on cells are taken to overlap."""
 
@@ -88,7 +88,7 @@ class Smear:
         cls, picture: UInt8, boxes: Sequence[Box], free: Bool, rng: np.random.Generator
     ) -> Smear:
         """Derive the other attributes; ``rng`` draws the grain of the clean glass."""
-        stain = stained(picture, empty_colour(picture))
+        stain = segment_stain(picture, empty_colour(picture))
         return cls(picture, tuple(boxes), free, fill_background(picture, free, rng), stain)
 
     def lift(self, name: str, box: Box, pieces: bool = False) -> Template:
@@ -98,15 +98,10 @@ class Smear:
         ----------
         pieces : bool
             Keep all pieces of the object, not only the largest.
-
-        Raises
-        ------
-        SourceError
-            If nothing in the box stands out.
         """
         window = box.grown(_MARGIN, *self.free.shape)
         glass = np.median(self.clean[window.slices], axis=(0, 1)).astype(np.uint8)
-        stain = stained(self.picture[window.slices], glass)
+        stain = segment_stain(self.picture[window.slices], glass)
         body = ndimage.binary_fill_holes(stain & self._own(box, window, stain))
         body = body if pieces else _largest(body)
         near = (ndimage.distance_transform_edt(~body) <= _RIM) & (body | ~stain)
@@ -132,12 +127,12 @@ class Smear:
         then it is the ellipse of the box, which leaves no straight edge.
         """
         near = np.zeros_like(stain)
-        reach = box.grown(_SLACK, *self.free.shape).within(window).slices
+        reach = box.grown(_BOX_TOLERANCE, *self.free.shape).within(window).slices
         near[reach] = self._nearest(box, window)[reach]
         outline = (near & stain)[reach]
         outline[1:-1, 1:-1] = False
         crossing = outline.sum() / (box.height + box.width)
-        if crossing > _MUCH or self.crowding(box)[1] > _MUCH:
+        if crossing > _MAX_OVERLAP or self.crowding(box)[1] > _MAX_OVERLAP:
             near = _ellipse(box, window) <= 1.0
         return near
 
@@ -156,7 +151,7 @@ class Smear:
 
 
 def _ellipse(box: Box, window: Box) -> Float64:
-    """Squared elliptical distance from the centre of a box, 1 on the inscribed ellipse."""
+    """Return the squared elliptical distance from the centre of a box, 1 on its ellipse."""
     rows = np.arange(window.top, window.bottom) + 0.5 - (box.top + box.bottom) / 2
     columns = np.arange(window.left, window.right) + 0.5 - (box.left + box.right) / 2
     down, right = rows / (box.height / 2), columns / (box.width / 2)
@@ -172,21 +167,21 @@ def _largest(mask: Bool) -> Bool:
     return largest
 
 
-_WANTED: Final = 3
+_COUNT: Final = 3
 """Number of cells and of artifacts, as in the paper."""
 
-_LEAST_BACKGROUND: Final = 400
-_LEAST_EMPTY: Final = 24
+_MIN_BACKGROUND: Final = 400
+_MIN_EMPTY: Final = 24
 """Smallest sides in pixels of an empty square that serves as background, and of one that
 provides grain to fill gaps with."""
 
-_HIDDEN: Final = 0.15
-"""Share of a box's stain nearer to a neighbour from which on a cell is not used."""
+_MAX_HIDDEN: Final = 0.15
+"""Share of a box's stain nearer to a neighbour from which a cell is not used."""
 
-_STRAY_SIDES: Final = (12, 160)
-_STRAY_JOIN: Final = 4
-_LEAST_TINT: Final = 30.0
-_LEAST_DEPTH: Final = 32.0
+_ARTIFACT_SIDES: Final = (12, 160)
+_ARTIFACT_JOIN: Final = 4
+_MIN_TINT: Final = 30.0
+_MIN_DEPTH: Final = 32.0
 """Grey levels, means over a stain: between the most and the least absorbed channel (ink and dust
 are grey), and of the most absorbed one (fainter stain is hardly visible)."""
 
@@ -213,14 +208,6 @@ def cut_templates(
     warnings : tuple of str
         One line each for fewer than three cells, artifacts not annotated as such, and a synthesised
         background.
-
-    Raises
-    ------
-    SourceError
-        If picture or annotations cannot be read or do not belong together, no cell is infected,
-        nothing can serve as an artifact, or the cells leave no empty glass.
-    ArgumentError
-        If the box of an artifact does not lie within the picture.
     """
     picture = read_picture(source)
     labelled = read_boxes(annotations, source, *picture.shape[:2])
@@ -230,30 +217,30 @@ def cut_templates(
             f"{source}: none of its {len(labelled)} annotated objects is an infected cell; "
             f"expected at least one of {', '.join(INFECTED)}. Choose another picture"
         )
-    slide = _slide(picture, [one.box for one in labelled], seed, source)
-    chosen = _choose_cells(slide, infected)
-    odd, notes = _choose_artifacts(slide, labelled, artifacts)
+    smear = _make_smear(picture, [one.box for one in labelled], seed, source)
+    chosen = _choose_cells(smear, infected)
+    odd, notes = _choose_artifacts(smear, labelled, artifacts)
     if not odd:
         raise SourceError(
             f"{source}: nothing on it can serve as an artifact; expected stain or an uninfected "
             "cell. Give boxes of artifacts, or choose another picture"
         )
-    background, filled = _background(slide)
+    background, filled = _background(smear)
     templates = Templates(
-        (background,), _lift(slide, "cell", chosen), _lift(slide, "artifact", odd, pieces=True)
+        (background,), _lift(smear, "cell", chosen), _lift(smear, "artifact", odd, pieces=True)
     )
-    if len(chosen) < _WANTED:
+    if len(chosen) < _COUNT:
         hidden = len(infected) - len(chosen)
         why = f" ({hidden} more are hidden by neighbours or cut off)" if hidden else ""
-        notes.insert(0, f"infected cells: {len(chosen)}{why} instead of {_WANTED}; using those")
+        notes.insert(0, f"infected cells: {len(chosen)}{why} instead of {_COUNT}; using those")
     return templates, tuple(f"{source}: {note}" for note in (*notes, *filled))
 
 
-def _slide(picture: UInt8, boxes: Sequence[Box], seed: int, source: Path) -> Smear:
+def _make_smear(picture: UInt8, boxes: Sequence[Box], seed: int, source: Path) -> Smear:
     free = free_pixels(picture, boxes)
-    if free_square(free).height < _LEAST_EMPTY:
+    if free_square(free).height < _MIN_EMPTY:
         raise SourceError(
-            f"{source}: no empty square of {_LEAST_EMPTY} pixels on it; expected a thin smear "
+            f"{source}: no empty square of {_MIN_EMPTY} pixels on it; expected a thin smear "
             "with glass between the cells. Choose another picture"
         )
     return Smear.of(picture, boxes, free, np.random.default_rng(seed))
@@ -263,96 +250,98 @@ def _boxes(labelled: Sequence[LabelledBox], *categories: str) -> list[Box]:
     return [one.box for one in labelled if one.category in categories]
 
 
-def _choose_cells(slide: Smear, infected: Sequence[Box]) -> list[Box]:
+def _choose_cells(smear: Smear, infected: Sequence[Box]) -> list[Box]:
     """Take the best three: whole ones with few neighbours; a bad one only if it is the best."""
-    ranked = sorted(infected, key=slide.crowding)[:_WANTED]
-    return ranked[:1] + [box for box in ranked[1:] if slide.crowding(box) <= (False, _HIDDEN)]
+    ranked = sorted(infected, key=smear.crowding)[:_COUNT]
+    return ranked[:1] + [box for box in ranked[1:] if smear.crowding(box) <= (False, _MAX_HIDDEN)]
 
 
 def _lift(
-    slide: Smear, kind: str, boxes: Sequence[Box], pieces: bool = False
+    smear: Smear, kind: str, boxes: Sequence[Box], pieces: bool = False
 ) -> tuple[Template, ...]:
     return tuple(
-        slide.lift(f"{kind}-{number}", box, pieces) for number, box in enumerate(boxes, start=1)
+        smear.lift(f"{kind}-{number}", box, pieces) for number, box in enumerate(boxes, start=1)
     )
 
 
 def _choose_artifacts(
-    slide: Smear, labelled: Sequence[LabelledBox], given: Sequence[Box]
+    smear: Smear, labelled: Sequence[LabelledBox], given: Sequence[Box]
 ) -> tuple[list[Box], list[str]]:
     """Take the given boxes, or else the best three, with notes on unannotated ones."""
     if given:
-        height, width = slide.free.shape
+        height, width = smear.free.shape
         for box in given:
             if not (0 <= box.top < box.bottom <= height and 0 <= box.left < box.right <= width):
                 raise ArgumentError(
                     f"artifact {box}: expected a box within the picture of {width} x {height}"
                 )
         return list(given), []
-    found = list(islice(_candidates(slide, labelled), _WANTED))
-    kinds = Counter(kind for kind, _ in found if kind not in ODD)
-    notes = [f"{number} of {len(found)} artifacts are {kind}" for kind, number in kinds.items()]
-    return [box for _, box in found], notes
+    candidates = list(islice(_candidates(smear, labelled), _COUNT))
+    kinds = Counter(kind for kind, _ in candidates if kind not in UNCLEAR)
+    notes = [
+        f"{number} of {len(candidates)} artifacts are {kind}" for kind, number in kinds.items()
+    ]
+    return [box for _, box in candidates], notes
 
 
-def _candidates(slide: Smear, labelled: Sequence[LabelledBox]) -> Iterator[tuple[str, Box]]:
+def _candidates(smear: Smear, labelled: Sequence[LabelledBox]) -> Iterator[tuple[str, Box]]:
     """Yield possible artifacts with their kind, best first."""
-    for category in ODD:
-        for box in sorted(_boxes(labelled, category), key=slide.crowding):
+    for category in UNCLEAR:
+        for box in sorted(_boxes(labelled, category), key=smear.crowding):
             yield category, box
-    for box in _strays(slide):
+    for box in _unannotated_stain(smear):
         yield "stain that is not annotated", box
-    for box in sorted(_boxes(labelled, RED_CELL), key=slide.crowding):
+    for box in sorted(_boxes(labelled, RED_CELL), key=smear.crowding):
         yield "uninfected red cells", box
 
 
-def _strays(slide: Smear) -> list[Box]:
+def _unannotated_stain(smear: Smear) -> list[Box]:
     """Find coloured stain outside all boxes, of medium size; the strongest first."""
-    colour = empty_colour(slide.picture)
-    labels, _ = ndimage.label(ndimage.binary_dilation(slide.stain, iterations=_STRAY_JOIN))
+    colour = empty_colour(smear.picture)
+    labels, _ = ndimage.label(ndimage.binary_dilation(smear.stain, iterations=_ARTIFACT_JOIN))
     ranked = []
     for label, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
         box = Box(rows.start, columns.start, rows.stop, columns.stop)
-        if _may_be_stray(slide, box):
-            stain = (labels[box.slices] == label) & slide.stain[box.slices]
-            ranked.append((_tint(slide.picture[box.slices], stain, colour), box))
+        if _may_be_artifact(smear, box):
+            stain = (labels[box.slices] == label) & smear.stain[box.slices]
+            ranked.append((_tint(smear.picture[box.slices], stain, colour), box))
     ranked.sort(key=lambda one: -one[0])
     return [box for tint, box in ranked if tint > 0]
 
 
-def _may_be_stray(slide: Smear, box: Box) -> bool:
-    least, most = _STRAY_SIDES
-    if min(box.height, box.width) < least + 2 * _STRAY_JOIN or max(box.height, box.width) > most:
+def _may_be_artifact(smear: Smear, box: Box) -> bool:
+    least, most = _ARTIFACT_SIDES
+    if min(box.height, box.width) < least + 2 * _ARTIFACT_JOIN or max(box.height, box.width) > most:
         return False
-    return not slide.cut_off(box) and not any(box.meets(other) for other in slide.boxes)
+    return not smear.cut_off(box) and not any(box.meets(other) for other in smear.boxes)
 
 
 def _tint(patch: UInt8, stain: Bool, colour: UInt8) -> float:
-    """Sum over stained pixels of the unevenness of absorption over channels; 0 if grey or faint."""
+    """Sum the spread of absorption over channels over stained pixels; 0 if grey or faint."""
     absorbed = colour.astype(np.int64) - patch[stain]
     spread = absorbed.max(axis=1) - absorbed.min(axis=1)
-    strong = spread.mean() >= _LEAST_TINT and absorbed.max(axis=1).mean() >= _LEAST_DEPTH
+    strong = spread.mean() >= _MIN_TINT and absorbed.max(axis=1).mean() >= _MIN_DEPTH
     return float(spread.sum()) if strong else 0.0
 
 
-def _background(slide: Smear) -> tuple[UInt8, list[str]]:
-    square = free_square(slide.free)
-    if square.height >= _LEAST_BACKGROUND:
-        return slide.picture[square.slices], []
+def _background(smear: Smear) -> tuple[UInt8, list[str]]:
+    square = free_square(smear.free)
+    if square.height >= _MIN_BACKGROUND:
+        return smear.picture[square.slices], []
     note = (
         f"largest empty square is {square.height} px; the gaps of a larger background were filled "
         "in from around"
     )
-    return slide.clean[freest_square(slide.free, min(slide.free.shape)).slices], [note]
+    return smear.clean[freest_square(smear.free, min(smear.free.shape)).slices], [note]
 
 
 _BLOCK: Final = 8
 _WIDTHS: Final = (3.0, 8.0, 24.0, 72.0)
 """Standard deviations of the Gaussians for the illumination, in blocks of 8 pixels."""
 
-_ENOUGH: Final = 0.25
+_FULL_WEIGHT: Final = 0.25
 _JOIN: Final = 3
-_LEAST_STAIN: Final = 150
+_MIN_STAIN: Final = 150
 """Stained components, dilated by 3 pixels, are dust below this number of pixels; dust remains in
 the background."""
 
@@ -364,7 +353,7 @@ _SEAM: Final = 3.0
 
 
 def empty_colour(image: UInt8) -> UInt8:
-    """Median colour of the glass: the lighter class of Otsu's threshold.
+    """Return the median colour of the glass, the lighter class of Otsu's threshold.
 
     Parameters
     ----------
@@ -389,7 +378,7 @@ def free_pixels(image: UInt8, boxes: Sequence[Box]) -> Bool:
     distance = np.minimum(colour_distance(image, empty_colour(image)), STAIN_CAP)
     near = ndimage.binary_dilation(distance > otsu(distance), iterations=_JOIN)
     labels, _ = ndimage.label(near)
-    large = np.bincount(labels.ravel()) >= _LEAST_STAIN
+    large = np.bincount(labels.ravel()) >= _MIN_STAIN
     large[0] = False
     free = np.ones(labels.shape, dtype=bool)
     if large.any():  # otherwise the distance is undefined
@@ -454,15 +443,15 @@ def fill_background(image: UInt8, free: Bool, rng: np.random.Generator) -> UInt8
     residual = image - light
     grain = _grain(residual, free, rng)
     seam = ndimage.distance_transform_edt(free) / _SEAM
-    kept = np.clip(seam, 0.0, 1.0)[..., None]
+    weight = np.clip(seam, 0.0, 1.0)[..., None]
     # the two grains are independent: weights on a circle preserve the standard deviation
-    mixed = np.where(kept > 0, kept * residual, 0.0) + np.sqrt(1.0 - kept**2) * grain
+    mixed = np.where(weight > 0, weight * residual, 0.0) + np.sqrt(1.0 - weight**2) * grain
     filled: UInt8 = np.clip(np.rint(light + mixed), 0, 255).astype(np.uint8)
     return filled
 
 
 def _illumination(image: UInt8, free: Bool) -> Float64:
-    """Mean of the free pixels around each pixel, over a wider neighbourhood where they are few."""
+    """Average the free pixels around each pixel, more widely if they are few."""
     height, width = free.shape
     weight = _blocks(free.astype(np.float64))
     seen = np.where(free[..., None], image, 0).astype(np.float64)
@@ -471,7 +460,7 @@ def _illumination(image: UInt8, free: Bool) -> Float64:
     for spread in reversed(_WIDTHS):
         around = ndimage.gaussian_filter(weight, spread, mode="nearest")
         mean = ndimage.gaussian_filter(total, (spread, spread, 0), mode="nearest")
-        trust = np.clip(around / _ENOUGH, 0.0, 1.0)[..., None]
+        trust = np.clip(around / _FULL_WEIGHT, 0.0, 1.0)[..., None]
         light = trust * mean / np.maximum(around, 1e-12)[..., None] + (1.0 - trust) * light
     size = (weight.shape[1] * _BLOCK, weight.shape[0] * _BLOCK)
     planes = [Image.fromarray(light[..., channel].astype(np.float32)) for channel in range(3)]
@@ -480,7 +469,7 @@ def _illumination(image: UInt8, free: Bool) -> Float64:
 
 
 def _blocks(values: Float64) -> Float64:
-    """Mean over blocks of 8 x 8 pixels, zero-padded at the border."""
+    """Average over blocks of 8 x 8 pixels, zero-padded at the border."""
     height, width = values.shape
     padded = np.pad(values, ((0, -height % _BLOCK), (0, -width % _BLOCK)))
     rows, columns = padded.shape
@@ -490,7 +479,7 @@ def _blocks(values: Float64) -> Float64:
 
 
 def _grain(residual: Float64, free: Bool, rng: np.random.Generator) -> Float64:
-    """Noise of the image's size with the residual spectrum of the largest free square."""
+    """Draw noise of the image's size with the residual spectrum of the largest free square."""
     square = residual[free_square(free).slices]
     side = len(square)
     window = np.hanning(side + 2)[1:-1]

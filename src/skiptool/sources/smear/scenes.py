@@ -1,8 +1,8 @@
 """Synthetic images of section III.A: cells and artifacts placed on a background, with ground truth.
 
 Steps 1 to 3 of the paper on the full canvas; step 4, the resize to the training size, is left to
-the caller. Image ``index`` of a dataset draws from a generator of its own, seeded with
-``[seed, index]``: neither order nor number of workers changes a pixel.
+the caller. Image ``index`` of a dataset draws from its own generator, seeded with
+``[seed, index]``, so that neither order nor number of workers changes a pixel.
 """
 
 from __future__ import annotations
@@ -32,10 +32,13 @@ _FULL: Final = 256
 """Weight 1 in fixed point: a blend stays within uint16."""
 
 _EDGE: Final = 2
+"""Depth in pixels inside its outline from which an object covers the canvas."""
+
 _RIM: Final = 4
+"""Distance in pixels around its outline up to which an object darkens the canvas."""
+
 _FADE: Final = 1.0
-"""Pixels: an object covers the canvas from this depth inside its outline, darkens it up to this
-distance around, and both fade like a Gaussian."""
+"""Standard deviation in pixels of the Gaussian by which both fade."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,9 +60,9 @@ class Stamp:
     mask: UInt8
 
 
-def place_stamp(image: UInt8, stamp: Stamp, place: tuple[slice, slice]) -> None:
+def place_stamp(image: UInt8, stamp: Stamp, position: tuple[slice, slice]) -> None:
     """Place a stamp on an image uint8 (H, W, 3), in place, at the given rows and columns."""
-    view = image[place]
+    view = image[position]
     blend = np.multiply(view, stamp.keep, dtype=np.uint16)
     blend += stamp.paint
     blend >>= 8
@@ -163,13 +166,7 @@ class PreparedScene:
 
 
 def prepare(templates: Templates, settings: SceneSettings) -> PreparedScene:
-    """Rotate and resize the backgrounds and prepare the templates.
-
-    Raises
-    ------
-    ArgumentError
-        If the canvas is smaller than an object, which must lie wholly inside.
-    """
+    """Rotate and resize the backgrounds and prepare the templates."""
     for template in (*templates.cells, *templates.artifacts):
         height, width = template.mask.shape
         if max(height, width) > settings.canvas:
@@ -196,20 +193,15 @@ def cell_count(settings: SceneSettings, seed: int, index: int) -> int:
     return _draw_count(settings, _generator(seed, index))
 
 
-def compose(stage: PreparedScene, seed: int, index: int) -> Scene:
+def compose(scene: PreparedScene, seed: int, index: int) -> Scene:
     """Compose image ``index`` of the dataset with this seed: steps 1 to 3 of section III.A.
 
     Parameters
     ----------
-    stage : Stage
+    scene : PreparedScene
         From `prepare`.
     seed, index : int
         Non-negative; together they determine everything random.
-
-    Raises
-    ------
-    ArgumentError
-        If seed or index is negative.
 
     Notes
     -----
@@ -220,17 +212,17 @@ def compose(stage: PreparedScene, seed: int, index: int) -> Scene:
     canvas inside its outline, and its blurred edge darkens the canvas.
     """
     rng = _generator(seed, index)
-    count = _draw_count(stage.settings, rng)
-    rotations = stage.backgrounds[rng.integers(len(stage.backgrounds))]
+    count = _draw_count(scene.settings, rng)
+    rotations = scene.backgrounds[rng.integers(len(scene.backgrounds))]
     image = rotations[rng.integers(len(rotations))].copy()
     mask = np.zeros(image.shape[:2], dtype=np.uint8)
-    for stamp, place in _scatter(stage.cells, count, stage.settings.canvas, rng):
-        place_stamp(image, stamp, place)
-        mask[place] |= stamp.mask
-    for stamp, place in _scatter(
-        stage.artifacts, stage.settings.artifacts, stage.settings.canvas, rng
+    for stamp, position in _scatter(scene.cells, count, scene.settings.canvas, rng):
+        place_stamp(image, stamp, position)
+        mask[position] |= stamp.mask
+    for stamp, position in _scatter(
+        scene.artifacts, scene.settings.artifacts, scene.settings.canvas, rng
     ):
-        place_stamp(image, stamp, place)
+        place_stamp(image, stamp, position)
     return Scene(image, mask, count)
 
 

@@ -39,20 +39,20 @@ STAIN_CAP: Final = 64
 """Grey levels at which distances are capped, so that a threshold separates the cell from the
 background rather than a dark parasite from its pale cell."""
 
-_SHALLOW: Final = 40
+_DEPTH_PERCENTILE: Final = 40
 """Percentile of the distances within the stain that represents its depth: that of a pale cell,
 not of the parasite in it."""
 
-_LEAST_DISTANCE: Final = 12
+_MIN_DISTANCE: Final = 12
 """Smallest difference in grey levels between the strongest pixel of an object and the
 background."""
 
-_LEAST_PIECE: Final = 0.05
+_MIN_PIECE: Final = 0.05
 _FRAME: Final = 2
 
 
 def frame_colour(image: UInt8) -> UInt8:
-    """Median colour of the two outermost rows and columns: the background's.
+    """Return the median colour of the two outermost rows and columns, the background's.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def frame_colour(image: UInt8) -> UInt8:
     return colour
 
 
-def stained(image: UInt8, colour: UInt8) -> Bool:
+def segment_stain(image: UInt8, colour: UInt8) -> Bool:
     """Mark the pixels that differ from an empty background of this colour.
 
     A first threshold separates stain from background; then the edge of the stain is placed at half
@@ -85,10 +85,10 @@ def stained(image: UInt8, colour: UInt8) -> Bool:
         All False if no pixel differs by 12 grey levels in any channel.
     """
     distance = colour_distance(image, colour)
-    if distance.max() < _LEAST_DISTANCE:
+    if distance.max() < _MIN_DISTANCE:
         return np.zeros(distance.shape, dtype=bool)
     level = min(otsu(np.minimum(distance, STAIN_CAP)), STAIN_CAP // 2)
-    depth = float(np.percentile(distance[distance > level], _SHALLOW))
+    depth = float(np.percentile(distance[distance > level], _DEPTH_PERCENTILE))
     return distance > max(level, depth / 2)
 
 
@@ -109,21 +109,21 @@ def object_mask(image: UInt8, pieces: bool = False) -> Bool:
 
     Notes
     -----
-    The paper says "thresholding" only; the rule is `stained` relative to the `frame_colour`,
+    The paper says "thresholding" only; the rule is `segment_stain` relative to the `frame_colour`,
     followed by the choice of pieces.
     """
-    filled = ndimage.binary_fill_holes(stained(image, frame_colour(image)))
+    filled = ndimage.binary_fill_holes(segment_stain(image, frame_colour(image)))
     labels, _ = ndimage.label(filled)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     if pieces:
-        mask: Bool = (sizes >= max(sizes.max() * _LEAST_PIECE, 1))[labels]
+        mask: Bool = (sizes >= max(sizes.max() * _MIN_PIECE, 1))[labels]
     else:
         mask = filled & (labels == sizes.argmax())
     return mask
 
 
-_LEAST_SIDE: Final = 8
+_MIN_SIDE: Final = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,17 +145,11 @@ class Template:
 
     @classmethod
     def from_picture(cls, name: str, image: UInt8, pieces: bool = False) -> Template:
-        """Threshold a picture; ``pieces`` is for artifacts, which may consist of several pieces.
-
-        Raises
-        ------
-        SourceError
-            If the picture is smaller than 8 x 8 or nothing in it stands out from its frame.
-        """
-        if min(image.shape[:2]) < _LEAST_SIDE:
+        """Threshold a picture; ``pieces`` is for artifacts, which may consist of several pieces."""
+        if min(image.shape[:2]) < _MIN_SIDE:
             raise SourceError(
                 f"template {name}: {image.shape[1]} x {image.shape[0]} pixels; expected at least "
-                f"{_LEAST_SIDE} x {_LEAST_SIDE}"
+                f"{_MIN_SIDE} x {_MIN_SIDE}"
             )
         mask = object_mask(image, pieces)
         if not mask.any():
@@ -217,11 +211,6 @@ def load_templates(folder: Path | None = None) -> Templates:
     ----------
     folder : Path, optional
         By default, the templates that ship with skiptool (drawn by ``examples/draw_templates.py``).
-
-    Raises
-    ------
-    SourceError
-        If the folder or one of the three kinds is missing, or a picture cannot be used.
     """
     if folder is None:
         with resources.as_file(resources.files("skiptool.sources") / "templates") as shipped:
@@ -229,9 +218,9 @@ def load_templates(folder: Path | None = None) -> Templates:
     if not folder.is_dir():
         raise SourceError(f"{folder}: no such folder; expected one with template pictures")
     return Templates(
-        backgrounds=tuple(read_picture(path) for path in _files(folder, "background")),
-        cells=_read(_files(folder, "cell"), pieces=False),
-        artifacts=_read(_files(folder, "artifact"), pieces=True),
+        backgrounds=tuple(read_picture(path) for path in _require_files(folder, "background")),
+        cells=_read(_require_files(folder, "cell"), pieces=False),
+        artifacts=_read(_require_files(folder, "artifact"), pieces=True),
     )
 
 
@@ -239,13 +228,8 @@ def save_templates(templates: Templates, folder: Path) -> None:
     """Write the templates as PNG into a folder, which is created if its parent exists.
 
     `load_templates` restores the same pixels, masks and digest.
-
-    Raises
-    ------
-    ArgumentError
-        If the folder cannot be created, or already contains templates.
     """
-    if folder.is_dir() and any(_found(folder, kind) for kind in _KINDS):
+    if folder.is_dir() and any(_list_files(folder, kind) for kind in _KINDS):
         raise ArgumentError(f"{folder}: already contains templates; choose another folder")
     if not folder.parent.is_dir():
         raise ArgumentError(f"{folder.parent}: no such folder; create it first")
@@ -257,12 +241,12 @@ def save_templates(templates: Templates, folder: Path) -> None:
 _KINDS: Final = ("background", "cell", "artifact")
 
 
-def _found(folder: Path, kind: str) -> list[Path]:
+def _list_files(folder: Path, kind: str) -> list[Path]:
     return sorted(folder.glob(f"{kind}*.png"))
 
 
-def _files(folder: Path, kind: str) -> list[Path]:
-    files = _found(folder, kind)
+def _require_files(folder: Path, kind: str) -> list[Path]:
+    files = _list_files(folder, kind)
     if not files:
         raise SourceError(
             f"{folder}: no {kind}*.png among its files; expected at least one of each of "
@@ -280,7 +264,7 @@ def _read(paths: Sequence[Path], pieces: bool) -> tuple[Template, ...]:
 # ``bounding_box`` (``minimum`` and ``maximum``, each ``r`` and ``c``).
 
 INFECTED: Final = ("trophozoite", "ring", "schizont", "gametocyte")
-ODD: Final = ("leukocyte", "difficult")
+UNCLEAR: Final = ("leukocyte", "difficult")
 RED_CELL: Final = "red blood cell"
 
 _SCHEMA: Final = (
@@ -368,12 +352,6 @@ def read_boxes(annotations: Path, picture: Path, height: int, width: int) -> lis
         Matched by its file name; failing that, by its name without suffix (a converted copy).
     height, width : int
         Size of the picture.
-
-    Raises
-    ------
-    SourceError
-        If the file is missing, not JSON, of another form, does not list the picture, or states
-        another size for it.
     """
     entries = _read_list(annotations)
     names = [_name(entry, f"{annotations}: entry {at}") for at, entry in enumerate(entries)]
@@ -390,8 +368,8 @@ def read_boxes(annotations: Path, picture: Path, height: int, width: int) -> lis
         _check_size(entries[at], height, width, where)
         boxes += [_labelled(item, where) for item in _objects(entries[at], where)]
     whole = Box(0, 0, height, width)
-    clipped = [LabelledBox(one.box.within(whole), one.category) for one in boxes]
-    return [one for one in clipped if one.box.height > 0 and one.box.width > 0]
+    clipped = [LabelledBox(labelled.box.within(whole), labelled.category) for labelled in boxes]
+    return [labelled for labelled in clipped if labelled.box.height > 0 and labelled.box.width > 0]
 
 
 def _read_list(annotations: Path) -> list[dict[str, Any]]:

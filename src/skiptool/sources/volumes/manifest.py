@@ -13,7 +13,7 @@ Volumes of one frame (``<code>_sa_ED.nii.gz``) are accepted too, anywhere in the
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -24,9 +24,9 @@ from skiptool.records import check_name
 from skiptool.sources.pictures.manifest import (
     Row,
     manifest_rows,
+    parse_split,
     read_manifest,
-    split_of,
-    whole_number,
+    strip_decimal_zero,
 )
 
 _REQUIRED = ("image", "domain", "subject")
@@ -95,43 +95,31 @@ def volume_rows(manifest: Path | str) -> tuple[list[VolumeRow], list[str]]:
         In the manifest's order.
     failures : list of str
         One line for each unusable row.
-
-    Raises
-    ------
-    SourceError
-        If the manifest itself is unusable.
     """
     rows: list[VolumeRow] = []
     failures: list[str] = []
     for row in manifest_rows(manifest, _REQUIRED, _FILES, _OPTIONAL):
         try:
-            rows.append(_parsed(row))
+            rows.append(_parse(row))
         except SkiptoolError as error:
             failures.append(str(error))
     return rows, failures
 
 
 def parse_frames(text: str, where: str) -> tuple[Frame, ...]:
-    """Parse frame numbers from 0, with or without a name in front.
-
-    Raises
-    ------
-    SourceError
-        If one is not a number, or repeated.
+    """Parse frame numbers from 0, with or without the name of the phase.
 
     Examples
     --------
     >>> [str(frame) for frame in parse_frames("ES=9;ED=0", "a.nii")]
     ['0 (ED)', '9 (ES)']
-    >>> parse_frames("3 11", "a.nii")
+    >>> parse_frames("3 11.0", "a.nii")
     (Frame(number=3, phase=''), Frame(number=11, phase=''))
-    >>> parse_frames("7.0", "a.nii")
-    (Frame(number=7, phase=''),)
     """
     frames = []
     for word in filter(None, re.split(r"[;,|\s]+", text)):
         phase, _, number = word.rpartition("=")
-        number = whole_number(number)
+        number = strip_decimal_zero(number)
         if not re.fullmatch(r"[0-9]{1,6}", number):
             raise SourceError(
                 f"{where}: frames {text!r}, expected numbers from 0 such as 0;9 or ED=0;ES=9"
@@ -142,7 +130,7 @@ def parse_frames(text: str, where: str) -> tuple[Frame, ...]:
     return tuple(sorted(frames))
 
 
-def _parsed(row: Row) -> VolumeRow:
+def _parse(row: Row) -> VolumeRow:
     image = row["image"]
     return VolumeRow(
         image=Path(image),
@@ -150,20 +138,20 @@ def _parsed(row: Row) -> VolumeRow:
         domain=check_name(row["domain"], f"{image}: domain"),
         subject=row["subject"],
         frames=parse_frames(row.get("frames", ""), image),
-        split=split_of(row, image),
-        centre=whole_number(row.get("centre", "")),
+        split=parse_split(row, image),
+        centre=strip_decimal_zero(row.get("centre", "")),
         id=row.get("id", ""),
     )
 
 
 # The M&Ms challenge.
 
-CODE: Final = "External code"
-PHASES: Final = ("ED", "ES")
-SIDES: Final = {"training": Split.TRAIN, "testing": Split.TEST}
-UNUSED: Final = "validation"
+_CODE: Final = "External code"
+_PHASES: Final = ("ED", "ES")
+_SPLITS: Final = {"training": Split.TRAIN, "testing": Split.TEST}
+_UNUSED: Final = "validation"
 
-NAME: Final = re.compile(
+_FILE_NAME: Final = re.compile(
     r"(?:.*_)?(?P<code>[^_]+)_sa(?:_(?P<phase>ED|ES))?(?P<mask>_gt)?\.nii(?:\.gz)?"
 )
 
@@ -185,7 +173,6 @@ def folder_rows(
 
     Parameters
     ----------
-    folder : Path
     table : Path, optional
         CSV with the columns ``External code``, ``Vendor`` (the domain), ``Centre``, ``ED`` and
         ``ES``; by default the one in the folder with the first two.
@@ -199,46 +186,49 @@ def folder_rows(
         One line for each unusable volume or column.
     left_out : list of str
         Codes of the challenge's own validation set, which is in neither split.
-
-    Raises
-    ------
-    SourceError
-        If there is no volume or no table, or the table lacks code or vendor.
     """
-    volumes, failures = _volumes(folder)
-    path = _table(folder) if table is None else table
-    subjects = _subjects(path)
-    failures += _missing(path, subjects)
+    volumes, failures = _find_volumes(folder)
+    path = _find_table(folder) if table is None else table
+    # tables of slices repeat each subject; the first row counts
+    subjects = {row[_CODE]: row for row in reversed(read_manifest(path, (_CODE, "Vendor"), ()))}
+    columns = next(iter(subjects.values()))
+    failures += [
+        f"{path}: has no column {phase}; frames in which masks have labels are used, without their "
+        "phase"
+        for phase in _PHASES
+        if phase not in columns
+    ]
     rows: list[VolumeRow] = []
     left_out: list[str] = []
     for volume in volumes:
         if volume.image is None:
             failures.append(f"{volume.mask}: a mask without its image; copy the image there too")
-        elif _part(volume.image, folder) == UNUSED:
+        elif _subset(volume.image, folder) == _UNUSED:
             left_out.append(volume.code)
         else:
             try:
-                rows.append(_row(volume, volume.image, folder, subjects, path))
+                rows.append(_to_row(volume, volume.image, folder, subjects, path))
             except SkiptoolError as error:
                 failures.append(str(error))
     return rows, failures, sorted(set(left_out))
 
 
-def _volumes(folder: Path) -> tuple[list[_Volume], list[str]]:
+def _find_volumes(folder: Path) -> tuple[list[_Volume], list[str]]:
     volumes: dict[tuple[str, str], _Volume] = {}
     failures: list[str] = []
     for path in sorted(folder.rglob("*.nii*")):
-        match = NAME.fullmatch(path.name)
+        match = _FILE_NAME.fullmatch(path.name)
         if match is None or path.name.startswith(".") or not path.is_file():
             continue
         code, phase = match["code"], match["phase"] or ""
         volume = volumes.setdefault((code, phase), _Volume(code, phase))
-        part = "mask" if match["mask"] else "image"
-        first = getattr(volume, part)
-        if first is None:
-            setattr(volume, part, path)
+        earlier = volume.mask if match["mask"] else volume.image
+        if earlier is not None:
+            failures.append(f"{path}: {code} is already in {earlier}; keep one of them")
+        elif match["mask"]:
+            volume.mask = path
         else:
-            failures.append(f"{path}: {code} is already in {first}; keep one of them")
+            volume.image = path
     if not volumes:
         raise SourceError(
             f"{folder}: has no volume named <code>_sa.nii.gz, as in the M&Ms challenge; list other "
@@ -247,40 +237,24 @@ def _volumes(folder: Path) -> tuple[list[_Volume], list[str]]:
     return [volumes[key] for key in sorted(volumes)], failures
 
 
-def _table(folder: Path) -> Path:
-    """Find the table: the one with the frames, if several have codes and vendors."""
-    fitting: dict[Path, int] = {}
+def _find_table(folder: Path) -> Path:
+    """Find the table; if several have codes and vendors, the one with the frames."""
+    optional_columns: dict[Path, int] = {}
     for path in sorted(folder.glob("*.csv")):
         try:
-            rows = read_manifest(path, (CODE, "Vendor"), ())
+            rows = read_manifest(path, (_CODE, "Vendor"), ())
         except SourceError:
             continue
-        fitting[path] = sum(name in rows[0] for name in (*PHASES, "Centre"))
-    if not fitting:
+        optional_columns[path] = sum(name in rows[0] for name in (*_PHASES, "Centre"))
+    if not optional_columns:
         raise SourceError(
-            f"{folder}: has no CSV with the columns {CODE!r} and 'Vendor'; give it with --table, "
+            f"{folder}: has no CSV with the columns {_CODE!r} and 'Vendor'; give it with --table, "
             "or list the volumes in a manifest (image, mask, domain, subject)"
         )
-    return max(fitting, key=lambda path: fitting[path])
+    return max(optional_columns, key=lambda path: optional_columns[path])
 
 
-def _subjects(path: Path) -> Mapping[str, Row]:
-    rows = read_manifest(path, (CODE, "Vendor"), ())
-    # tables of slices repeat each subject; the first row counts
-    return {row[CODE]: row for row in reversed(rows)}
-
-
-def _missing(path: Path, subjects: Mapping[str, Row]) -> list[str]:
-    columns = next(iter(subjects.values()))
-    return [
-        f"{path}: has no column {phase}; frames in which masks have labels are used, without their "
-        "phase"
-        for phase in PHASES
-        if phase not in columns
-    ]
-
-
-def _row(
+def _to_row(
     volume: _Volume, image: Path, folder: Path, subjects: Mapping[str, Row], path: Path
 ) -> VolumeRow:
     subject = subjects.get(volume.code)
@@ -292,16 +266,16 @@ def _row(
         domain=check_name(subject["Vendor"], f"{path}: {volume.code}: Vendor"),
         subject=volume.code,
         frames=_frames(subject, volume, path),
-        split=SIDES.get(_part(image, folder)),
-        centre=whole_number(subject.get("Centre", "")),
+        split=_SPLITS.get(_subset(image, folder)),
+        centre=strip_decimal_zero(subject.get("Centre", "")),
     )
 
 
 def _frames(subject: Row, volume: _Volume, path: Path) -> tuple[Frame, ...]:
-    phases = [volume.phase] if volume.phase else [name for name in PHASES if name in subject]
+    phases = [volume.phase] if volume.phase else [name for name in _PHASES if name in subject]
     frames = []
     for phase in phases:
-        number = whole_number(subject.get(phase, ""))
+        number = strip_decimal_zero(subject.get(phase, ""))
         if number.isdecimal():
             frames.append(Frame(int(number), phase))
         elif phase in subject:
@@ -316,11 +290,10 @@ def _frames(subject: Row, volume: _Volume, path: Path) -> tuple[Frame, ...]:
         )
     if volume.phase:
         return tuple(frames) or (Frame(0, volume.phase),)
-    return tuple(sorted(frames)) if len(frames) == len(PHASES) else ()
+    return tuple(sorted(frames)) if len(frames) == len(_PHASES) else ()
 
 
-def _part(image: Path, folder: Path) -> str:
-    """Return the part of the challenge that a file is in, in lower case, or nothing."""
-    names: Sequence[str] = [name.lower() for name in image.relative_to(folder).parts[:-1]]
-    whole = [*names, folder.name.lower()]
-    return next((name for name in whole if name in (*SIDES, UNUSED)), "")
+def _subset(image: Path, folder: Path) -> str:
+    """Return the folder of the challenge that a file is in, in lower case, or ""."""
+    names = [*image.relative_to(folder).parts[:-1], folder.name]
+    return next((name.lower() for name in names if name.lower() in (*_SPLITS, _UNUSED)), "")

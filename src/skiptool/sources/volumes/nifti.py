@@ -29,9 +29,9 @@ from skiptool.errors import SourceError
 from skiptool.sources.volumes.orientation import (
     Turn,
     displacement,
+    find_turn,
     skewness,
     spacings,
-    turn_onto,
 )
 
 if TYPE_CHECKING:
@@ -39,30 +39,22 @@ if TYPE_CHECKING:
 
     from skiptool.records import AnyArray, Float64
 
-DEFLATE = 1032
+MAX_DEFLATE_RATIO = 1032
 """Largest compression ratio of gzip; bzip2 and xz have no limit."""
 
-MOST = 4096
+MAX_TRAILING_MB = 4096
 """Largest number of MB after the last frame: a small file can unpack to any size."""
 
 
 def check_end(stream: IO[bytes]) -> None:
-    """Read a compressed file to its end, where its checksum is.
-
-    Raises
-    ------
-    EOFError
-        If the end is not reached.
-    OSError, zlib.error
-        If the file is damaged.
-    """
-    for _ in range(MOST):
+    """Read a compressed file to its end, where its checksum is; EOFError if there is no end."""
+    for _ in range(MAX_TRAILING_MB):
         if not stream.read(1 << 20):
             return
     raise EOFError("it continues without end after the last frame")
 
 
-def check_room(file: Path, shape: Sequence[int], itemsize: int, times: int = 1) -> None:
+def check_room(file: Path, shape: Sequence[int], itemsize: int, ratio: int = 1) -> None:
     """Compare the voxels declared by a header with the size of the file, before allocating memory.
 
     Parameters
@@ -71,13 +63,8 @@ def check_room(file: Path, shape: Sequence[int], itemsize: int, times: int = 1) 
     shape : sequence of int
     itemsize : int
         Bytes per voxel.
-    times : int
+    ratio : int
         Largest compression ratio.
-
-    Raises
-    ------
-    EOFError
-        If the file is too small.
 
     Examples
     --------
@@ -86,7 +73,7 @@ def check_room(file: Path, shape: Sequence[int], itemsize: int, times: int = 1) 
     EOFError: its header declares 2,000,000,000,000 bytes of voxels
     """
     needed = math.prod(map(int, shape)) * itemsize
-    if needed > file.stat().st_size * times:
+    if needed > file.stat().st_size * ratio:
         raise EOFError(f"its header declares {needed:,} bytes of voxels")
 
 
@@ -94,7 +81,7 @@ def check_room(file: Path, shape: Sequence[int], itemsize: int, times: int = 1) 
 
 GZIP: Final = "gzip"
 
-_PACKED: Final[Mapping[bytes, str]] = {
+_COMPRESSIONS: Final[Mapping[bytes, str]] = {
     b"\x1f\x8b": GZIP,
     b"BZh": "bzip2",
     b"\xfd7zXZ\x00": "xz",
@@ -106,7 +93,7 @@ _OPENERS: Final[Mapping[str, Callable[..., Any]]] = {
     "": open,
 }
 
-_OTHERS: Final[Mapping[bytes, str]] = {
+_OTHER_FORMATS: Final[Mapping[bytes, str]] = {
     b"PK\x03\x04": "a zip archive: unpack it first",
     b"\x28\xb5\x2f\xfd": "compressed by zstd: unpack it first (zstd -d)",
     b"7z\xbc\xaf": "a 7z archive: unpack it first",
@@ -127,82 +114,65 @@ _OTHERS: Final[Mapping[bytes, str]] = {
 }
 """First bytes of other formats, and their remedies."""
 
-_DICOM: Final = (128, b"DICM")
-_HEADER: Final = 348
-"""Bytes of a NIfTI-1 header, with its magic at the end."""
+_HEADER_BYTES: Final = 348
+"""Size of a NIfTI-1 header, with its magic at the end."""
 
 
-def packer_of(path: Path) -> str:
-    """Return how a file is compressed: gzip, bzip2, xz, or empty.
+def detect_compression(path: Path) -> str:
+    """Return the compression of a file: gzip, bzip2, xz, or empty.
 
-    Raises
-    ------
-    SourceError
-        If it is compressed twice, or of an unsupported compression or format; names it.
-    OSError, EOFError, zlib.error, lzma.LZMAError
-        If it cannot be read.
+    An unsupported compression or format is refused by name.
     """
-    packer = _packer(_start(path, ""), path)
-    if packer:
-        again = _packer(_start(path, packer), path)
-        if again:
-            raise SourceError(f"{path}: is compressed twice ({packer} of {again}); unpack it once")
-    return packer
+    compression = _compression(_read_start(path, ""), path)
+    if compression:
+        inner = _compression(_read_start(path, compression), path)
+        if inner:
+            raise SourceError(
+                f"{path}: is compressed twice ({compression} of {inner}); unpack it once"
+            )
+    return compression
 
 
-def opened(path: Path, packer: str) -> Any:  # noqa: ANN401 - each packer has a type of its own
+def open_decompressed(path: Path, compression: str) -> Any:  # noqa: ANN401 - each has its own type
     """Open a file for reading, decompressed."""
-    return _OPENERS[packer](path, "rb")
+    return _OPENERS[compression](path, "rb")
 
 
-def nifti_version(path: Path, packer: str) -> int | None:
-    """Return 1 or 2 for a single-file NIfTI, None for anything else.
-
-    Raises
-    ------
-    OSError, EOFError, zlib.error, lzma.LZMAError
-        If it cannot be read.
-    """
-    start = _start(path, packer)
+def nifti_version(path: Path, compression: str) -> int | None:
+    """Return 1 or 2 for a single-file NIfTI, None for anything else."""
+    start = _read_start(path, compression)
     if start[344:347] == b"n+1":
         return 1
     return 2 if start[4:7] == b"n+2" else None
 
 
-def _start(path: Path, packer: str) -> bytes:
-    with opened(path, packer) as stream:
-        start: bytes = stream.read(_HEADER)
+def _read_start(path: Path, compression: str) -> bytes:
+    with open_decompressed(path, compression) as stream:
+        start: bytes = stream.read(_HEADER_BYTES)
     return start
 
 
-def _packer(start: bytes, path: Path) -> str:
-    _refuse(path, start)
-    return next((name for magic, name in _PACKED.items() if start.startswith(magic)), "")
-
-
-def _refuse(path: Path, start: bytes) -> None:
-    place, dicom = _DICOM
-    if start[place : place + len(dicom)] == dicom:
+def _compression(start: bytes, path: Path) -> str:
+    if start[128:132] == b"DICM":
         raise SourceError(f"{path}: is DICOM: convert its series to NIfTI first (dcm2niix)")
-    for magic, what in _OTHERS.items():
+    for magic, description in _OTHER_FORMATS.items():
         if start.startswith(magic):
-            raise SourceError(f"{path}: is {what}")
+            raise SourceError(f"{path}: is {description}")
+    return next((name for magic, name in _COMPRESSIONS.items() if start.startswith(magic)), "")
 
 
-SUFFIXES: Final = (".nii.gz", ".nii.bz2", ".nii.xz", ".nii", ".hdr", ".img")
-PAIRS: Final = (".hdr", ".img", ".hdr.gz", ".img.gz")
+_SUFFIXES: Final = (".nii.gz", ".nii.bz2", ".nii.xz", ".nii", ".hdr", ".img")
+_PAIR_SUFFIXES: Final = (".hdr", ".img", ".hdr.gz", ".img.gz")
 
-CLASSES: Final = {1: nibabel.Nifti1Image, 2: nibabel.Nifti2Image}
+_IMAGE_CLASSES: Final = {1: nibabel.Nifti1Image, 2: nibabel.Nifti2Image}
 
-PLAUSIBLE: Final = (1e-3, 100.0)
+PLAUSIBLE_SPACING: Final = (1e-3, 100.0)
 """Range of plausible voxel spacings in millimetres."""
 
-SQUARE: Final = 1.0
+_MAX_SKEW: Final = 1.0
 """Deviation of the axes from right angles in degrees that header rounding explains."""
 
-_SINGULAR: Final = "its sform is singular; the qform is used"
-
-MILLIMETRES: Final = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
+_MILLIMETRES: Final = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
 
 _BROKEN: Final = (
     OSError,
@@ -231,7 +201,7 @@ class Volume:
     placed : bool
         Whether the header has an orientation other than none or the identity.
     note : str
-        Peculiarities of the header, for the user; empty if there are none.
+        Peculiarities of the header to report; empty if there are none.
     slices : int or None
         Axis across slices, from 0, if the header names it.
     turn : Turn or None
@@ -253,7 +223,7 @@ class Volume:
 
     def turned_onto(self, other: Volume) -> Volume:
         """Return the volume rotated to align its axes with those of another, if possible."""
-        turn = turn_onto(self.affine, other.affine)
+        turn = find_turn(self.affine, other.affine)
         if turn is None or self.turn is not None:
             return self
         x, y, z = (self.shape[axis] for axis in turn.axes)
@@ -268,18 +238,12 @@ def open_volume(path: Path) -> Volume:
     ----------
     path : Path
         NIfTI-1 or NIfTI-2, single file or pair, compressed or not, with any name.
-
-    Raises
-    ------
-    SourceError
-        If it is missing, not NIfTI, damaged, empty, of more than four axes, or its header has an
-        unknown unit or implausible voxel spacing.
     """
-    with _opened(path) as (image, packer):
+    with _open_image(path) as (image, compression):
         try:
-            shape = _shape(tuple(image.shape), path)
-            _check_room(image, path, shape, packer)
-            affine, placed, note = _placed(image, shape, path)
+            shape = _four_axes(tuple(image.shape), path)
+            _check_voxels(image, path, shape, compression)
+            affine, placed, note = _orientation(image, shape, path)
         except _BROKEN as error:
             raise _damaged(path, error) from error
         return Volume(path, shape, affine, placed, note, image.header.get_dim_info()[2])
@@ -298,13 +262,8 @@ def read_frames(volume: Volume, frames: Sequence[int]) -> Iterator[AnyArray]:
     ------
     array (X, Y, Z)
         Values scaled by the file's slope and intercept, if any.
-
-    Raises
-    ------
-    SourceError
-        If the file is truncated or damaged, or its voxels are not real numbers.
     """
-    with _opened(volume.path, whole=True) as (image, _):
+    with _open_image(volume.path, whole=True) as (image, _):
         if image.get_data_dtype().kind not in "iuf":
             raise SourceError(
                 f"{volume.path}: voxels of type {image.get_data_dtype()}; expected real numbers "
@@ -312,7 +271,9 @@ def read_frames(volume: Volume, frames: Sequence[int]) -> Iterator[AnyArray]:
             )
         axes = len(image.shape)
         for frame in frames:
-            index = (slice(None),) * min(3, axes) + (frame, *[0] * (axes - 4))[: max(0, axes - 3)]
+            index: tuple[slice | int, ...] = (slice(None),) * min(3, axes)
+            if axes > 3:
+                index += (frame, *[0] * (axes - 4))
             try:
                 voxels = np.asanyarray(image.dataobj[index])
             except _BROKEN as error:
@@ -327,44 +288,45 @@ def read_frames(volume: Volume, frames: Sequence[int]) -> Iterator[AnyArray]:
             yield voxels if volume.turn is None else volume.turn.apply(voxels)
 
 
-def stem_of(path: Path) -> str:
+def volume_stem(path: Path) -> str:
     """Return a file's name without ``.nii.gz`` or ``.nii``.
 
     Examples
     --------
-    >>> stem_of(Path("a/A0S9V9_sa.nii.gz"))
+    >>> volume_stem(Path("a/A0S9V9_sa.nii.gz"))
     'A0S9V9_sa'
     """
-    for suffix in SUFFIXES:
+    for suffix in _SUFFIXES:
         if path.name.lower().endswith(suffix):
             return path.name[: -len(suffix)]
     return path.name
 
 
 @contextmanager
-def _opened(path: Path, *, whole: bool = False) -> Iterator[tuple[Any, str]]:
+def _open_image(path: Path, *, whole: bool = False) -> Iterator[tuple[Any, str]]:
     """Open a file so that its frames are read in one pass; then verify a compressed file.
 
-    nibabel goes by file names, reopens a compressed file for each frame, and never reads the
+    nibabel relies on file names, reopens a compressed file for each frame, and never reads the
     checksum at its end, without which damaged bytes pass for grey values.
     """
     if not path.is_file():
         raise SourceError(f"{path}: no such file; check the path")
     try:
-        packer = packer_of(path)
-        version = None if path.name.lower().endswith(PAIRS) else nifti_version(path, packer)
+        compression = detect_compression(path)
+        is_pair = path.name.lower().endswith(_PAIR_SUFFIXES)
+        version = None if is_pair else nifti_version(path, compression)
     except _BROKEN as error:
         raise _unreadable(path, error) from error
-    if version is None or (not packer and path.suffix.lower() == ".nii"):
-        yield _load(path), packer
+    if version is None or (not compression and path.suffix.lower() == ".nii"):
+        yield _load(path), compression
         return
-    with opened(path, packer) as stream:
+    with open_decompressed(path, compression) as stream:
         try:
-            image = CLASSES[version].from_stream(stream)
+            image = _IMAGE_CLASSES[version].from_stream(stream)
         except _BROKEN as error:
             raise _unreadable(path, error) from error
-        yield image, packer
-        if whole and packer:
+        yield image, compression
+        if whole and compression:
             try:
                 check_end(stream)
             except _BROKEN as error:
@@ -383,15 +345,16 @@ def _load(path: Path) -> Any:  # noqa: ANN401 - nibabel's images have a type for
     return image
 
 
-def _check_room(image: Any, path: Path, shape: Sequence[int], packer: str) -> None:  # noqa: ANN401
+def _check_voxels(image: Any, path: Path, shape: Sequence[int], compression: str) -> None:  # noqa: ANN401
     voxels = Path(image.file_map["image"].filename or path)
     if voxels != path:  # a pair, which nibabel reads by name
-        packer = GZIP if voxels.suffix.lower() == ".gz" else ""
-    if packer in ("", GZIP):
-        check_room(voxels, shape, image.get_data_dtype().itemsize, DEFLATE if packer else 1)
+        compression = GZIP if voxels.suffix.lower() == ".gz" else ""
+    if compression in ("", GZIP):
+        ratio = MAX_DEFLATE_RATIO if compression else 1
+        check_room(voxels, shape, image.get_data_dtype().itemsize, ratio)
 
 
-def _shape(shape: tuple[int, ...], path: Path) -> tuple[int, int, int, int]:
+def _four_axes(shape: tuple[int, ...], path: Path) -> tuple[int, int, int, int]:
     if len(shape) < 2 or any(n != 1 for n in shape[4:]) or min(shape) < 1:
         raise SourceError(
             f"{path}: has shape {shape}, expected (x, y, z) or (x, y, z, t) without empty axes; "
@@ -401,45 +364,45 @@ def _shape(shape: tuple[int, ...], path: Path) -> tuple[int, int, int, int]:
     return x, y, z, t
 
 
-def _placed(image: Any, shape: tuple[int, ...], path: Path) -> tuple[Float64, bool, str]:  # noqa: ANN401
+def _orientation(image: Any, shape: tuple[int, ...], path: Path) -> tuple[Float64, bool, str]:  # noqa: ANN401
     """Return the affine in millimetres, whether it is meaningful, and notes."""
     header = image.header
     try:
-        unit = MILLIMETRES.get(header.get_xyzt_units()[0], 1.0)
+        millimetres = _MILLIMETRES.get(header.get_xyzt_units()[0], 1.0)
     except KeyError:
         raise SourceError(
             f"{path}: has a unit of length unknown to NIfTI (xyzt_units "
             f"{header['xyzt_units']}); correct its header"
         ) from None
-    scale = np.diag([unit, unit, unit, 1.0])
+    scale = np.diag([millimetres, millimetres, millimetres, 1.0])
     affine: Float64 = scale @ np.asarray(image.affine, dtype=np.float64)
-    singular = int(header["sform_code"]) > 0 < int(header["qform_code"]) and _is_singular(affine)
+    has_both_forms = int(header["sform_code"]) > 0 and int(header["qform_code"]) > 0
+    singular = has_both_forms and np.linalg.matrix_rank(affine[:3, :3]) < 3
     if singular:
         affine = scale @ np.asarray(header.get_qform(), dtype=np.float64)
-    affine, single = _one_slice(affine, shape)
-    known, note = (True, _SINGULAR) if singular else _told(header, scale, affine, shape)
-    low, high = PLAUSIBLE
+    affine, spacing_note = _with_slice_spacing(affine, shape)
+    if singular:
+        placed, note = True, "its sform is singular; the qform is used"
+    else:
+        placed, note = _check_forms(header, scale, affine, shape)
+    low, high = PLAUSIBLE_SPACING
     if not all(low <= step <= high for step in spacings(affine)):  # false for NaN
         steps = " x ".join(f"{step:g}" for step in spacings(affine))
         raise SourceError(
             f"{path}: voxels of {steps} mm, expected {low:g} to {high:g}; correct the size or the "
             "unit in its header"
         )
-    skewed = skewness(affine)
-    sheared = ""
-    if skewed > SQUARE:
-        sheared = (
-            f"its axes are {skewed:.0f} degrees off right angles (sheared); slices are used as "
+    notes = [note, spacing_note]
+    skew = skewness(affine)
+    if skew > _MAX_SKEW:
+        notes.append(
+            f"its axes are {skew:.0f} degrees off right angles (sheared); slices are used as "
             "they are stored"
         )
-    return affine, known, "; ".join(filter(None, (note, single, sheared)))
+    return affine, placed, "; ".join(filter(None, notes))
 
 
-def _is_singular(affine: Float64) -> bool:
-    return bool(np.linalg.matrix_rank(affine[:3, :3]) < 3)
-
-
-def _told(
+def _check_forms(
     header: Any,  # noqa: ANN401
     scale: Float64,
     affine: Float64,
@@ -448,9 +411,9 @@ def _told(
     """Return whether a header has an orientation, and a note on its peculiarities."""
     codes = int(header["sform_code"]), int(header["qform_code"])
     if not any(codes):
-        return False, "says nothing of its orientation (sform and qform codes are 0)"
+        return False, "has no orientation (sform and qform codes are 0)"
     if (affine == np.eye(4)).all():
-        return False, "says nothing of its orientation (its affine is the identity)"
+        return False, "has no orientation (its affine is the identity)"
     if all(codes):
         apart = displacement(scale @ header.get_sform(), scale @ header.get_qform(), shape)
         if apart > min(spacings(affine)) / 2:
@@ -458,50 +421,52 @@ def _told(
     return True, ""
 
 
-def _one_slice(affine: Float64, shape: tuple[int, ...]) -> tuple[Float64, str]:
-    """Set the spacing of a single slice to 1 mm if its own is implausible.
+def _with_slice_spacing(affine: Float64, shape: tuple[int, ...]) -> tuple[Float64, str]:
+    """Set the spacing of a single slice to 1 mm if that in the header is implausible.
 
-    It is 0 in files of two axes, and 999 mm in those that nnU-Net makes of pictures.
+    The header has 0 in files of two axes, and 999 mm in those that nnU-Net converts from pictures.
     """
-    low, high = PLAUSIBLE
+    low, high = PLAUSIBLE_SPACING
     steps = spacings(affine)
-    odd = [axis for axis in range(3) if not low <= steps[axis] <= high]
-    if len(odd) != 1 or shape[odd[0]] != 1:
+    implausible = [axis for axis in range(3) if not low <= steps[axis] <= high]
+    if len(implausible) != 1 or shape[implausible[0]] != 1:
         return affine, ""
-    (axis,) = odd
+    (axis,) = implausible
     first, second = (affine[:3, other] for other in range(3) if other != axis)
     normal = np.cross(first, second) * (-1 if axis == 1 else 1)
-    mended = affine.copy()
-    mended[:3, axis] = normal / max(float(np.sqrt((normal**2).sum())), low**2)
-    return mended, f"its single slice is {steps[axis]:g} mm from the next; taken to be 1 mm"
+    corrected = affine.copy()
+    corrected[:3, axis] = normal / max(float(np.sqrt((normal**2).sum())), low**2)
+    return corrected, f"the spacing of its single slice is {steps[axis]:g} mm; 1 mm is assumed"
 
 
 def _unreadable(path: Path, error: BaseException) -> SourceError:
     return SourceError(
-        f"{path}: not a readable NIfTI ({_said(error)}); expected a complete .nii or .nii.gz file"
+        f"{path}: not a readable NIfTI ({_one_line(error)}); expected a complete .nii or .nii.gz "
+        "file"
     )
 
 
 def _damaged(path: Path, error: BaseException) -> SourceError:
     return SourceError(
-        f"{path}: the file is truncated or damaged ({_said(error)}); copy it again from its source"
+        f"{path}: the file is truncated or damaged ({_one_line(error)}); copy it again from "
+        "its source"
     )
 
 
-def _said(error: BaseException) -> str:
+def _one_line(error: BaseException) -> str:
     """Return a library's message on one line."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
 # Masks.
 
-NEAR: Final = 1e-3
-"""Tolerance for integers: rounding by header slopes stays within it, interpolation does not."""
+_INTEGER_TOLERANCE: Final = 1e-3
+"""Rounding by header slopes stays within this distance of integers, interpolation does not."""
 
-HIGHEST: Final = 65535
+_MAX_LABEL: Final = 65535
 
 
-def whole_labels(values: AnyArray, where: str) -> NDArray[np.uint16]:
+def to_labels(values: AnyArray, where: str) -> NDArray[np.uint16]:
     """Convert the values of a mask, often stored as floats, to integer labels.
 
     Parameters
@@ -513,34 +478,31 @@ def whole_labels(values: AnyArray, where: str) -> NDArray[np.uint16]:
     Returns
     -------
     uint16, same shape
-
-    Raises
-    ------
-    SourceError
-        If a value is not an integer (an interpolated mask), not finite, or not a label.
     """
     if values.dtype.kind not in "biuf":
         raise SourceError(
             f"{where}: mask has type {values.dtype}; expected integers, one label per voxel"
         )
     if values.dtype.kind == "f":
-        values = _rounded(values, where)
+        values = _round(values, where)
     lowest, highest = values.min(), values.max()
-    if lowest < 0 or highest > HIGHEST:
-        wrong = lowest if lowest < 0 else highest
-        raise SourceError(f"{where}: mask contains {wrong:g}; expected labels from 0 to {HIGHEST}")
+    if lowest < 0 or highest > _MAX_LABEL:
+        invalid = lowest if lowest < 0 else highest
+        raise SourceError(
+            f"{where}: mask contains {invalid:g}; expected labels from 0 to {_MAX_LABEL}"
+        )
     return values.astype(np.uint16)
 
 
-def _rounded(values: AnyArray, where: str) -> AnyArray:
+def _round(values: AnyArray, where: str) -> AnyArray:
     with np.errstate(invalid="ignore"):  # infinity less infinity
         rounded = np.rint(values)
         # negated so that NaN is invalid too
-        off = ~(np.abs(values - rounded) <= NEAR)
-    if off.any():
-        first = values[off].flat[0]
+        fractional = ~(np.abs(values - rounded) <= _INTEGER_TOLERANCE)
+    if fractional.any():
+        first = values[fractional].flat[0]
         raise SourceError(
-            f"{where}: mask contains {first:g} ({int(off.sum())} voxels are not integers); it was "
-            "interpolated or is not a label mask: resample it with nearest neighbour"
+            f"{where}: mask contains {first:g} ({int(fractional.sum())} voxels are not integers); "
+            "it was interpolated or is not a label mask: resample it with nearest neighbour"
         )
     return rounded

@@ -3,7 +3,7 @@
 Scanners store volumes in any orientation, and short-axis slices of the heart are oblique: the
 nearest anatomical axes vary between subjects. Therefore slices are rotated (by quarter turns and
 reflections only, without interpolation) to the layout that best matches one pair of directions:
-columns to the left and the head, rows to the back and the feet. Axial and coronal slices then have
+columns towards left and head, rows towards back and feet. Axial and coronal slices then have
 radiological orientation, and short-axis slices are seen from the apex, with the right ventricle at
 the upper left. Sagittal slices are shown as usual, with the face to the left.
 """
@@ -23,14 +23,14 @@ from skiptool.errors import SourceError
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Float64
 
-COLUMNS: Final = np.array([-1.0, 0.0, 1.0])
+_COLUMNS: Final = np.array([-1.0, 0.0, 1.0])
 """Preferred direction of columns: left and head, in RAS+ millimetres."""
 
-ROWS: Final = np.array([0.0, -1.0, -1.0])
+_ROWS: Final = np.array([0.0, -1.0, -1.0])
 """Preferred direction of rows: back and feet."""
 
-SAGITTAL: Final = np.cos(np.deg2rad(15.0))
-"""Left-right component of a slice's unit normal from which on the slice is sagittal."""
+_SAGITTAL: Final = np.cos(np.deg2rad(15.0))
+"""Left-right component of a slice's unit normal from which the slice is sagittal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +60,9 @@ class View:
     def apply(self, volume: AnyArray) -> AnyArray:
         """Lay a volume (X, Y, Z) out as slices (S, H, W) in file order; returns a view."""
         slices = volume.transpose(self.through, self.rows, self.columns)
-        step_y, step_x = (-1 if flip else 1 for flip in (self.flip_rows, self.flip_columns))
-        return slices[:, ::step_y, ::step_x]
+        if self.flip_rows:
+            slices = slices[:, ::-1]
+        return slices[:, :, ::-1] if self.flip_columns else slices
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,29 +96,20 @@ class Turn:
         return rotated
 
 
-def turn_onto(affine: Float64, other: Float64) -> Turn | None:
+def find_turn(affine: Float64, other: Float64) -> Turn | None:
     """Find the rotation of a volume that aligns its axes with those of another.
 
-    Parameters
-    ----------
-    affine, other : float64 (4, 4)
-        From voxels to millimetres, of the volume and of the other one.
-
-    Returns
-    -------
-    Turn or None
-        None if the axes do not correspond one to one.
+    Both affines (4, 4) map voxels to millimetres. None if the axes do not correspond one to one.
     """
     try:
         between = np.linalg.solve(other[:3, :3], affine[:3, :3])
     except np.linalg.LinAlgError:
         return None
-    one, two, three = np.abs(between).argmax(axis=1).tolist()
-    if len({one, two, three}) < 3:
+    x, y, z = np.abs(between).argmax(axis=1).tolist()
+    if len({x, y, z}) < 3:
         return None
-    axes = (one, two, three)
-    first, second, third = (bool(between[axis, axes[axis]] < 0) for axis in range(3))
-    return Turn(axes, (first, second, third))
+    flips = (bool(between[0, x] < 0), bool(between[1, y] < 0), bool(between[2, z] < 0))
+    return Turn((x, y, z), flips)
 
 
 def skewness(affine: Float64) -> float:
@@ -131,13 +123,13 @@ def skewness(affine: Float64) -> float:
     return float(np.degrees(np.arcsin(min(most, 1.0))))
 
 
-def as_stored(through: int = 2) -> View:
+def stored_view(through: int = 2) -> View:
     """Lay out a file without orientation: its axes in order, along width and height."""
     columns, rows = (axis for axis in range(3) if axis != through)
     return View(through, rows, columns, False, False, "", "")
 
 
-def view_of(affine: Float64, where: str, through: int = 2) -> View:
+def choose_view(affine: Float64, where: str, through: int = 2) -> View:
     """Choose the layout of a volume's slices.
 
     Parameters
@@ -148,14 +140,9 @@ def view_of(affine: Float64, where: str, through: int = 2) -> View:
         File, for the message.
     through : int
         Axis across slices, see `slice_axis`.
-
-    Raises
-    ------
-    SourceError
-        If the affine is singular or not finite.
     """
     spacing = np.array(spacings(affine))
-    if not (np.isfinite(affine).all() and (spacing > 0).all()) or _flat(affine):
+    if not (np.isfinite(affine).all() and (spacing > 0).all()) or _is_flat(affine):
         raise SourceError(
             f"{where}: the affine from voxels to millimetres is singular or not finite; correct "
             "the header (sform or qform)"
@@ -184,37 +171,29 @@ def spacings(affine: Float64) -> tuple[float, float, float]:
 def displacement(first: Float64, second: Float64, shape: tuple[int, ...]) -> float:
     """Return the largest distance in millimetres between the corners of a volume under two affines.
 
-    Parameters
-    ----------
-    first, second : float64 (4, 4)
-    shape : tuple of int
-        Voxels along the three axes.
-
-    Examples
-    --------
     >>> displacement(np.eye(4), np.diag([1.0, 1.0, 2.0, 1.0]), (5, 5, 4))
     3.0
     """
     corners = np.array([(*corner, 1) for corner in product(*((0, n - 1) for n in shape[:3]))])
-    apart = corners @ (first - second).T[:, :3]
-    return float(np.sqrt((apart**2).sum(axis=1)).max())
+    differences = corners @ (first - second).T[:, :3]
+    return float(np.sqrt((differences**2).sum(axis=1)).max())
 
 
 def _layouts(axes: Float64, through: int) -> Iterator[tuple[float, int, int, bool, bool]]:
     """Yield the agreement of each layout with the preferred directions, and the layout."""
     plane = [axis for axis in range(3) if axis != through]
     normal = np.cross(axes[:, plane[0]], axes[:, plane[1]])
-    sagittal = abs(normal[0]) > SAGITTAL * np.sqrt((normal**2).sum())
-    wanted_columns = np.array([0.0, -1.0, 0.0]) if sagittal else COLUMNS
-    wanted_rows = np.array([0.0, 0.0, -1.0]) if sagittal else ROWS
+    sagittal = abs(normal[0]) > _SAGITTAL * np.sqrt((normal**2).sum())
+    preferred_columns = np.array([0.0, -1.0, 0.0]) if sagittal else _COLUMNS
+    preferred_rows = np.array([0.0, 0.0, -1.0]) if sagittal else _ROWS
     for (rows, columns), flip_rows, flip_columns in product(
         # the second axis first: it becomes the rows if both layouts agree equally well
         permutations(reversed(plane)),
         (False, True),
         (False, True),
     ):
-        agreement = _signed(axes, rows, flip_rows) @ wanted_rows
-        agreement += _signed(axes, columns, flip_columns) @ wanted_columns
+        agreement = _signed(axes, rows, flip_rows) @ preferred_rows
+        agreement += _signed(axes, columns, flip_columns) @ preferred_columns
         yield round(float(agreement), 6), rows, columns, flip_rows, flip_columns
 
 
@@ -223,7 +202,7 @@ def _signed(axes: Float64, axis: int, flip: bool) -> Float64:
     return direction
 
 
-def _flat(affine: Float64) -> bool:
+def _is_flat(affine: Float64) -> bool:
     """Return whether the axes are coplanar."""
     unit = affine[:3, :3] / np.array(spacings(affine))
     return bool(abs(np.linalg.det(unit)) < 1e-4)
@@ -233,28 +212,28 @@ def _flat(affine: Float64) -> bool:
 # be larger than the distance between slices, especially if there is one slice. So the numbers of
 # voxels count too, and guesses are reported.
 
-AXES: Final = ("first", "second", "third")
-THIRD: Final = 2
+_AXES: Final = ("first", "second", "third")
+_THIRD: Final = 2
 
-COARSER: Final = 2.0
-"""Ratio of spacings from which on an axis is that of thick slices."""
+_COARSER: Final = 2.0
+"""Ratio of spacings from which an axis counts as that of thick slices."""
 
-FEWER: Final = 4
-"""Ratio of voxel counts from which on an axis is that of few slices."""
+_FEWER: Final = 4
+"""Ratio of voxel counts from which an axis counts as that of few slices."""
 
-DOUBTFUL: Final = 2
-"""Ratio of voxel counts from which on the third axis is a guess too."""
+_DOUBTFUL: Final = 2
+"""Ratio of voxel counts from which the third axis is reported as a guess too."""
 
-EQUAL: Final = 1e-3
+_TOLERANCE: Final = 1e-3
 """Relative tolerance of the spacings of square pixels."""
 
 
 def slice_axis(
     shape: Sequence[int],
     spacing: Sequence[float],
-    told: int | None,
+    recorded: int | None,
     where: str,
-    asked: int | None = None,
+    requested: int | None = None,
 ) -> tuple[int, str]:
     """Choose the axis across slices.
 
@@ -262,11 +241,11 @@ def slice_axis(
     ----------
     shape, spacing : sequences of 3 numbers
         Number of voxels along the axes of the file, and spacing in millimetres.
-    told : int or None
+    recorded : int or None
         Axis named by the header, from 0.
     where : str
         File, for messages.
-    asked : int, optional
+    requested : int, optional
         Axis named by the user, from 0.
 
     Returns
@@ -279,11 +258,6 @@ def slice_axis(
     note : str
         The guess made, if any.
 
-    Raises
-    ------
-    SourceError
-        If slices would be single rows of voxels.
-
     Examples
     --------
     >>> slice_axis((96, 80, 1), (2.5, 2.5, 1.0), None, "a.nii")
@@ -292,79 +266,78 @@ def slice_axis(
     0
     """
     single = [axis for axis in range(3) if shape[axis] == 1]
-    if len(single) > 1 or (asked is not None and any(axis != asked for axis in single)):
+    if len(single) > 1 or (requested is not None and any(axis != requested for axis in single)):
         sizes = " x ".join(map(str, shape))
-        along = "" if asked is None else f" along the {AXES[asked]} axis"
+        along = "" if requested is None else f" along the {_AXES[requested]} axis"
         raise SourceError(
             f"{where}: has {sizes} voxels, slices of it{along} are single rows and no pictures"
         )
-    if asked is not None:
-        return asked, ""
+    if requested is not None:
+        return requested, ""
     if single:
         return single[0], ""
-    coarse, few = _coarse(spacing), _few(shape, FEWER)
+    coarse, few = _coarsest(spacing), _fewest(shape, _FEWER)
     if coarse is not None and coarse == few:
-        return coarse, _against(told, coarse)
-    if told is not None:
-        return told, ""
-    found = _supposed(shape, spacing, coarse, few)
-    doubts = {coarse, _few(shape, DOUBTFUL)} - {None, found}
-    if found == THIRD and (coarse == THIRD or not doubts):
-        return found, ""
-    return found, (
-        f"slices are taken along the {AXES[found]} axis ({shape[found]}, {spacing[found]:.3g} mm "
-        "apart), which the header does not say; --slice-axis 1, 2 or 3 does if that is wrong"
+        return coarse, _note_evident_axis(recorded, coarse)
+    if recorded is not None:
+        return recorded, ""
+    axis = _guess_axis(shape, spacing, coarse, few)
+    doubts = {coarse, _fewest(shape, _DOUBTFUL)} - {None, axis}
+    if axis == _THIRD and (coarse == _THIRD or not doubts):
+        return axis, ""
+    return axis, (
+        f"slices are taken along the {_AXES[axis]} axis ({shape[axis]}, {spacing[axis]:.3g} mm "
+        "apart), as the header names none; if that is wrong, give --slice-axis 1, 2 or 3"
     )
 
 
-def _supposed(
+def _guess_axis(
     shape: Sequence[int], spacing: Sequence[float], coarse: int | None, few: int | None
 ) -> int:
-    if coarse is not None and coarse == _few(shape, 1):
+    if coarse is not None and coarse == _fewest(shape, 1):
         return coarse
     if coarse is None and few is not None:
         return few
-    odd = _odd(shape, spacing)
-    return THIRD if odd is None else odd
+    normal = _normal_of_square(shape, spacing)
+    return _THIRD if normal is None else normal
 
 
-def _against(told: int | None, found: int) -> str:
-    """Note that a header names an axis other than the evident one.
+def _note_evident_axis(recorded: int | None, evident: int) -> str:
+    """Report if a header names an axis other than the evident one.
 
     Programs that rotate voxels mostly leave the entry unchanged.
     """
-    if told is None and found != THIRD:
-        return (
-            f"slices are taken along the {AXES[found]} axis, where voxels are coarsest and fewest; "
-            "--slice-axis 1, 2 or 3 names another"
-        )
-    if told in (None, found):
+    if recorded == evident or (recorded is None and evident == _THIRD):
         return ""
+    reason = (
+        f"slices are taken along the {_AXES[evident]} axis, where voxels are coarsest and fewest"
+    )
+    if recorded is None:
+        return f"{reason}; give --slice-axis 1, 2 or 3 for another"
     return (
-        f"slices are taken along the {AXES[found]} axis, where voxels are coarsest and fewest, "
-        f"though the header names the {AXES[told]}; --slice-axis 1, 2 or 3 decides"
+        f"{reason}, though the header names the {_AXES[recorded]}; --slice-axis 1, 2 or 3 decides"
     )
 
 
-def _coarse(spacing: Sequence[float]) -> int | None:
+def _coarsest(spacing: Sequence[float]) -> int | None:
     """Return the axis along which voxels are much coarser than along both others."""
     first, second = sorted(range(3), key=lambda axis: -spacing[axis])[:2]
-    return first if spacing[first] >= COARSER * spacing[second] else None
+    return first if spacing[first] >= _COARSER * spacing[second] else None
 
 
-def _few(shape: Sequence[int], times: int) -> int | None:
+def _fewest(shape: Sequence[int], ratio: int) -> int | None:
     """Return the axis with fewer voxels than both others, by this factor."""
     first, second = sorted(range(3), key=lambda axis: shape[axis])[:2]
-    fewer = shape[first] < shape[second] and times * shape[first] <= shape[second]
+    fewer = shape[first] < shape[second] and ratio * shape[first] <= shape[second]
     return first if fewer else None
 
 
-def _odd(shape: Sequence[int], spacing: Sequence[float]) -> int | None:
+def _normal_of_square(shape: Sequence[int], spacing: Sequence[float]) -> int | None:
     """Return the axis perpendicular to two with equally many voxels at equal spacing."""
     for axis in range(3):
-        one, other = (candidate for candidate in range(3) if candidate != axis)
-        near = EQUAL * spacing[one]
-        square = shape[one] == shape[other] and abs(spacing[one] - spacing[other]) <= near
-        if square and abs(spacing[axis] - spacing[one]) > near:
+        u, v = (other for other in range(3) if other != axis)
+        tolerance = _TOLERANCE * spacing[u]
+        square = shape[u] == shape[v] and abs(spacing[u] - spacing[v]) <= tolerance
+        if square and abs(spacing[axis] - spacing[u]) > tolerance:
             return axis
     return None

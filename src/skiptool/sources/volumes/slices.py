@@ -1,4 +1,4 @@
-"""Slices of a volume to images of one size: grey values, pixel size, height and width."""
+"""Convert slices of a volume to images: rescale grey values, resample, crop or pad."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MULTIPLE = 32
 """Sizes are multiples of this: a U-net of five stages halves them five times."""
 
 
-def rescaled(
+def rescale_slice(
     slice_: AnyArray, percentiles: tuple[float, float] | None = None
 ) -> tuple[Float32, float, float]:
     """Rescale the grey values of one slice to [0, 1], section III.D ("per-slice re-scaling").
@@ -46,18 +46,18 @@ def rescaled(
     return ((values / 2 - low / 2) / span).clip(0, 1).astype(np.float32), low, high
 
 
-def fitting_size(longest: int) -> int:
+def padded_size(longest: int) -> int:
     """Return the smallest multiple of 32 that is at least this number of pixels.
 
     Examples
     --------
-    >>> fitting_size(256), fitting_size(257)
+    >>> padded_size(256), padded_size(257)
     (256, 288)
     """
     return -(-longest // MULTIPLE) * MULTIPLE
 
 
-def fitted(slices: AnyArray, size: int, fill: int = 0) -> tuple[AnyArray, int, int]:
+def crop_or_pad(slices: AnyArray, size: int, fill: int = 0) -> tuple[AnyArray, int, int]:
     """Crop or pad slices (..., H, W) about their centre to ``size`` pixels on either side.
 
     An odd pixel is cropped or padded at the end.
@@ -71,21 +71,21 @@ def fitted(slices: AnyArray, size: int, fill: int = 0) -> tuple[AnyArray, int, i
     """
     height, width = slices.shape[-2:]
     top, left = _start(height, size), _start(width, size)
-    inside = slices[..., max(top, 0) : max(top, 0) + size, max(left, 0) : max(left, 0) + size]
-    before = (max(-top, 0), max(-left, 0))
-    after = [size - b - n for b, n in zip(before, inside.shape[-2:], strict=True)]
-    whole = [(0, 0)] * (slices.ndim - 2)
-    edges = [*whole, (before[0], after[0]), (before[1], after[1])]
-    return np.pad(inside, edges, constant_values=fill), top, left
+    row, column = max(top, 0), max(left, 0)
+    cropped = slices[..., row : row + size, column : column + size]
+    above, before = max(-top, 0), max(-left, 0)
+    below, after = size - above - cropped.shape[-2], size - before - cropped.shape[-1]
+    edges = [*[(0, 0)] * (slices.ndim - 2), (above, below), (before, after)]
+    return np.pad(cropped, edges, constant_values=fill), top, left
 
 
-def resampled_length(length: int, spacing: float, wanted: float) -> int:
-    """Return the number of pixels, at least 1, when resampled from ``spacing`` to ``wanted`` mm."""
-    return max(1, round(length * spacing / wanted))
+def resampled_length(length: int, spacing: float, pixel_size: float) -> int:
+    """Return the number of pixels, at least 1, after resampling from ``spacing`` mm."""
+    return max(1, round(length * spacing / pixel_size))
 
 
-def resampled(
-    slice_: AnyArray, spacing: tuple[float, float], wanted: float, *, labels: bool = False
+def resample_slice(
+    slice_: AnyArray, spacing: tuple[float, float], pixel_size: float, *, labels: bool = False
 ) -> AnyArray:
     """Resample one slice about its centre to square pixels of an exact size.
 
@@ -94,8 +94,8 @@ def resampled(
     slice_ : numbers (H, W)
     spacing : (float, float)
         Millimetres between rows and between columns.
-    wanted : float
-        Pixel size of the result in millimetres.
+    pixel_size : float
+        Of the result, in millimetres.
     labels : bool
         Nearest neighbour instead of linear interpolation.
 
@@ -106,8 +106,8 @@ def resampled(
         standard deviation of half the ratio of the pixel sizes, less the half pixel already
         present.
     """
-    ratios = [wanted / step for step in spacing]
-    shape = [resampled_length(n, s, wanted) for n, s in zip(slice_.shape, spacing, strict=True)]
+    ratios = [pixel_size / step for step in spacing]
+    shape = [resampled_length(n, s, pixel_size) for n, s in zip(slice_.shape, spacing, strict=True)]
     offset = [
         (n - 1) / 2 - ratio * (m - 1) / 2
         for n, m, ratio in zip(slice_.shape, shape, ratios, strict=True)
@@ -124,6 +124,6 @@ def resampled(
 
 
 def _start(length: int, size: int) -> int:
-    """First pixel of the centre crop, rounded towards 0 in both directions."""
+    """Return the first pixel of the centre crop, rounded towards 0 in both directions."""
     spare = length - size
     return spare // 2 if spare >= 0 else -(-spare // 2)

@@ -1,14 +1,13 @@
-"""Options of ``extract mri`` that shape its slices, checked once."""
+"""Settings of ``extract mri`` that determine its slices, validated once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from skiptool.errors import ArgumentError
-from skiptool.names import quoted_name
+from skiptool.names import quote_name
 from skiptool.sources.pictures.labels import LabelMap, label_map
 from skiptool.sources.volumes.slices import MULTIPLE
 from skiptool.splits import ALL_DOMAINS
@@ -22,31 +21,31 @@ HEART = ("background", "LV", "MYO", "RV")
 
 @dataclass(frozen=True, slots=True)
 class SliceSettings:
-    """Which volumes, frames and labels are taken, and how their slices are made.
+    """Selection of volumes, frames and labels, and geometry and scaling of their slices.
 
-    Mappings by domain have `skiptool.splits.ALL_DOMAINS` (``""``) for all domains not named.
+    In mappings by domain, `skiptool.splits.ALL_DOMAINS` (``""``) is the key for all domains that
+    are not named.
 
     Attributes
     ----------
     labels : mapping of int to str
-        Value in the masks to class; empty for M&Ms's 1 LV, 2 MYO, 3 RV. 0 is the background
-        unless it is named.
+        Class of each value in the masks; empty for those of M&Ms: 1 LV, 2 MYO, 3 RV. 0 is the
+        background unless it is named.
     sizes : mapping of str to int
-        Pixels on either side by domain; by default the smallest multiple of 32 that holds the
-        domain's largest slice.
+        Side of the slices in pixels, by domain; by default the smallest multiple of 32 that holds
+        the domain's largest slice.
     spacing : float or None
         Millimetres per pixel to resample to; None keeps the acquired spacing.
     percentiles : (float, float) or None
-        Percentiles of a slice that become 0 and 1; None for its lowest and highest value.
+        Percentiles of a slice that are scaled to 0 and 1; None for its minimum and maximum.
     centres : mapping of str to str
-        Domain to the only hospital whose volumes are taken.
+        The only hospital whose volumes are taken, by domain.
     train_subjects, test_subjects : mapping of str to int
-        Number of subjects to draw by domain. If there is none for `ALL_DOMAINS`, domains not named
-        have none.
+        Number of subjects to draw by domain; none from domains without a number.
     keep_unlabelled : bool
-        Take frames and volumes without labels too; their masks are 255 (ignored).
+        Include frames and volumes without labels; their masks are 255 (ignored).
     slice_axes : mapping of str to int
-        Axis of the files, from 1, along which slices follow each other, by domain; by default see
+        Axis of the files, counted from 1, from slice to slice, by domain; by default see
         `skiptool.sources.volumes.orientation.slice_axis`.
     """
 
@@ -61,91 +60,89 @@ class SliceSettings:
     slice_axes: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for wrong, message in self._faults():
-            if wrong:
-                raise ArgumentError(message)
-        _ = self.label_map
+        for domain, size in self.sizes.items():
+            if size < MULTIPLE or size % MULTIPLE:
+                raise ArgumentError(
+                    f"--size {_option(domain, size)}: expected a multiple of {MULTIPLE}, as the "
+                    "network halves images five times; the next is "
+                    f"{max(1, -(-size // MULTIPLE)) * MULTIPLE}"
+                )
+        if self.spacing is not None and not 0.01 <= self.spacing <= 100:
+            raise ArgumentError(
+                f"--spacing {self.spacing}: expected 0.01 to 100 millimetres a pixel"
+            )
+        if self.percentiles is not None:
+            low, high = self.percentiles
+            if not 0.0 <= low < high <= 100.0:
+                raise ArgumentError(
+                    f"--percentiles {low:g},{high:g}: expected LOW,HIGH with 0 <= LOW < HIGH <= 100"
+                )
+        self._check_domain_options()
+        _ = self.label_map  # checks the labels
+
+    def _check_domain_options(self) -> None:
+        for option, counts in (("train", self.train_subjects), ("test", self.test_subjects)):
+            for domain, count in counts.items():
+                if count < 0:
+                    raise ArgumentError(
+                        f"--{option}-subjects {_option(domain, count)}: expected 0 or more subjects"
+                    )
+        for domain, axis in self.slice_axes.items():
+            if axis not in (1, 2, 3):
+                raise ArgumentError(
+                    f"--slice-axis {_option(domain, axis)}: expected 1, 2 or 3, the axis of the "
+                    "files that leads from slice to slice"
+                )
+        if ALL_DOMAINS in self.centres:
+            raise ArgumentError(
+                f"--centre {self.centres[ALL_DOMAINS]}: expected DOMAIN=CENTRE, such as A=1"
+            )
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names, index = label; in the order of M&Ms if it has all of them."""
+        """Class names, index = label; those of M&Ms, in their order, if it has all of them."""
         if set(self.labels.values()) <= set(HEART):
             return HEART
-        ground = self.labels.get(0, HEART[0])
+        background = self.labels.get(0, HEART[0])
         named = [self.labels[value] for value in sorted(self.labels)]
-        return tuple(dict.fromkeys((ground, *named)))
+        return tuple(dict.fromkeys((background, *named)))
 
     @property
     def label_map(self) -> LabelMap:
         """Map from values of a mask to labels."""
         if not self.labels:
             return label_map(HEART, None)
-        ground: dict[Key, str] = {} if 0 in self.labels else {0: self.classes[0]}
-        return label_map(self.classes, ground | dict(self.labels.items()))
+        names: dict[Key, str] = {0: self.classes[0]}
+        names.update(self.labels.items())
+        return label_map(self.classes, names)
 
     def size_of(self, domain: str) -> int | None:
-        """Return the pixels on either side of the slices of a domain, None if not given."""
+        """Return the side of a domain's slices in pixels, None if not set."""
         return self.sizes.get(domain, self.sizes.get(ALL_DOMAINS))
 
     def slice_axis_of(self, domain: str) -> int | None:
-        """Return the axis from slice to slice, counted from 0, None if not given."""
+        """Return the axis from slice to slice, counted from 0, None if not set."""
         axis = self.slice_axes.get(domain, self.slice_axes.get(ALL_DOMAINS))
         return None if axis is None else axis - 1
 
     @property
-    def asked(self) -> dict[str, Any]:
+    def recorded(self) -> dict[str, Any]:
         """Parameters of the command, as recorded in the store."""
-        return {
-            "labels": [
-                f"{value}={quoted_name(name)}" for value, name in sorted(self.labels.items())
-            ],
+        labels = [f"{value}={quote_name(name)}" for value, name in sorted(self.labels.items())]
+        low_high = None if self.percentiles is None else "{:g},{:g}".format(*self.percentiles)
+        parameters = {
+            "labels": labels,
             "size": _options(self.sizes),
             "spacing": self.spacing,
-            "percentiles": None
-            if self.percentiles is None
-            else "{:g},{:g}".format(*self.percentiles),
+            "percentiles": low_high,
             "centre": _options(self.centres),
             "train_subjects": _options(self.train_subjects),
             "test_subjects": _options(self.test_subjects),
             "keep_unlabelled": self.keep_unlabelled,
-            # recorded only where given, so that the ids of other stores do not change
-            **({"slice_axis": _options(self.slice_axes)} if self.slice_axes else {}),
         }
-
-    def _faults(self) -> Iterator[tuple[bool, str]]:
-        for domain, size in self.sizes.items():
-            yield (
-                size < MULTIPLE or size % MULTIPLE != 0,
-                f"--size {_option(domain, size)}: expected a multiple of {MULTIPLE}, as the "
-                "network halves images five times; the next is "
-                f"{max(1, -(-size // MULTIPLE)) * MULTIPLE}",
-            )
-        yield (
-            self.spacing is not None
-            and not (isfinite(self.spacing) and 0.01 <= self.spacing <= 100),
-            f"--spacing {self.spacing}: expected 0.01 to 100 millimetres a pixel",
-        )
-        low, high = self.percentiles or (0.0, 100.0)
-        yield (
-            not 0.0 <= low < high <= 100.0,
-            f"--percentiles {low:g},{high:g}: expected LOW,HIGH with 0 <= LOW < HIGH <= 100",
-        )
-        for option, counts in (("train", self.train_subjects), ("test", self.test_subjects)):
-            for domain, count in counts.items():
-                yield (
-                    count < 0,
-                    f"--{option}-subjects {_option(domain, count)}: expected 0 or more subjects",
-                )
-        for domain, axis in self.slice_axes.items():
-            yield (
-                axis not in (1, 2, 3),
-                f"--slice-axis {_option(domain, axis)}: expected 1, 2 or 3, the axis of the files "
-                "that leads from slice to slice",
-            )
-        yield (
-            ALL_DOMAINS in self.centres,
-            f"--centre {self.centres.get(ALL_DOMAINS)}: expected DOMAIN=CENTRE, such as A=1",
-        )
+        if self.slice_axes:  # else omitted, so that ids of earlier stores stay valid
+            parameters["slice_axis"] = _options(self.slice_axes)
+        return parameters
 
 
 def _option(domain: str, value: object) -> str:

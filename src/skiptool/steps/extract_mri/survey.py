@@ -1,7 +1,7 @@
 """Survey of volumes: open each once, match its mask to it, and count its labels.
 
-The header gives the layout of the slices; labels are counted in the mask as stored, resampled and
-cropped. What cannot be used fails with one line.
+The header gives the layout of the slices. Labels are counted in the mask as it is, after resampling
+and after cropping. A volume that cannot be used fails with one line.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from skiptool.parallel import thread_map
 from skiptool.records import Progress
 from skiptool.sources.pictures.labels import LabelMap
 from skiptool.sources.volumes.manifest import Frame, VolumeRow
-from skiptool.sources.volumes.nifti import Volume, open_volume, read_frames, stem_of, whole_labels
+from skiptool.sources.volumes.nifti import Volume, open_volume, read_frames, to_labels, volume_stem
 from skiptool.sources.volumes.orientation import (
     View,
-    as_stored,
+    choose_view,
     displacement,
     slice_axis,
     spacings,
-    view_of,
+    stored_view,
 )
-from skiptool.sources.volumes.slices import fitted, resampled, resampled_length
+from skiptool.sources.volumes.slices import crop_or_pad, resample_slice, resampled_length
 from skiptool.steps.extract_mri.settings import SliceSettings
 
 if TYPE_CHECKING:
@@ -42,15 +42,13 @@ PixelSpacing = tuple[float, float]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SurveyedVolume:
-    """A usable volume, with what its header and mask say.
+    """A usable volume, with the facts from its header and mask.
 
     Attributes
     ----------
     row : VolumeRow
     name : str
         Prefix of the ids of its samples, unique in its domain.
-    volume : Volume
-    mask : Volume or None
     view : View
         Layout of the slices of image and mask.
     spacing : (float, float, float)
@@ -58,15 +56,15 @@ class SurveyedVolume:
     grid : (int, int, int)
         Number of slices, and their height and width in pixels before cropping.
     frames : tuple of Frame
-        Frames to take, ascending; none if there are no labels and unlabelled ones are not kept.
+        Frames to extract, ascending; none if there is no mask and ``keep_unlabelled`` is off.
     labelled : frozenset of int
         Numbers of the labelled frames.
     voxels : int64 (J,)
         Voxels of each label in the labelled frames of the mask.
-    whole : int64 (J,)
-        Pixels of each label in all slices after resampling; the voxels without ``--spacing``.
-    kept : int64 (J,)
-        Those left by cropping to ``--size``.
+    resampled : int64 (J,)
+        Pixels of each label after resampling; equal to ``voxels`` without ``--spacing``.
+    stored : int64 (J,)
+        Pixels of each label after cropping to ``--size``.
     notes : tuple of str
         Warnings for the user.
     """
@@ -81,8 +79,8 @@ class SurveyedVolume:
     frames: tuple[Frame, ...]
     labelled: frozenset[int]
     voxels: Int64
-    whole: Int64
-    kept: Int64
+    resampled: Int64
+    stored: Int64
     notes: tuple[str, ...]
 
     @property
@@ -93,16 +91,16 @@ class SurveyedVolume:
     @property
     def ids(self) -> list[str]:
         """Ids of its samples, frame by frame, slice by slice."""
-        return [self.id_of(frame, place) for frame in self.frames for place in range(self.grid[0])]
+        return [self.id_of(frame, index) for frame in self.frames for index in range(self.grid[0])]
 
     @property
     def cut_off(self) -> Int64:
         """Pixels of each label that cropping cuts off."""
-        return self.whole - self.kept
+        return self.resampled - self.stored
 
-    def id_of(self, frame: Frame, place: int) -> str:
+    def id_of(self, frame: Frame, index: int) -> str:
         """Return the id of the sample of one slice of a frame."""
-        return f"{self.name}-f{frame.number:03d}-s{place:03d}"
+        return f"{self.name}-f{frame.number:03d}-s{index:03d}"
 
 
 def survey_volumes(
@@ -110,15 +108,15 @@ def survey_volumes(
 ) -> tuple[list[SurveyedVolume], list[str]]:
     """Open every volume and read its mask.
 
-    Return the usable volumes in the order of the rows, and one line for each of the others.
+    Return the usable volumes in the order of the rows, and one line for each failure.
     """
     volumes, failures = survey_inputs(
-        partial(_surveyed, settings), rows, partial(thread_map, workers=threads), progress
+        partial(_survey_volume, settings), rows, partial(thread_map, workers=threads), progress
     )
     return _with_unique_names(volumes, failures), failures
 
 
-def _surveyed(settings: SliceSettings, row: VolumeRow) -> SurveyedVolume:
+def _survey_volume(settings: SliceSettings, row: VolumeRow) -> SurveyedVolume:
     if row.mask is not None and row.mask.resolve() == row.image.resolve():
         raise SourceError(
             f"{row.image}: is given both as image and as mask; give the file of its mask"
@@ -131,39 +129,40 @@ def _surveyed(settings: SliceSettings, row: VolumeRow) -> SurveyedVolume:
         mask, mask_notes = match_mask(volume, mask)
         notes += mask_notes
     axes = (view.through, view.rows, view.columns)
-    step, step_y, step_x = (spacings(volume.affine)[axis] for axis in axes)
+    steps = spacings(volume.affine)
+    step, step_y, step_x = (steps[axis] for axis in axes)
     slices, height, width = (volume.shape[axis] for axis in axes)
     if settings.spacing is not None:
         height = resampled_length(height, step_y, settings.spacing)
         width = resampled_length(width, step_x, settings.spacing)
-    none: Int64 = np.zeros(len(settings.classes), dtype=np.int64)
+    zeros: Int64 = np.zeros(len(settings.classes), dtype=np.int64)
     surveyed = SurveyedVolume(
         row=row,
-        name=row.id or normalise_unicode(stem_of(row.image)),
+        name=row.id or normalise_unicode(volume_stem(row.image)),
         volume=volume,
         mask=mask,
         view=view,
         spacing=(step, step_y, step_x),
         grid=(slices, height, width),
-        frames=_candidates(row, volume, mask),
+        frames=_candidate_frames(row, volume, mask),
         labelled=frozenset(),
-        voxels=none,
-        whole=none,
-        kept=none,
+        voxels=zeros,
+        resampled=zeros,
+        stored=zeros,
         notes=tuple(notes),
     )
-    return _with_chosen_frames(_with_counts(surveyed, settings), settings)
+    return _choose_frames(_count_labels(surveyed, settings), settings)
 
 
 def _view(volume: Volume, given_axis: int | None) -> tuple[View, str]:
-    """Lay out the slices of a volume; also return a note if the axis is a guess."""
+    """Return the layout of the slices of a volume, and a note if their axis is a guess."""
     where, steps = str(volume.path), spacings(volume.affine)
     axis, guess = slice_axis(volume.shape[:3], steps, volume.slices, where, given_axis)
-    view = view_of(volume.affine, where, axis) if volume.placed else as_stored(axis)
+    view = choose_view(volume.affine, where, axis) if volume.placed else stored_view(axis)
     return view, guess
 
 
-def _candidates(row: VolumeRow, volume: Volume, mask: Volume | None) -> tuple[Frame, ...]:
+def _candidate_frames(row: VolumeRow, volume: Volume, mask: Volume | None) -> tuple[Frame, ...]:
     """Return the frames that may be labelled."""
     if volume.frames == 1:
         if len(row.frames) > 1:
@@ -183,12 +182,12 @@ def _candidates(row: VolumeRow, volume: Volume, mask: Volume | None) -> tuple[Fr
     return row.frames or tuple(map(Frame, range(volume.frames)))
 
 
-def _with_counts(volume: SurveyedVolume, settings: SliceSettings) -> SurveyedVolume:
-    """Read the mask: which of the candidate frames are labelled, and how many voxels."""
+def _count_labels(volume: SurveyedVolume, settings: SliceSettings) -> SurveyedVolume:
+    """Read the mask; set the labelled frames and the counts of their labels."""
     if volume.mask is None:
         return volume
     labelled = set()
-    voxels, whole, kept = (volume.voxels.copy() for _ in range(3))
+    voxels, resampled_pixels, stored = (volume.voxels.copy() for _ in range(3))
     size = settings.size_of(volume.row.domain)
     masks = label_slices(volume.mask, volume.frames, volume.view, settings.label_map)
     for frame, labels in zip(volume.frames, masks, strict=True):
@@ -199,9 +198,15 @@ def _with_counts(volume: SurveyedVolume, settings: SliceSettings) -> SurveyedVol
         labelled.add(frame.number)
         voxels += counts
         slices = resample_slices(labels, volume.pixel, settings.spacing, labels=True)
-        whole += _count(slices, len(whole))
-        kept += _count(slices if size is None else fitted(slices, size)[0], len(kept))
-    return replace(volume, labelled=frozenset(labelled), voxels=voxels, whole=whole, kept=kept)
+        resampled_pixels += _count(slices, len(voxels))
+        stored += _count(slices if size is None else crop_or_pad(slices, size)[0], len(voxels))
+    return replace(
+        volume,
+        labelled=frozenset(labelled),
+        voxels=voxels,
+        resampled=resampled_pixels,
+        stored=stored,
+    )
 
 
 def _count(labels: UInt8, classes: int) -> Int64:
@@ -209,7 +214,7 @@ def _count(labels: UInt8, classes: int) -> Int64:
     return counts
 
 
-def _with_chosen_frames(volume: SurveyedVolume, settings: SliceSettings) -> SurveyedVolume:
+def _choose_frames(volume: SurveyedVolume, settings: SliceSettings) -> SurveyedVolume:
     """Keep the labelled frames, and the others if ``keep_unlabelled``."""
     empty = [frame for frame in volume.row.frames if frame.number not in volume.labelled]
     notes = volume.notes
@@ -234,7 +239,7 @@ def _with_chosen_frames(volume: SurveyedVolume, settings: SliceSettings) -> Surv
 def _with_unique_names(
     volumes: Sequence[SurveyedVolume], failures: list[str]
 ) -> list[SurveyedVolume]:
-    """Put the subject before names that several volumes share; leave out what is listed twice."""
+    """Prefix the subject to names that several volumes share; leave out volumes listed twice."""
     names = Counter(volume.name for volume in volumes)
     unique: dict[tuple[str, str], SurveyedVolume] = {}
     for volume in volumes:
@@ -253,62 +258,56 @@ def _with_unique_names(
 
 
 def match_mask(volume: Volume, mask: Volume) -> tuple[Volume, list[str]]:
-    """Return a mask as it lies on its image, reoriented if its axes differ, and notes on it.
+    """Return a mask in the orientation of its image, and notes on it.
 
-    Raises
-    ------
-    SourceError
-        If their shapes differ, or their headers put a corner further apart than half of the
-        smallest distance between voxels. A mask without an orientation is only noted.
+    It is an error if their shapes differ, or their headers put a corner further apart than half of
+    the smallest distance between voxels. A mask without orientation is laid over its image as it
+    is, with a note.
     """
-    if volume.placed and mask.placed and not _lies_on(volume, mask):
+    if volume.placed and mask.placed and not _is_aligned(volume, mask):
         turned = mask.turned_onto(volume)
-        if _lies_on(volume, turned):
+        if _is_aligned(volume, turned):
             line = f"{mask.path}: its axes point in other directions than those of its image"
-            return turned, [f"{line}; it is reoriented by its header", *_noted(mask)]
+            return turned, [f"{line}; it is reoriented by its header", *_notes_on(mask)]
     if mask.shape[:3] != volume.shape[:3] or mask.frames not in (1, volume.frames):
         raise SourceError(
-            f"{mask.path}: mask is {_by(mask)}, its image {_by(volume)}; both must have one shape"
+            f"{mask.path}: mask is {_format_shape(mask)}, its image {_format_shape(volume)}; both "
+            "must have one shape"
         )
     if volume.placed and not mask.placed:
         return mask, [f"{mask.path}: {mask.note}; it is laid over its image voxel by voxel"]
-    apart = displacement(volume.affine, mask.affine, volume.shape)
-    if volume.placed and not _lies_on(volume, mask):
+    if volume.placed and not _is_aligned(volume, mask):
+        distance = displacement(volume.affine, mask.affine, volume.shape)
         raise SourceError(
-            f"{mask.path}: its header puts it up to {apart:.3g} mm beside its image "
+            f"{mask.path}: its header puts it up to {distance:.3g} mm beside its image "
             f"({volume.path.name}); resample the mask to the image, or give it the image's affine "
             "if it was drawn on its voxels"
         )
-    return mask, _noted(mask)
+    return mask, _notes_on(mask)
 
 
-def _lies_on(volume: Volume, mask: Volume) -> bool:
-    """Return whether shapes are equal and corners within half a voxel of each other."""
-    apart = displacement(volume.affine, mask.affine, volume.shape)
-    return mask.shape[:3] == volume.shape[:3] and apart <= min(spacings(volume.affine)) / 2
+def _is_aligned(volume: Volume, mask: Volume) -> bool:
+    """Return whether shapes are equal and corners are within half a voxel of each other."""
+    distance = displacement(volume.affine, mask.affine, volume.shape)
+    return mask.shape[:3] == volume.shape[:3] and distance <= min(spacings(volume.affine)) / 2
 
 
-def _noted(mask: Volume) -> list[str]:
+def _notes_on(mask: Volume) -> list[str]:
     return [f"{mask.path}: {mask.note}"] if mask.note and mask.placed else []
 
 
-def _by(volume: Volume) -> str:
+def _format_shape(volume: Volume) -> str:
     shape = volume.shape if volume.frames > 1 else volume.shape[:3]
     return " x ".join(map(str, shape)) + " voxels"
 
 
-# Frames to slices: laid out, resampled, with their labels.
+# Slices of frames: images and labels, laid out and resampled.
 
 
 def image_slices(volume: Volume, frames: Sequence[Frame], view: View) -> Iterator[AnyArray]:
-    """Yield the slices (S, H, W) of each frame.
-
-    Raises
-    ------
-    SourceError
-        If the file ends early or is damaged, or a voxel is not finite.
-    """
-    for frame, voxels in zip(frames, read_frames(volume, _places(volume, frames)), strict=True):
+    """Yield the slices (S, H, W) of each frame; a voxel that is not finite is an error."""
+    positions = _positions(volume, frames)
+    for frame, voxels in zip(frames, read_frames(volume, positions), strict=True):
         if not np.isfinite(voxels).all():
             raise SourceError(
                 f"{volume.path}: frame {frame}: {int((~np.isfinite(voxels)).sum())} voxels are NaN "
@@ -320,27 +319,21 @@ def image_slices(volume: Volume, frames: Sequence[Frame], view: View) -> Iterato
 def label_slices(
     mask: Volume, frames: Sequence[Frame], view: View, labels: LabelMap
 ) -> Iterator[UInt8]:
-    """Yield the labels (S, H, W) of each frame.
-
-    Raises
-    ------
-    SourceError
-        If the file ends early or is damaged, or a value is no label.
-    """
-    for frame, values in zip(frames, read_frames(mask, _places(mask, frames)), strict=True):
+    """Yield the labels (S, H, W) of each frame; a value that is not a label is an error."""
+    for frame, values in zip(frames, read_frames(mask, _positions(mask, frames)), strict=True):
         where = f"{mask.path}: frame {frame}" if mask.frames > 1 else str(mask.path)
-        yield view.apply(labels.apply(whole_labels(values, where), where))
+        yield view.apply(labels.apply(to_labels(values, where), where))
 
 
 def resample_slices(
-    slices: AnyArray, pixel: PixelSpacing, wanted: float | None, *, labels: bool = False
+    slices: AnyArray, pixel: PixelSpacing, spacing: float | None, *, labels: bool = False
 ) -> AnyArray:
-    """Resample slices (S, H, W) to square pixels of ``wanted`` mm; None leaves them unchanged."""
-    if wanted is None:
+    """Resample slices (S, H, W) to square pixels of ``spacing`` mm; None leaves them unchanged."""
+    if spacing is None:
         return slices
-    return np.stack([resampled(slice_, pixel, wanted, labels=labels) for slice_ in slices])
+    return np.stack([resample_slice(slice_, pixel, spacing, labels=labels) for slice_ in slices])
 
 
-def _places(volume: Volume, frames: Sequence[Frame]) -> list[int]:
-    """Return positions of frames in a file; 0 in a file of one frame, whatever its number."""
+def _positions(volume: Volume, frames: Sequence[Frame]) -> list[int]:
+    """Return the positions of frames in a file; 0 in a file of one frame, whatever its number."""
     return [0 if volume.frames == 1 else frame.number for frame in frames]

@@ -1,4 +1,8 @@
-"""``skiptool extract wsi``: slides of one or several scanners to a dataset store."""
+"""``skiptool extract wsi``: slides of one or several scanners to a dataset store.
+
+Slides are listed and surveyed, assigned to splits and classes, and planned patch by patch before
+any is written; pictures show the result.
+"""
 
 from __future__ import annotations
 
@@ -43,10 +47,10 @@ from skiptool.steps.extract_wsi.survey import (
     survey_slides,
 )
 from skiptool.steps.extract_wsi.writing import write_patches, write_registration
-from skiptool.stores.lineage import Invocation, digest
+from skiptool.stores.lineage import Invocation, hash_json
 from skiptool.stores.models import open_model
-from skiptool.stores.staging import Form
-from skiptool.stores.transfers import places_may_be_urls
+from skiptool.stores.staging import OutputType
+from skiptool.stores.transfers import accept_urls
 from skiptool.stores.zarrs import report_failures
 
 if TYPE_CHECKING:
@@ -55,7 +59,7 @@ if TYPE_CHECKING:
 ALL_SPLITS = "all"
 
 
-@places_may_be_urls(out=Form.STORE)
+@accept_urls(out=OutputType.STORE)
 def extract_slides(
     manifest: Path | str,
     out: Path | str,
@@ -87,36 +91,34 @@ def extract_slides(
     out : Path or str
         Dataset store to write (a path or a URL), a group for each domain.
     settings : PatchSettings, optional
-        Which patches, which masks; by default a grid of 512 px.
+        Placement of patches and content of masks; by default a grid of 512 px.
     domains : sequence of str
-        Domains to take; all of them by default.
+        Domains to extract; all of them by default.
     split : str
-        ``train``, ``test`` or ``all``: slides to take.
+        Slides to extract: ``train``, ``test`` or ``all``.
     test_fraction : float
-        Share of subjects held out for testing where the manifest has no column split.
+        Share of subjects held out for testing if the manifest has no column split.
     folds : int
         Validation folds of the training samples, grouped by subject.
     train_domain : str, optional
-        Train on this domain only: test on its share of subjects and on all other domains.
-    seed : int
+        Train on this domain only; test on ``test_fraction`` of its subjects and on all other
+        domains.
     qc : Path or str, optional
-        Folder of pictures to check by eye and of ``registration.parquet``; by default next to
+        Folder of pictures for visual checks and of ``registration.parquet``; by default next to
         ``out``, its stem with ``-qc``.
     pictures : bool
         Draw the pictures.
     export : Path or str, optional
         Folder for images and masks as PNG, with a manifest to import them again.
     workers : int, optional
-        Threads that read; all usable cores by default.
+        Threads that read slides; all usable cores by default.
     dask : str, optional
         Address of a scheduler, or ``local``: slides are read on that cluster.
-    overwrite, resume, dry_run : bool
-    progress : Progress
 
     Returns
     -------
     Outcome
-        Output: the store. Failures: one line for each input that was left out.
+        Output: the store. Failures: one line for each input left out.
 
     Raises
     ------
@@ -128,18 +130,18 @@ def extract_slides(
         If the output exists.
     """
     manifest, out, qc, export = as_table(manifest), Path(out), as_path(qc), as_path(export)
-    chosen = settings or PatchSettings()
+    settings = settings or PatchSettings()
     rows, rejected, failures = slide_rows(manifest)
-    check_options(rows, chosen, domains, split)
+    check_options(rows, settings, domains, split)
     rows = [row for row in rows if row.domain in domains or not domains]
     rejected = [row for row in rejected if row.domain in domains or not domains]
     splits = SplitOptions(test_fraction, folds, seed, train_domain)
     invocation = Invocation(
         "extract wsi",
         (manifest if isinstance(manifest, Path) else "-",),
-        {**chosen.asked, "domain": list(domains), "split": split, **splits.recorded},
+        {**settings.recorded, "domain": list(domains), "split": split, **splits.recorded},
         {"out": out, "qc": qc, "no_pictures": not pictures, "export": export, "dask": dask},
-        input_ids(rows, chosen),
+        input_ids(rows, settings),
     )
     return _PatchExtraction(
         target=ExtractionTarget(
@@ -150,7 +152,7 @@ def extract_slides(
         progress=progress,
         rows=rows,
         rejected=rejected,
-        settings=chosen,
+        settings=settings,
         split=split,
         splits=splits,
         workers=workers,
@@ -184,42 +186,43 @@ class _PatchExtraction(Extraction):
     @contextmanager
     def resources(self) -> Iterator[None]:
         with ExitStack() as stack:
-            pool, cache = stack.enter_context(SlidePool()), None
+            pool = stack.enter_context(SlidePool())
             workers = available_cores() if self.workers is None else self.workers
             mapper: Mapper = partial(thread_map, workers=workers)
             if self.dask is not None:
                 mapper = stack.enter_context(dask_mapper(self.dask, workers=workers))
+            cache = None
             if not self.target.dry_run:
-                resume = self.target.resume
-                cache = stack.enter_context(
-                    RegistrationCache(self.target.out, self.invocation, resume=resume)
+                cache = RegistrationCache(
+                    self.target.out, self.invocation, resume=self.target.resume
                 )
+                stack.enter_context(cache)
             self.context = ExtractionContext(
                 self.settings, self.splits.seed, pool, mapper, self.progress, cache
             )
             yield
 
     def prepare(self) -> None:
-        not_taken = self._survey()
+        excluded = self._survey()
         self.labels, failed = assign_labels(self.slides, self.settings, self.progress)
         self.failures += failed
         if self.target.dry_run:
             return
-        listed = [row for row in (*self.rows, *self.rejected) if row.subject not in not_taken]
+        listed = [row for row in (*self.rows, *self.rejected) if row.subject not in excluded]
         self.plan = make_plan(self.context, self.slides, listed, self.labels, self.folds)
         self.failures += self.plan.failures
         if not self.plan.sites:
             count = len(self.failures)
             first = f"; the first of {count} failures: {self.failures[0]}" if count else ""
             raise SourceError(
-                "no patch at all: no slide has annotations or tissue that the options ask for; see "
-                f"--dry-run{first}"
+                "no patch at all: no slide has the annotations or tissue that the options require; "
+                f"see --dry-run{first}"
             )
         for line in unseen_classes(self.plan, self.labels, self.settings.mode):
             self.progress.warn(line)
 
     def _survey(self) -> set[str]:
-        """Survey all slides and keep those of the wanted split; return subjects of the other."""
+        """Survey all slides and keep those of the given split; return the excluded subjects."""
         slides, failed = survey_slides(self.context, self.rows)
         self.failures += failed
         if not slides:
@@ -229,12 +232,10 @@ class _PatchExtraction(Extraction):
         progress = SILENT if self.split == Split.TEST else self.progress
         with report_failures(self.failures, self.progress):
             folds = assign_slides(slides, self.splits, progress)
-        taken = [
-            place for place, fold in enumerate(folds) if self.split in (ALL_SPLITS, split_of(fold))
-        ]
-        if not taken:
+        selected = [i for i, fold in enumerate(folds) if self.split in (ALL_SPLITS, split_of(fold))]
+        if not selected:
             raise SourceError(f"no slide is in split {self.split}; see the manifest's column split")
-        self.slides, self.folds = [slides[i] for i in taken], [folds[i] for i in taken]
+        self.slides, self.folds = [slides[i] for i in selected], [folds[i] for i in selected]
         return {slide.row.subject for slide in slides} - {s.row.subject for s in self.slides}
 
     def dry_run_outcome(self) -> Outcome:
@@ -245,85 +246,74 @@ class _PatchExtraction(Extraction):
         write_patches(self.context, path, self.plan, self.labels, self.invocation, self.failures)
 
     def write_side_outputs(self) -> tuple[Path, ...]:
-        target, made = self.target, []
+        target, outputs = self.target, []
         if self.settings.register is not None:
-            made.append(write_registration(target.qc, self.invocation, self.plan.rows))
+            outputs.append(write_registration(target.qc, self.invocation, self.plan.rows))
         if target.pictures:
-            made.append(draw_pictures(self.context, target.qc, target.out, self.plan, self.labels))
+            outputs.append(
+                draw_pictures(self.context, target.qc, target.out, self.plan, self.labels)
+            )
         if target.export is not None:
-            made.append(export_pairs(target.out, target.export, self.progress))
-        return tuple(made)
+            outputs.append(export_pairs(target.out, target.export, self.progress))
+        return tuple(outputs)
 
     def summary(self) -> dict[str, Any]:
-        scenes, sites = self.plan.scenes, self.plan.sites
+        painted, sites = self.plan.painted, self.plan.sites
         views = [view for site in sites for view in site.views]
         summary: dict[str, Any] = {
-            "samples": dict(Counter(scenes[view.slide].slide.row.domain for view in views)),
-            "slides": len(scenes),
+            "samples": dict(Counter(painted[view.slide].slide.row.domain for view in views)),
+            "slides": len(painted),
             "sites": len(sites),
-            **Counter(scenes[site.views[0].slide].split.value for site in sites),
+            **Counter(painted[site.views[0].slide].split.value for site in sites),
         }
         if self.plan.rows:
-            lost = {row["sample"] for row in self.plan.rows if not row["kept"] and row["sample"]}
-            summary["left out by registration"] = len(lost)
+            dropped = {row["sample"] for row in self.plan.rows if not row["kept"]}
+            summary["left out by registration"] = len(dropped)
         return summary | {"failed": len(self.failures)}
 
 
 def check_options(
-    rows: Sequence[SlideRow], settings: PatchSettings, wanted: Sequence[str], split: str
+    rows: Sequence[SlideRow], settings: PatchSettings, domains: Sequence[str], split: str
 ) -> None:
-    """Refuse domains that the manifest does not have, and splits that do not exist.
-
-    Raises
-    ------
-    ArgumentError
-        Lists the domains there are.
-    """
+    """Refuse domains that the manifest does not have, and splits that do not exist."""
     if split not in (ALL_SPLITS, *Split):
         raise ArgumentError(f"--split {split}: expected train, test or all")
-    domains = dict.fromkeys(row.domain for row in rows)
-    options = [("domain", name) for name in wanted]
+    if not rows:
+        return
+    available = list(dict.fromkeys(row.domain for row in rows))
+    for name in domains:
+        _check_domain("domain", name, available)
     if settings.register is not None:
-        options.append(("register", settings.register))
-    for option, name in options if rows else ():
-        if name not in domains or (wanted and name not in wanted):
-            names = [each for each in domains if each in wanted or not wanted or option == "domain"]
-            raise ArgumentError(
-                f"--{option} {name}: the manifest's domains are {', '.join(names)}"
-                f"{suggestion(name, names)}"
-            )
+        selected = [name for name in available if name in domains or not domains]
+        _check_domain("register", settings.register, selected)
+
+
+def _check_domain(option: str, name: str, available: Sequence[str]) -> None:
+    if name not in available:
+        raise ArgumentError(
+            f"--{option} {name}: the manifest's domains are {', '.join(available)}"
+            f"{suggestion(name, available)}"
+        )
 
 
 def check_target(target: ExtractionTarget) -> None:
-    """Refuse outputs that cannot be written, see `ExtractionTarget.check`.
-
-    Raises
-    ------
-    ExistsError
-        Also if the registration cache of an interrupted run is left.
-    """
+    """Refuse outputs that cannot be written, or a registration cache of an interrupted run."""
     target.check()
     cache = registration_cache_folder(target.out)
     if cache.exists() and not (target.overwrite or target.resume):
         raise ExistsError(
-            f"{target.out}: {cache.name} is left of an interrupted run, or another process writes "
-            "it now; give --resume to go on with it or --overwrite to start again"
+            f"{target.out}: {cache.name} was left by an interrupted run, or another process is "
+            "writing it; give --resume to continue that run or --overwrite to start again"
         )
 
 
 def input_ids(rows: Sequence[SlideRow], settings: PatchSettings) -> dict[str, str]:
-    """Return ids of all inputs by role; files are identified by content, not by location.
-
-    Raises
-    ------
-    FormatError
-        If the model of ``--mask model`` is missing or damaged.
-    """
+    """Return ids of all inputs by role; files are identified by content, not by location."""
     entries = []
     for row in rows:
-        facts = asdict(row) | {"path": row.path.name, "annotations": None}
-        entries.append([facts, _file_id(row.path), _file_id(row.annotations)])
-    ids = {"files": digest(entries)}
+        columns = asdict(row) | {"path": row.path.name, "annotations": None}
+        entries.append([columns, _file_id(row.path), _file_id(row.annotations)])
+    ids = {"files": hash_json(entries)}
     return ids if settings.model is None else ids | {"model": open_model(settings.model).id}
 
 
@@ -344,21 +334,21 @@ def dry_run_table(
 ) -> Outcome:
     """Tabulate each slide: vendor, size, resolution, annotations by class, patches, bytes.
 
-    If slides are registered, the counts are those before misaligned patches are left out. A slide
+    With registration, the counts include patches that will be left out as misaligned. A slide
     without patches is a failure, with the reason.
     """
     patches = Counter(view.slide for site in sites for view in site.views)
     empty = [
         reason_for_no_patches(slide, settings)
-        for place, slide in enumerate(slides)
-        if not patches[place] and settings.register in (None, slide.row.domain)
+        for index, slide in enumerate(slides)
+        if not patches[index] and settings.register in (None, slide.row.domain)
     ]
     failures = (*failures, *empty)
     if settings.register is not None:
-        patches = _in_all_domains(slides, patches)
+        patches = _counts_of_all_scans(slides, patches)
     patch_bytes = settings.size * settings.size * 4
     columns: dict[str, list[str | int | float | None]] = {}
-    for place, slide in enumerate(slides):
+    for index, slide in enumerate(slides):
         mpp, mpp_y = slide.mpp or (None, None)
         row: dict[str, str | int | float | None] = {
             "slide": slide.name,
@@ -371,8 +361,8 @@ def dry_run_table(
             "mpp": mpp,
             "mpp_y": mpp_y,
             "annotations": _annotation_counts(slide, labels),
-            "patches": patches[place],
-            "bytes": patches[place] * patch_bytes,
+            "patches": patches[index],
+            "bytes": patches[index] * patch_bytes,
         }
         for name, cell in row.items():
             columns.setdefault(name, []).append(cell)
@@ -389,11 +379,11 @@ def dry_run_table(
     return Outcome(summary=summary, failures=failures, tables=(table,))
 
 
-def _in_all_domains(slides: Sequence[SurveyedSlide], patches: Counter[int]) -> Counter[int]:
-    """Give all scans of a glass slide the patches of its scan in the reference domain."""
-    glass = [(slide.row.subject, slide.row.slide) for slide in slides]
-    of_reference = {glass[place]: count for place, count in patches.items()}
-    return Counter({place: of_reference.get(key, 0) for place, key in enumerate(glass)})
+def _counts_of_all_scans(slides: Sequence[SurveyedSlide], patches: Counter[int]) -> Counter[int]:
+    """Give all scans of a glass slide the patch count of its scan in the reference domain."""
+    keys = [(slide.row.subject, slide.row.slide) for slide in slides]
+    counts = {keys[index]: count for index, count in patches.items()}
+    return Counter({index: counts.get(key, 0) for index, key in enumerate(keys)})
 
 
 def _annotation_counts(slide: SurveyedSlide, labels: Labelling) -> str:

@@ -1,4 +1,4 @@
-"""Pictures to check an extraction by eye: slides, registered scans, patches."""
+"""Pictures for visual checks of an extraction: slides, registered scans, patches."""
 
 from __future__ import annotations
 
@@ -22,11 +22,10 @@ from skiptool.steps.extract_wsi.plan import PatchPlan
 from skiptool.steps.extract_wsi.settings import ExtractionContext
 from skiptool.steps.extract_wsi.survey import Labelling, SlideScan
 from skiptool.stores.dataset import DatasetStore, open_dataset
-from skiptool.stores.staging import whole_file
+from skiptool.stores.staging import atomic_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
 
 OVERVIEW_SIZE = 2048
 """Pixels of an overview along its longer side."""
@@ -40,8 +39,8 @@ def draw_pictures(
 ) -> Path:
     """Draw each slide, each pair of registered scans, and sheets of patches; return the folder.
 
-    It gets ``slide-*.png``, ``overlay-*.png``, ``patches-*.png`` and ``matched.png``. The store
-    ``out`` is complete already, so a picture that cannot be drawn is only a warning.
+    Files are ``slide-*.png``, ``overlay-*.png``, ``patches-*.png`` and ``matched.png``. The store
+    is complete by then, so a picture that cannot be drawn is only a warning.
     """
     folder.mkdir(exist_ok=True)
     used = sorted({view.slide for site in plan.sites for view in site.views})
@@ -52,9 +51,9 @@ def draw_pictures(
         if alignment is not None and other in used
     ]
     with context.progress.task("pictures", len(used) + len(pairs) + 1) as task:
-        for place in used:
+        for index in used:
             with _errors_as_warnings(context):
-                _draw_slide(context, folder, plan, labels, place)
+                _draw_slide(context, folder, plan, labels, index)
             task.advance()
         for first, other, alignment in pairs:
             with _errors_as_warnings(context):
@@ -77,20 +76,20 @@ def _errors_as_warnings(context: ExtractionContext) -> Iterator[None]:
 
 
 def _draw_slide(
-    context: ExtractionContext, folder: Path, plan: PatchPlan, labels: Labelling, place: int
+    context: ExtractionContext, folder: Path, plan: PatchPlan, labels: Labelling, index: int
 ) -> None:
-    scene, slide = plan.scenes[place], plan.slides[place]
+    painted, slide = plan.painted[index], plan.slides[index]
     with context.pool.get(slide.row.path, slide.row.mpp) as opened:
         image, scale = opened.overview(OVERVIEW_SIZE)
-    boxes = [view.patch.box for site in plan.sites for view in site.views if view.slide == place]
+    boxes = [view.patch.box for site in plan.sites for view in site.views if view.slide == index]
     mpp = f", {slide.mpp[0]:.4g} um/px" if slide.mpp else ""
     size = f"{slide.size[0]} x {slide.size[1]} px{mpp}"
     figure = slide_overview(
         image,
         scale,
         tissue=slide.tissue.mask,
-        areas=[(labels.name(label), shape.rings) for shape, label in scene.painted.shapes],
-        points=[(labels.name(label), shape.centre) for shape, label in scene.points],
+        areas=[(labels.name(label), shape.rings) for shape, label in painted.areas.shapes],
+        points=[(labels.name(label), shape.centre) for shape, label in painted.points],
         patches=np.array(boxes, dtype=np.float64).reshape(-1, 4),
         classes=labels.classes,
         mpp=slide.mpp,
@@ -110,7 +109,7 @@ def _draw_overlay(
     with (
         context.pool.get(reference.row.path, reference.row.mpp) as first,
         context.pool.get(other.row.path, other.row.mpp) as moving,
-        whole_file(folder / f"overlay-{_file_name(other)}.png") as partial,
+        atomic_file(folder / f"overlay-{_file_name(other)}.png") as partial,
     ):
         write_picture(partial, overlay(first, moving, alignment))
 
@@ -119,15 +118,15 @@ def _draw_matched(folder: Path, data: DatasetStore) -> None:
     """Draw sites that all domains share, one row each, as in Figs. 4 and 5."""
     indices = []
     for domain in data.domains.values():
-        keys = zip(domain.columns["id"], domain.columns["subject"], strict=True)
-        indices.append({(str(name), str(subject)): at for at, (name, subject) in enumerate(keys)})
+        keys = zip(map(str, domain.columns["id"]), map(str, domain.columns["subject"]), strict=True)
+        indices.append({key: index for index, key in enumerate(keys)})
     shared = [key for key in indices[0] if all(key in others for others in indices[1:])]
     if not shared:
         return
     chosen = [shared[i] for i in evenly_spaced(len(shared), MATCHED_SITES)]
     columns = [
-        [data.samples(name, [index[key]]).read(0) for key in chosen]
-        for name, index in zip(data.domains, indices, strict=True)
+        [data.samples(name, [index_of[key]]).read(0) for key in chosen]
+        for name, index_of in zip(data.domains, indices, strict=True)
     ]
     rows = range(len(chosen))
     figure = matched_sheet(
@@ -149,5 +148,5 @@ def _file_name(slide: SlideScan) -> str:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         partial.write_bytes(figure_bytes(figure, PictureFormat.PNG))

@@ -1,13 +1,13 @@
-"""Plan of all patches before one is written, and how they are read.
+"""Plan of all patches, made before any is written, and reading of their samples.
 
-A slide is painted with its annotations; where these are points or boxes, the objects at them are
-outlined first. Sites are placed on each slide, and with ``--register`` transferred to its other
-scans.
+The masks of a slide are painted from its annotations; objects at points and boxes are outlined
+first. Sites are placed on each slide, and with ``--register`` transferred to its other scans.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,7 +22,7 @@ from skiptool.records import Sample
 from skiptool.sources.annotations.shapes import Shape
 from skiptool.sources.patches.nuclei import component_at, stain_mask
 from skiptool.sources.patches.painting import Areas, Patch, outlines
-from skiptool.sources.patches.placement import centred, grid
+from skiptool.sources.patches.placement import centre_patches, grid_patches
 from skiptool.sources.registration.transforms import Alignment
 from skiptool.sources.slides.manifest import SlideRow
 from skiptool.sources.slides.pool import SlidePool
@@ -33,9 +33,9 @@ from skiptool.steps.extract_wsi.registration import (
     PatchSite,
     PatchView,
     align_groups,
+    correct_pixel_sizes,
     place_sites,
     transfer_sites,
-    with_measured_mpp,
 )
 from skiptool.steps.extract_wsi.settings import ExtractionContext, PatchSettings, Segmenter
 from skiptool.steps.extract_wsi.survey import (
@@ -52,17 +52,17 @@ if TYPE_CHECKING:
 Label = TypeVar("Label")
 
 REACH = 3.0
-"""Micrometres by which a point may miss its object."""
+"""Largest distance of a point from its object in micrometres."""
 
 CORNERS = 64
 """Vertices of a disc: its area is 0.2 % below the circle's."""
 
 _PROPOSED_SHARES: Final = (0.4, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.0)
-"""Values of --min-tissue that may be proposed."""
+"""Values of --min-tissue to propose."""
 
-_OUTLINELESS = "points have no outline; choose --mask stain, disc:UM or model:FOLDER"
-_EMPTY = "no object is found there"
-_UNSIZED = (
+_NO_OUTLINE = "points have no outline; choose --mask stain, disc:UM or model:FOLDER"
+_NO_OBJECT = "no object is found there"
+_NO_PIXEL_SIZE = (
     "the size of the slide's pixels is unknown, and masks of objects need it; fill in the column "
     "mpp of the manifest"
 )
@@ -70,39 +70,38 @@ _UNSIZED = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PaintedSlide:
-    """A slide with what is painted on its masks, and the fold of its samples.
+    """A slide with the areas to paint on its masks, and the fold of its samples.
 
     Attributes
     ----------
-    slide : SlideScan
-    painted : Areas
+    areas : Areas
         Areas and labels in level-0 pixels of this slide, in paint order.
     points : sequence of (Shape, int or None)
         Annotations that only mark positions and are not painted.
     annotated : bool
-        Whether the slide is annotated; all pixels are ignored if it is not.
+        If False, all pixels are ignored.
     fold : int
         -1 for testing.
     """
 
     slide: SlideScan
-    painted: Areas
+    areas: Areas
     points: Sequence[tuple[Shape, int | None]]
     annotated: bool
     fold: int
 
     @property
     def split(self) -> Split:
-        """Split that the fold belongs to."""
+        """Split of the fold."""
         return split_of(self.fold)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PatchBatch:
-    """Sites that are read together, and the slides they lie on, by position of the slide."""
+    """Sites that are read together, and the slides they lie on, by index of the slide."""
 
     sites: Sequence[PatchSite]
-    scenes: Mapping[int, PaintedSlide]
+    painted: Mapping[int, PaintedSlide]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,19 +110,16 @@ class PatchPlan:
 
     Attributes
     ----------
-    slides : sequence of SurveyedSlide
-    scenes : dict of int to PaintedSlide
-        By position of the slide.
-    sites : list of PatchSite
+    painted : dict of int to PaintedSlide
+        Slides with sites, by index in ``slides``.
     groups : list of ScanGroup
         Aligned if scans are registered.
     rows : list of dict
         Of the table ``registration``.
-    failures : list of str
     """
 
     slides: Sequence[SurveyedSlide]
-    scenes: dict[int, PaintedSlide]
+    painted: dict[int, PaintedSlide]
     sites: list[PatchSite]
     groups: list[ScanGroup]
     rows: list[dict[str, Any]]
@@ -136,13 +132,13 @@ def reference_sites(
     folds: Sequence[int],
     context: ExtractionContext,
 ) -> list[PatchSite]:
-    """Place the sites of all slides but those to be registered, without reading any pixel."""
+    """Place the sites of all slides except those to be registered, without reading any pixel."""
     settings = context.settings
     sites = []
-    for place, slide in enumerate(slides):
+    for index, slide in enumerate(slides):
         if settings.register in (None, slide.row.domain):
-            shapes = _labelled(slide, labels, settings)
-            sites += place_sites(place, slide, shapes, folds[place], settings, context.seed)
+            shapes = _label_shapes(slide, labels, settings)
+            sites += place_sites(index, slide, shapes, folds[index], settings, context.seed)
     return sites
 
 
@@ -153,20 +149,15 @@ def make_plan(
     labels: Labelling,
     folds: Sequence[int],
 ) -> PatchPlan:
-    """Align scans, outline objects, place sites and transfer them to all domains.
-
-    Raises
-    ------
-    FormatError, MismatchError
-        If the model of ``--mask model`` cannot be used.
-    """
+    """Align scans, outline objects, place sites and transfer them to all domains."""
     settings = context.settings
-    groups, failures = [ScanGroup(place, {}) for place in range(len(slides))], list[str]()
+    groups = [ScanGroup(index, {}) for index in range(len(slides))]
+    failures: list[str] = []
     if settings.register is not None:
         groups, failures = group_scans(slides, rows, settings.register)
         groups, failed = align_groups(context, groups, slides)
         failures += failed
-        slides = with_measured_mpp(slides, groups, settings, context.progress)
+        slides = correct_pixel_sizes(slides, groups, settings, context.progress)
     segment: Segmenter | None = None
     if settings.model is not None:
         # on demand: importing torch takes seconds
@@ -175,7 +166,7 @@ def make_plan(
         segment = load_segmenter(settings.model)
     plan = PatchPlan(slides, {}, [], groups, [], failures)
     for group in groups:
-        shapes = _labelled(slides[group.reference], labels, settings)
+        shapes = _label_shapes(slides[group.reference], labels, settings)
         _add_group(plan, context, group, shapes, folds[group.reference], segment)
     return plan
 
@@ -188,7 +179,7 @@ def _add_group(
     fold: int,
     segment: Segmenter | None,
 ) -> None:
-    """Add one slide with its other scans to the plan."""
+    """Add a slide and its other scans to the plan."""
     settings, slides = context.settings, plan.slides
     slide, objects = slides[group.reference], shapes
     if settings.mode is PatchMode.CENTRED:
@@ -201,13 +192,16 @@ def _add_group(
     areas = [(shape, IGNORE_LABEL if label is None else label) for shape, label in objects]
     points = [(shape, label) for shape, label in shapes if shape.is_point]
     annotated = bool(slide.shapes)
-    plan.scenes[group.reference] = PaintedSlide(
+    plan.painted[group.reference] = PaintedSlide(
         slide.scan, Areas.of(areas), points, annotated, fold
     )
-    for place, alignment in group.others.items():
-        moved_areas, moved_points = Areas.of(_moved(areas, alignment)), _moved(points, alignment)
-        plan.scenes[place] = PaintedSlide(
-            slides[place].scan, moved_areas, moved_points, annotated, fold
+    for index, alignment in group.others.items():
+        plan.painted[index] = PaintedSlide(
+            slides[index].scan,
+            Areas.of(_transfer(areas, alignment)),
+            _transfer(points, alignment),
+            annotated,
+            fold,
         )
     if group.others:
         sites, rows = transfer_sites(context, group, sites, slides)
@@ -215,23 +209,25 @@ def _add_group(
     plan.sites.extend(sites)
 
 
-def _labelled(slide: SurveyedSlide, labels: Labelling, settings: PatchSettings) -> LabelledShapes:
+def _label_shapes(
+    slide: SurveyedSlide, labels: Labelling, settings: PatchSettings
+) -> LabelledShapes:
     labelled = [(shape, labels.label(slide, shape)) for shape in slide.shapes]
     if settings.mode is PatchMode.CENTRED:
         return [(shape, label) for shape, label in labelled if label not in (None, IGNORE_LABEL)]
     return labelled
 
 
-def _moved(
+def _transfer(
     shapes: Sequence[tuple[Shape, Label]], alignment: Alignment | None
 ) -> list[tuple[Shape, Label]]:
     if alignment is None:
-        raise RuntimeError("annotations of a scan that is not aligned")
+        raise RuntimeError("annotations are transferred to a scan that is not aligned")
     return [(shape.mapped(alignment.to_other), label) for shape, label in shapes]
 
 
 def reason_for_no_patches(slide: SurveyedSlide, settings: PatchSettings) -> str:
-    """Explain why a slide gives no patch, and what would give some."""
+    """Explain why a slide gives no patches, and which options would give some."""
     where = slide.row.path
     if settings.mode is PatchMode.GRID:
         return f"{where}: {_too_little_tissue(slide, settings)}"
@@ -249,29 +245,33 @@ def reason_for_no_patches(slide: SurveyedSlide, settings: PatchSettings) -> str:
 
 
 def _too_little_tissue(slide: SurveyedSlide, settings: PatchSettings) -> str:
-    every = grid(slide.size, slide.tissue, settings.size, slide.scale, settings.step, -1.0)
-    shares = np.array([patch.columns["tissue"] for patch in every], dtype=np.float64)
+    patches = grid_patches(
+        slide.size, slide.tissue, settings.size, slide.scale, settings.step, -1.0
+    )
+    shares = np.array([patch.columns["tissue"] for patch in patches], dtype=np.float64)
     shares = shares[shares > 0]
     none = f"no patch of {settings.size} px has more tissue than {settings.min_tissue:g}"
     if not shares.size:
         return f"{none}: no tissue is found on the slide"
     proposals, count = [], 0
-    for least in _PROPOSED_SHARES:
-        if (more := int((shares > least).sum())) > count:
-            proposals.append(f"; --min-tissue {least:g} would give {more}")
+    for share in _PROPOSED_SHARES:
+        if (more := int((shares > share).sum())) > count:
+            proposals.append(f"; --min-tissue {share:g} would give {more}")
             count = more
-    small = any(
-        extent < settings.size * by for extent, by in zip(slide.size, slide.scale, strict=True)
-    )
+    hint = ""
+    if any(
+        extent < settings.size * scale
+        for extent, scale in zip(slide.size, slide.scale, strict=True)
+    ):
+        hint = "; the slide is smaller than a patch, see --patch-size"
     return (
         f"{none}: of {shares.size} with any the median has {np.median(shares):.2g}, the best "
-        f"{shares.max():.2g}{''.join(proposals[:3])}"
-        + ("; the slide is smaller than a patch, see --patch-size" if small else "")
+        f"{shares.max():.2g}{''.join(proposals[:3])}{hint}"
     )
 
 
 def unseen_classes(plan: PatchPlan, labels: Labelling, mode: PatchMode) -> list[str]:
-    """Return a warning for each annotated class that no mask will show."""
+    """Return a warning for each annotated class that appears in no mask."""
     shapes: dict[int, list[Shape]] = {}
     for slide in plan.slides:
         for shape in slide.shapes:
@@ -282,24 +282,25 @@ def unseen_classes(plan: PatchPlan, labels: Labelling, mode: PatchMode) -> list[
     for site in plan.sites:
         if not unseen:
             break
-        view = site.views[0]
-        scene = plan.scenes[view.slide]
-        near = {scene.painted.shapes[at][1] for at in scene.painted.near(view.patch)}
+        patch, painted = site.views[0].patch, plan.painted[site.views[0].slide]
+        near = {painted.areas.shapes[index][1] for index in painted.areas.near(patch)}
         if near & unseen:
-            nothing = np.zeros((view.patch.size,) * 2, dtype=np.uint8)
-            unseen -= set(np.unique(paint_mask(view.patch, scene, nothing)).tolist())
-    return [_unseen_class(labels.name(label), shapes[label], mode) for label in sorted(unseen)]
+            zeros = np.zeros((patch.size, patch.size), dtype=np.uint8)
+            unseen -= set(np.unique(paint_mask(patch, painted, zeros)).tolist())
+    return [
+        _unseen_class_warning(labels.name(label), shapes[label], mode) for label in sorted(unseen)
+    ]
 
 
-def _unseen_class(name: str, shapes: Sequence[Shape], mode: PatchMode) -> str:
+def _unseen_class_warning(name: str, shapes: Sequence[Shape], mode: PatchMode) -> str:
     if mode is not PatchMode.CENTRED and all(shape.is_point for shape in shapes):
-        why = "points, which have no pixels; use --mode centred"
+        reason = "points, which have no pixels; use --mode centred"
     else:
-        why = "which lie below others, outside of the slide or in none of the patches"
-    return f"class {name} has no pixel in any mask: {len(shapes)} annotations, {why}"
+        reason = "which lie below others, outside the slide or in none of the patches"
+    return f"class {name} has no pixel in any mask: {len(shapes)} annotations, {reason}"
 
 
-# Objects at annotations: outlines as drawn, discs, stained nuclei, or what a model segments.
+# Objects at annotations: annotated outlines, discs, stained nuclei, or objects found by a model.
 
 
 def outline_objects(
@@ -313,58 +314,58 @@ def outline_objects(
     Returns
     -------
     kept : list of (Shape, label)
-        Annotations at which there is an object, or of label 0.
+        Annotations with an object, or of label 0.
     objects : list of (Shape, label)
         Areas to paint.
     failures : list of str
-        Why others were left out.
+        Reasons for which the others are left out.
     """
-    find = partial(_outlined_object, slide, context.settings, segment, context.pool)
-    # a network is not sent to other machines, and already uses all cores of this one
+    find = partial(_outline_object, slide, context.settings, segment, context.pool)
+    # a network is not sent to other machines, and uses all cores of this one anyway
     results = map(find, shapes) if segment is not None else context.mapper(find, shapes)
     kept: list[tuple[Shape, int | None]] = []
     objects: list[tuple[Shape, int | None]] = []
-    missing: list[str] = []
+    reasons: list[str] = []
     with context.progress.task("outline", len(shapes)) as task:
         for (shape, label), areas in zip(shapes, results, strict=True):
             task.advance()
             if isinstance(areas, str):
-                missing.append(areas)
+                reasons.append(areas)
                 continue
             kept.append((shape, label))
             objects += [(area, label) for area in areas]
     failures = [
-        f"{slide.row.path}: {missing.count(reason)} of {len(shapes)} annotations left out: {reason}"
-        for reason in dict.fromkeys(missing)
+        f"{slide.row.path}: {count} of {len(shapes)} annotations left out: {reason}"
+        for reason, count in Counter(reasons).items()
     ]
     return kept, objects, failures
 
 
-def _outlined_object(
+def _outline_object(
     slide: SurveyedSlide,
     settings: PatchSettings,
     segment: Segmenter | None,
     pool: SlidePool,
     annotation: tuple[Shape, int | None],
 ) -> Sequence[Shape] | str:
-    """Return the areas of one annotation, or why there are none."""
+    """Return the areas of one annotation, or the reason why there are none."""
     shape, label = annotation
     if label == 0:
         return ()
     kind = (settings.mask or "").partition(":")[0]
     if kind == "polygons" or (not kind and _is_outline(shape)):
-        return _OUTLINELESS if shape.is_point else (shape,)
+        return _NO_OUTLINE if shape.is_point else (shape,)
     if slide.mpp is None:
-        return _UNSIZED
+        return _NO_PIXEL_SIZE
     if settings.disc is not None:
         return (_disc(shape, settings.disc, slide.mpp),)
     try:
-        return _traced(slide, settings, segment, pool, shape) or _EMPTY
+        return _segment_object(slide, settings, segment, pool, shape) or _NO_OBJECT
     except SkiptoolError as error:
         return str(error)
 
 
-def _traced(
+def _segment_object(
     slide: SurveyedSlide,
     settings: PatchSettings,
     segment: Segmenter | None,
@@ -372,7 +373,7 @@ def _traced(
     shape: Shape,
 ) -> Sequence[Shape]:
     """Segment the patch around an annotation and outline the object at its centre."""
-    (patch,) = centred([shape], settings.size, slide.scale)
+    (patch,) = centre_patches([shape], settings.size, slide.scale)
     with pool.get(slide.row.path, slide.row.mpp) as opened:
         image = opened.read(patch.x, patch.y, (patch.size, patch.size), patch.scale)
     if (mpp := slide.patch_mpp) is None:
@@ -401,33 +402,34 @@ def _disc(shape: Shape, radius_um: float, mpp: tuple[float, float]) -> Shape:
     return replace(shape, rings=(shape.centre + circle * radius_um / np.array(mpp),))
 
 
-# Sites to samples: pixels read, masks painted.
+# Samples: pixels read and masks painted.
 
 
 def read_batch(
     settings: PatchSettings, pool: SlidePool, batch: PatchBatch
 ) -> list[list[Sample] | str]:
-    """Read sites: the samples of each, one for each view, or why one of them failed."""
+    """Read the samples of each site, one for each view, or return the error of the site."""
 
     def read(site: PatchSite) -> list[Sample]:
         return [
-            _sample(site, view, batch.scenes[view.slide], settings, pool) for view in site.views
+            _read_sample(site, view, batch.painted[view.slide], settings, pool)
+            for view in site.views
         ]
 
     return [attempt(read, site) for site in batch.sites]
 
 
-def _sample(
+def _read_sample(
     site: PatchSite,
     view: PatchView,
-    scene: PaintedSlide,
+    painted: PaintedSlide,
     settings: PatchSettings,
     pool: SlidePool,
 ) -> Sample:
-    slide, patch = scene.slide, view.patch
+    slide, patch = painted.slide, view.patch
     with pool.get(slide.row.path, slide.row.mpp) as opened:
         image = opened.read(patch.x, patch.y, (patch.size, patch.size), patch.scale)
-    mask = paint_mask(patch, scene, _ground(image, scene, settings))
+    mask = paint_mask(patch, painted, _background_labels(image, painted, settings))
     known = mask != IGNORE_LABEL
     mpp, mpp_y = slide.patch_mpp or (math.nan, math.nan)
     columns: dict[str, str | int | float] = {
@@ -449,33 +451,32 @@ def _sample(
         mask=mask,
         subject=slide.row.subject,
         domain=slide.row.domain,
-        split=scene.split,
-        fold=scene.fold,
+        split=painted.split,
+        fold=painted.fold,
         columns=columns,
     )
 
 
-def paint_mask(patch: Patch, scene: PaintedSlide, ground: UInt8) -> UInt8:
-    """Paint the annotations over a ground (H, W); pixels outside of the slide are ignored (255)."""
-    mask = scene.painted.paint(patch, ground)
-    line = np.arange(patch.size) + 0.5
-    for rows, start, step, extent in (
-        (mask, patch.y, patch.scale[1], scene.slide.size[1]),
-        (mask.T, patch.x, patch.scale[0], scene.slide.size[0]),
-    ):
-        middle = start + line * step
-        rows[(middle < 0) | (middle >= extent)] = IGNORE_LABEL
+def paint_mask(patch: Patch, painted: PaintedSlide, ground: UInt8) -> UInt8:
+    """Paint the annotations over a ground (H, W); pixels outside the slide are ignored (255)."""
+    mask = painted.areas.paint(patch, ground)
+    offsets = np.arange(patch.size) + 0.5
+    x = patch.x + offsets * patch.scale[0]
+    y = patch.y + offsets * patch.scale[1]
+    width, height = painted.slide.size
+    mask[(y < 0) | (y >= height)] = IGNORE_LABEL
+    mask[:, (x < 0) | (x >= width)] = IGNORE_LABEL
     return mask
 
 
-def _ground(image: UInt8, scene: PaintedSlide, settings: PatchSettings) -> UInt8:
+def _background_labels(image: UInt8, painted: PaintedSlide, settings: PatchSettings) -> UInt8:
     """Return labels before painting (III.C): slide background 0, unannotated tissue ignored.
 
-    Centred patches (III.B) are annotated everywhere: what is not an object is background.
+    Centred patches (III.B) are annotated everywhere: all pixels outside objects are background.
     """
     if settings.mode is PatchMode.CENTRED:
         return np.zeros(image.shape[:2], dtype=np.uint8)
-    ground = np.full(image.shape[:2], IGNORE_LABEL, dtype=np.uint8)
-    if scene.annotated:
-        ground[background(image, scene.slide.threshold, scene.slide.black)] = 0
-    return ground
+    labels = np.full(image.shape[:2], IGNORE_LABEL, dtype=np.uint8)
+    if painted.annotated:
+        labels[background(image, painted.slide.threshold, painted.slide.black)] = 0
+    return labels

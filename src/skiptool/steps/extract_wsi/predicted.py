@@ -1,4 +1,4 @@
-"""Masks from a trained model, for ``--mask model:FOLDER``; the only part that imports torch."""
+"""Masks from a trained model, for ``--mask model:FOLDER``; the only module that imports torch."""
 
 from __future__ import annotations
 
@@ -19,12 +19,7 @@ if TYPE_CHECKING:
 def load_segmenter(folder: Path) -> Segmenter:
     """Load a model that segments all classes other than the background.
 
-    Raises
-    ------
-    FormatError
-        If the folder is missing or damaged.
-    MismatchError
-        If the model does not take colour images, or was not trained by skiptool.
+    Raises `MismatchError` if it does not take colour images, or was not trained by skiptool.
     """
     stored = open_model(folder)
     if stored.lineage is None:

@@ -1,7 +1,7 @@
 """Patch sites: placed on a slide, then transferred to the other scans of the same glass slide.
 
 Scans are aligned to that of the reference domain. A site is kept if its residual misalignment is
-small enough on every scan. Pixel sizes that are unknown or wrong follow from the alignments.
+small enough on every scan. Unknown and wrong pixel sizes are derived from the alignments.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from skiptool.names import IGNORE_LABEL, PatchMode, Split
 from skiptool.records import Progress
 from skiptool.sources.annotations.shapes import Shape
 from skiptool.sources.patches.painting import Patch
-from skiptool.sources.patches.placement import centred, grid, sampled
+from skiptool.sources.patches.placement import centre_patches, grid_patches, sample_patches
 from skiptool.sources.registration.align import align
 from skiptool.sources.registration.tiles import residual
 from skiptool.sources.registration.transforms import Alignment
@@ -36,10 +36,10 @@ from skiptool.steps.extract_wsi.settings import (
 from skiptool.steps.extract_wsi.survey import ScanGroup, SlideScan, SurveyedSlide
 
 LabelledShapes = Sequence[tuple[Shape, int | None]]
-"""Annotations of a slide with their labels, None for names in no class."""
+"""Annotations of a slide with their labels, None if they are in no class."""
 
 MEASURED_TILE = (128, 512)
-"""Least and most level-0 pixels of the tile in which a residual is measured."""
+"""Smallest and largest side of the tile in which a residual is measured, in level-0 pixels."""
 
 AFFINE_COLUMNS = ("xx", "xy", "x0", "yx", "yy", "y0")
 """Columns of the table ``registration`` that hold the transform, row by row."""
@@ -47,17 +47,17 @@ AFFINE_COLUMNS = ("xx", "xy", "x0", "yx", "yy", "y0")
 TOLERANCE: Final = 0.01
 """Relative difference above which two pixel sizes contradict each other.
 
-How many pixels of one scan cover a pixel of another is measured to far better than 1 %. Where that
-contradicts the manifest and files, registration is trusted, with a warning.
+The ratio of the pixel sizes of two scans is measured to far better than 1 %. If it contradicts the
+manifest or the files, registration is trusted, with a warning.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class PatchView:
-    """A patch on one slide (its position in the list of slides), and its residual misalignment.
+    """A patch on one slide, given by its index in the list of slides, and its misalignment.
 
-    ``residual`` is in level-0 pixels of the reference: 0 on the reference itself and where nothing
-    is registered, None if it cannot be measured.
+    ``residual`` is in level-0 pixels of the reference scan: 0 on that scan itself and without
+    registration, None if it cannot be measured.
     """
 
     slide: int
@@ -67,14 +67,14 @@ class PatchView:
 
 @dataclass(frozen=True, slots=True)
 class PatchSite:
-    """One place on the glass: a sample of the same id in the domain of each view."""
+    """One location on the glass: a sample with the same id in the domain of each view."""
 
     id: str
     views: tuple[PatchView, ...]
 
 
 def place_sites(
-    place: int,
+    index: int,
     slide: SurveyedSlide,
     shapes: LabelledShapes,
     fold: int,
@@ -85,43 +85,42 @@ def place_sites(
 
     Parameters
     ----------
-    place : int
-        Position of the slide in the list of all.
-    slide : SurveyedSlide
+    index : int
+        Index of the slide in the list of slides.
     shapes : sequence of (Shape, int or None)
         Its annotations with their labels; a centred patch is taken at each.
     fold : int
-        Sampled patches of test slides (-1) are drawn once, those of training slides ``draws``
-        times.
-    settings : PatchSettings
+        Patches of test slides (-1) are sampled once, those of training slides ``draws`` times.
     seed : int
-        Sampled patches depend only on it and on the content of the slide.
+        Sampled patches depend only on the seed and on the content of the slide.
     """
     size, scale = settings.size, slide.scale
     if settings.mode is PatchMode.CENTRED:
-        patches = centred([shape for shape, _ in shapes], size, scale)
+        patches = centre_patches([shape for shape, _ in shapes], size, scale)
         names = [str(patch.columns["record"]) for patch in patches]
     elif settings.mode is PatchMode.GRID:
-        patches = grid(slide.size, slide.tissue, size, scale, settings.step, settings.min_tissue)
+        patches = grid_patches(
+            slide.size, slide.tissue, size, scale, settings.step, settings.min_tissue
+        )
         names = [f"x{patch.x:.0f}-y{patch.y:.0f}" for patch in patches]
     else:
-        names, patches = _sampled_patches(slide, shapes, fold, settings, seed)
+        names, patches = _sample_patches(slide, shapes, fold, settings, seed)
     seen: Counter[str] = Counter()
     sites = []
     for name, patch in zip(names, patches, strict=True):
         seen[name] += 1
         unique = name if seen[name] == 1 else f"{name}-{seen[name]}"
-        sites.append(PatchSite(f"{slide.name}-{unique}", (PatchView(place, patch),)))
+        sites.append(PatchSite(f"{slide.name}-{unique}", (PatchView(index, patch),)))
     return sites
 
 
-def _sampled_patches(
+def _sample_patches(
     slide: SurveyedSlide, shapes: LabelledShapes, fold: int, settings: PatchSettings, seed: int
 ) -> tuple[list[str], list[Patch]]:
     names: list[str] = []
     patches: list[Patch] = []
     for draw in range(settings.draws if split_of(fold) is Split.TRAIN else 1):
-        drawn = sampled(
+        drawn = sample_patches(
             [shape for shape, _ in shapes],
             [None if label == IGNORE_LABEL else label for _, label in shapes],
             slide.tissue,
@@ -150,7 +149,7 @@ def align_groups(
     pairs = [(group.reference, other) for group in groups for other in group.others]
     cached = {pair: cache.get(*key(pair)) for pair in pairs}
     alignments = {
-        pair: Alignment.from_json(noted) for pair, noted in cached.items() if noted is not None
+        pair: Alignment.from_json(entry) for pair, entry in cached.items() if entry is not None
     }
     todo = [pair for pair in pairs if pair not in alignments]
     failures: list[str] = []
@@ -158,13 +157,13 @@ def align_groups(
         task.advance(len(pairs) - len(todo))
         rows = [(slides[first].row, slides[other].row) for first, other in todo]
         results = context.mapper(partial(_align, context.pool), rows)
-        for pair, aligned in zip(todo, results, strict=True):
+        for pair, result in zip(todo, results, strict=True):
             task.advance(note=slides[pair[1]].row.path.name)
-            if isinstance(aligned, str):
-                failures.append(aligned)
+            if isinstance(result, str):
+                failures.append(result)
                 continue
-            cache.put(aligned.as_json(), *key(pair))
-            alignments[pair] = aligned
+            cache.put(result.as_json(), *key(pair))
+            alignments[pair] = result
     complete = []
     for group in groups:
         others = {other: alignments.get((group.reference, other)) for other in group.others}
@@ -201,8 +200,8 @@ def transfer_sites(
         Of the table ``registration``: one for each site and scan.
     """
     cache = _cache(context)
-    scans = {place: slides[place].scan for place in (group.reference, *group.others)}
-    measure = partial(_measured, group, scans, context.settings, context.pool)
+    scans = {index: slides[index].scan for index in (group.reference, *group.others)}
+    measure = partial(_measure_site, group, scans, context.settings, context.pool)
     key = slides[group.reference].key
     todo = [site for site in sites if cache.get("site", key, site.id) is None]
     with context.progress.task("measure", len(sites)) as task:
@@ -212,30 +211,30 @@ def transfer_sites(
             task.advance()
     kept, rows = [], []
     for site in sites:
-        own = cache.get("site", key, site.id)
-        lost = any(row["reason"] for row in own)
-        elsewhere = ELSEWHERE if lost else None
-        rows += [{**row, "kept": not lost, "reason": row["reason"] or elsewhere} for row in own]
-        if not lost:
-            kept.append(_with_views(site, group, slides, own))
+        site_rows = cache.get("site", key, site.id)
+        keep = not any(row["reason"] for row in site_rows)
+        default = None if keep else ELSEWHERE
+        rows += [{**row, "kept": keep, "reason": row["reason"] or default} for row in site_rows]
+        if keep:
+            kept.append(_add_views(site, group, slides, site_rows))
     return kept, rows
 
 
-def _with_views(
+def _add_views(
     site: PatchSite,
     group: ScanGroup,
     slides: Sequence[SurveyedSlide],
     rows: Sequence[Mapping[str, Any]],
 ) -> PatchSite:
     views = []
-    for place, row in zip(group.others, rows, strict=True):
+    for index, row in zip(group.others, rows, strict=True):
         centre = (row["x_other"], row["y_other"])
-        patch = patch_at(centre, site.views[0].patch, slides[place])
-        views.append(PatchView(place, patch, row["residual"]))
+        patch = patch_at(centre, site.views[0].patch, slides[index])
+        views.append(PatchView(index, patch, row["residual"]))
     return PatchSite(site.id, (*site.views, *views))
 
 
-def _measured(
+def _measure_site(
     group: ScanGroup,
     scans: Mapping[int, SlideScan],
     settings: PatchSettings,
@@ -245,13 +244,14 @@ def _measured(
     """Return the rows of a site, one for each scan; ``kept`` depends on all of them."""
     rows = []
     reference, patch = scans[group.reference], site.views[0].patch
-    for place, alignment in group.others.items():
+    for index, alignment in group.others.items():
         if alignment is None:
             raise RuntimeError("a site is transferred to a scan that is not aligned")
+        other = scans[index]
         x, y = alignment.to_other(np.array([patch.centre]))[0].tolist()
-        moved = patch_at((x, y), patch, scans[place])
-        px, reason = _judged(reference, scans[place], alignment, patch, moved, settings, pool)
-        row = _row(reference, scans[place], alignment, site, px, reason)
+        moved = patch_at((x, y), patch, other)
+        px, reason = _measure_residual(reference, other, alignment, patch, moved, settings, pool)
+        row = _registration_row(reference, other, alignment, site, px, reason)
         rows.append(row | {"x": patch.centre[0], "y": patch.centre[1], "x_other": x, "y_other": y})
     return rows
 
@@ -265,14 +265,14 @@ def _cache(context: ExtractionContext) -> RegistrationCache:
 def patch_at(centre: tuple[float, float], like: Patch, slide: SlideScan) -> Patch:
     """Return a patch of the same size and columns centred on a point of another slide.
 
-    Its corner is a whole number of the patch's pixels from that of the slide, so that a level is
-    read without resampling.
+    Its corner is a whole number of patch pixels from that of the slide, so that a level is read
+    without resampling.
     """
     x, y = (round(at / by - like.size / 2) * by for at, by in zip(centre, slide.scale, strict=True))
     return Patch(x, y, like.size, slide.scale, like.columns)
 
 
-def _judged(
+def _measure_residual(
     reference: SlideScan,
     other: SlideScan,
     alignment: Alignment,
@@ -281,7 +281,7 @@ def _judged(
     settings: PatchSettings,
     pool: SlidePool,
 ) -> tuple[float | None, str]:
-    """Measure the residual in pixels; also return why the patch cannot be kept, or nothing."""
+    """Measure the residual in pixels; also return why the patch cannot be kept, "" if it can."""
     x, y = moved.centre
     if not (0 <= x < other.size[0] and 0 <= y < other.size[1]):
         return None, "outside of the scan"
@@ -299,7 +299,7 @@ def _judged(
     return measured.px, ""
 
 
-def _row(
+def _registration_row(
     reference: SlideScan,
     other: SlideScan,
     alignment: Alignment,
@@ -323,10 +323,19 @@ def _row(
     }
 
 
-# Pixel sizes by registration: those that are unknown, and those that are wrong.
+# Pixel sizes by registration: unknown ones are set, wrong ones corrected.
 
 
-def with_measured_mpp(
+@dataclass(frozen=True, slots=True)
+class _Contradiction:
+    """Pixel size of a scan relative to its reference, measured and stated, and its measured mpp."""
+
+    measured: float
+    stated: float
+    mpp: float
+
+
+def correct_pixel_sizes(
     slides: Sequence[SurveyedSlide],
     groups: Sequence[ScanGroup],
     settings: PatchSettings,
@@ -334,48 +343,52 @@ def with_measured_mpp(
 ) -> list[SurveyedSlide]:
     """Set pixel sizes of scans from their alignments; the groups must be aligned.
 
-    An unknown size is taken from the other scans of the glass slide. A size that differs from the
+    An unknown size is derived from the other scans of the glass slide. A size that differs from the
     measured one by more than 1 % is replaced by it, and with ``--mpp`` the scan is read at that
     resolution. ``relative_mpp`` is set on all. Warn once of each domain whose sizes are
-    contradicted, or differ from the reference's and are unknown in both.
+    contradicted, or differ from those of the reference if both are unknown.
     """
     sized = list(slides)
-    wrong: dict[tuple[str, str], list[tuple[float, float, float]]] = defaultdict(list)
+    wrong: dict[tuple[str, str], list[_Contradiction]] = defaultdict(list)
     unknown: dict[tuple[str, str], list[float]] = defaultdict(list)
     for group in groups:
-        zooms = {place: _zoom(other) for place, other in group.others.items() if other is not None}
-        others = [(sized[place], zoom) for place, zoom in zooms.items()]
-        reference = _reference(sized[group.reference], others)
+        zooms = {index: _zoom(other) for index, other in group.others.items() if other is not None}
+        others = [(sized[index], zoom) for index, zoom in zooms.items()]
+        reference = _derive_reference_size(sized[group.reference], others)
         sized[group.reference] = reference
-        for place, zoom in zooms.items():
-            other, stated = sized[place], sized[place].mpp
+        for index, zoom in zooms.items():
+            other, stated = sized[index], sized[index].mpp
+            domains = reference.row.domain, other.row.domain
             if reference.mpp is not None:
                 size = _mean(reference.mpp) / zoom
                 if stated is not None and abs(size / _mean(stated) - 1) > TOLERANCE:
-                    facts = 1 / zoom, _mean(stated) / _mean(reference.mpp), size
-                    wrong[reference.row.domain, other.row.domain].append(facts)
-                other = _with_size(other, size, settings)
+                    ratio = _mean(stated) / _mean(reference.mpp)
+                    wrong[domains].append(_Contradiction(1 / zoom, ratio, size))
+                other = _set_size(other, size, settings)
             relative = _mean(other.scale) / _mean(reference.scale) / zoom
-            sized[place] = replace(other, relative_mpp=relative)
+            sized[index] = replace(other, relative_mpp=relative)
             if reference.mpp is None and abs(relative - 1) > TOLERANCE:
-                unknown[reference.row.domain, other.row.domain].append(relative)
-    for (first, second), relatives in unknown.items():
-        progress.warn(_unknown(first, second, float(np.median(relatives))))
-    for (first, second), ratios in wrong.items():
-        progress.warn(_contradiction(first, second, ratios, settings))
+                unknown[domains].append(relative)
+    for (first, second), ratios in unknown.items():
+        progress.warn(_unknown_size_warning(first, second, float(np.median(ratios))))
+    for (first, second), contradictions in wrong.items():
+        progress.warn(_contradiction_warning(first, second, contradictions, settings))
     return sized
 
 
-def _reference(
+def _derive_reference_size(
     slide: SurveyedSlide, others: Sequence[tuple[SurveyedSlide, float]]
 ) -> SurveyedSlide:
-    """Take the size of a reference of unknown size from another scan."""
-    sizes = (_mean(other.mpp) * zoom for other, zoom in others if other.mpp is not None)
-    size = None if slide.mpp is not None else next(sizes, None)
-    return slide if size is None else replace(slide, mpp=(size, size))
+    """Derive an unknown pixel size of a reference from that of another scan."""
+    if slide.mpp is None:
+        for other, zoom in others:
+            if other.mpp is not None:
+                size = _mean(other.mpp) * zoom
+                return replace(slide, mpp=(size, size))
+    return slide
 
 
-def _with_size(slide: SurveyedSlide, size: float, settings: PatchSettings) -> SurveyedSlide:
+def _set_size(slide: SurveyedSlide, size: float, settings: PatchSettings) -> SurveyedSlide:
     """Set the pixel size of a scan (mean of both axes), unless its own is close enough."""
     if slide.mpp is None:
         mpp = size, size
@@ -390,34 +403,37 @@ def _with_size(slide: SurveyedSlide, size: float, settings: PatchSettings) -> Su
 
 
 def _zoom(alignment: Alignment) -> float:
-    """Return how many pixels of the other scan a pixel of the reference spans."""
+    """Return the width of a reference pixel in pixels of the other scan."""
     return math.sqrt(abs(float(np.linalg.det(alignment.affine[:, :2]))))
 
 
 def _mean(pair: tuple[float, float]) -> float:
+    """Return the geometric mean."""
     return math.sqrt(pair[0] * pair[1])
 
 
-def _unknown(first: str, second: str, relative: float) -> str:
+def _unknown_size_warning(first: str, second: str, ratio: float) -> str:
     return (
-        f"{second}: a pixel of its patches shows {relative:.4g} times the width of one of {first} "
-        "by registration, and neither size is known. To bring them to one scale fill in the column "
-        f"mpp of the manifest, for {second} {relative:.4g} times that of {first}, and give --mpp"
+        f"{second}: by registration, pixels of its patches are {ratio:.4g} times as wide as those "
+        f"of {first}, and neither size is known. To bring them to one scale, fill in the column "
+        f"mpp of the manifest, for {second} {ratio:.4g} times that of {first}, and give --mpp"
     )
 
 
-def _contradiction(
+def _contradiction_warning(
     first: str,
     second: str,
-    ratios: Sequence[tuple[float, float, float]],
+    contradictions: Sequence[_Contradiction],
     settings: PatchSettings,
 ) -> str:
-    measured, stated, size = (float(np.median(column)) for column in zip(*ratios, strict=True))
-    scans = f"{len(ratios)} scans" if len(ratios) > 1 else "1 scan"
-    read = f" and used for --mpp {settings.mpp:g}" if settings.mpp else ""
+    measured = float(np.median([item.measured for item in contradictions]))
+    stated = float(np.median([item.stated for item in contradictions]))
+    mpp = float(np.median([item.mpp for item in contradictions]))
+    scans = f"{len(contradictions)} scans" if len(contradictions) > 1 else "1 scan"
+    use = f" and used for --mpp {settings.mpp:g}" if settings.mpp else ""
     return (
         f"{second}: its pixels are {measured:.3g} times as large as those of {first} by "
         f"registration, {stated:.3g} times by their mpp ({scans}); registration is trusted: mpp "
-        f"{size:.4g} is recorded{read}. If {first} is the one that is wrong, correct its column "
+        f"{mpp:.4g} is recorded{use}. If the size of {first} is wrong instead, correct its column "
         "mpp in the manifest"
     )

@@ -1,10 +1,10 @@
-"""Options of ``extract wsi`` that shape its patches, and what all parts of one run share."""
+"""Settings of ``extract wsi`` that determine its patches, and the context of one run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from math import isfinite
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,27 +22,27 @@ if TYPE_CHECKING:
     from skiptool.records import Bool, UInt8
 
 Segmenter = Callable[["UInt8"], "Bool"]
-"""From an image (H, W, 3) to the pixels of all its objects (H, W)."""
+"""Maps an image (H, W, 3) to a mask (H, W) of all objects in it."""
 
 DEFAULT_SIZES = {PatchMode.GRID: 512, PatchMode.SAMPLED: 512, PatchMode.CENTRED: 128}
-"""Pixels along either side of a patch, sections III.B and III.C."""
+"""Side of a patch in pixels, sections III.B and III.C."""
 
 
 @dataclass(frozen=True, slots=True)
 class PatchSettings:
-    """Which patches are taken, and what their masks show.
+    """Placement and resolution of patches, and content of their masks.
 
     Attributes
     ----------
-    mode : PatchMode
     patch_size : int or None
-        Pixels along either side; None for the paper's (128 centred, 512 otherwise).
+        Side in pixels; None for the paper's (128 centred, 512 otherwise).
     mpp : float or None
-        Micrometres per pixel of the patches, both axes; None for each slide's own level.
+        Micrometres per pixel of the patches, both axes; None reads the level that the manifest
+        gives for each slide.
     classes : str
         ``CLASS=NAME,NAME;CLASS=...``: annotated names by class; if empty, each name is a class.
     mask : str or None
-        Centred: ``polygons``, ``disc:UM``, ``stain`` or ``model:FOLDER``; None draws annotated
+        Centred: ``polygons``, ``disc:UM``, ``stain`` or ``model:FOLDER``; None paints annotated
         outlines, and thresholds the stain at points and boxes.
     min_tissue : float
         Grid: minimum share of tissue, exclusive.
@@ -72,15 +72,44 @@ class PatchSettings:
     max_residual: float = 2.0
 
     def __post_init__(self) -> None:
-        for wrong, message in self._faults():
-            if wrong:
-                raise ArgumentError(message)
+        self._check_numbers()
+        if self.mask is not None and self.mode is not PatchMode.CENTRED:
+            raise ArgumentError(
+                f"--mask goes with --mode centred, not with --mode {self.mode.value}"
+            )
+        if self.draws > 1 and self.mode is not PatchMode.SAMPLED:
+            raise ArgumentError(
+                f"--draws goes with --mode sampled, not with --mode {self.mode.value}"
+            )
+        if self.mask and not _is_mask_source(self.mask):
+            raise ArgumentError(
+                f"--mask {self.mask}: expected polygons, disc:UM (radius in micrometres), stain or "
+                "model:FOLDER"
+            )
         if self.classes:
             ClassMap.parse(self.classes)
 
+    def _check_numbers(self) -> None:
+        counts = {
+            "patch-size": self.size,
+            "stride": self.step,
+            "patches": self.patches,
+            "draws": self.draws,
+        }
+        for option, count in counts.items():
+            if count < 1:
+                raise ArgumentError(f"--{option} {count}: expected 1 or more")
+        for option, share in (("min-tissue", self.min_tissue), ("background", self.background)):
+            if not 0.0 <= share < 1.0:
+                raise ArgumentError(f"--{option} {share}: expected 0 or more and below 1")
+        if self.mpp is not None and not 0.05 <= self.mpp <= 20:
+            raise ArgumentError(f"--mpp {self.mpp}: expected 0.05 to 20 micrometres per pixel")
+        if not 0 < self.max_residual < inf:
+            raise ArgumentError(f"--max-residual {self.max_residual}: expected above 0 pixels")
+
     @property
     def size(self) -> int:
-        """Pixels along either side of a patch."""
+        """Side of a patch in pixels."""
         return DEFAULT_SIZES[self.mode] if self.patch_size is None else self.patch_size
 
     @property
@@ -91,7 +120,7 @@ class PatchSettings:
     @property
     def disc(self) -> float | None:
         """Radius of ``disc:UM`` in micrometres, None for other masks."""
-        return _radius(self.mask) if (self.mask or "").startswith("disc") else None
+        return _radius(self.mask) if self.mask is not None else None
 
     @property
     def model(self) -> Path | None:
@@ -100,7 +129,7 @@ class PatchSettings:
         return Path(folder) if kind == "model" else None
 
     @property
-    def asked(self) -> dict[str, Any]:
+    def recorded(self) -> dict[str, Any]:
         """Parameters of the command, as recorded in the store."""
         options: dict[str, Any] = {
             "mode": self.mode.value,
@@ -118,56 +147,35 @@ class PatchSettings:
             options |= {"register": self.register, "max_residual": self.max_residual}
         return options
 
-    def _faults(self) -> Iterator[tuple[bool, str]]:
-        counts = {
-            "patch-size": self.size,
-            "stride": self.step,
-            "patches": self.patches,
-            "draws": self.draws,
-        }
-        for option, value in counts.items():
-            yield value < 1, f"--{option} {value}: expected 1 or more"
-        for option, share in (("min-tissue", self.min_tissue), ("background", self.background)):
-            yield not 0.0 <= share < 1.0, f"--{option} {share}: expected 0 or more and below 1"
-        good = self.mpp is None or 0.05 <= self.mpp <= 20
-        yield not good, f"--mpp {self.mpp}: expected 0.05 to 20 micrometres per pixel"
-        yield (
-            not (isfinite(self.max_residual) and self.max_residual > 0),
-            f"--max-residual {self.max_residual}: expected above 0 pixels",
-        )
-        alone = self.mask is not None and self.mode is not PatchMode.CENTRED
-        yield alone, f"--mask goes with --mode centred, not with --mode {self.mode.value}"
-        yield (
-            self.draws > 1 and self.mode is not PatchMode.SAMPLED,
-            f"--draws goes with --mode sampled, not with --mode {self.mode.value}",
-        )
-        kind, _, rest = (self.mask or "stain").partition(":")
-        yield (
-            kind not in ("polygons", "stain", "disc", "model")
-            or (kind in ("disc", "model")) != bool(rest)
-            or (kind == "disc" and _radius(self.mask) is None),
-            f"--mask {self.mask}: expected polygons, disc:UM (radius in micrometres), stain or "
-            "model:FOLDER",
-        )
+
+def _is_mask_source(mask: str) -> bool:
+    kind, _, value = mask.partition(":")
+    if kind == "disc":
+        return _radius(mask) is not None
+    if kind == "model":
+        return bool(value)
+    return kind in ("polygons", "stain") and not value
 
 
-def _radius(mask: str | None) -> float | None:
+def _radius(mask: str) -> float | None:
+    """Return the radius of ``disc:UM``, None if it is another mask or not a positive number."""
+    kind, _, text = mask.partition(":")
     try:
-        radius = float((mask or "").partition(":")[2])
+        radius = float(text)
     except ValueError:
         return None
-    return radius if isfinite(radius) and radius > 0 else None
+    return radius if kind == "disc" and 0 < radius < inf else None
 
 
 def registration_cache_folder(out: Path) -> Path:
-    """Return the hidden folder of the registration cache of a store, there until all is done."""
+    """Return the hidden folder of a store's registration cache, removed when all is complete."""
     return out.with_name(f".{out.name}.plan")
 
 
 class RegistrationCache:
     """Results of registration by key, kept so that a resumed run need not compute them again.
 
-    Aligning scans and measuring residuals takes longer than reading patches. Results are noted in
+    Aligning scans and measuring residuals takes longer than reading patches. Results are written to
     a journal in the hidden folder ``.NAME.plan`` next to the store, which is removed when the store
     and its side outputs are complete.
 
@@ -176,15 +184,9 @@ class RegistrationCache:
     out : Path
         The store to be written.
     invocation : Invocation
+        A cache can only be resumed by the same one.
     resume : bool
-        Take over the results of an interrupted run.
-
-    Raises
-    ------
-    ExistsError
-        If that run had other parameters.
-    FormatError
-        If its journal is damaged.
+        Reuse the results of an interrupted run.
     """
 
     def __init__(self, out: Path, invocation: Invocation, *, resume: bool) -> None:
@@ -203,16 +205,16 @@ class RegistrationCache:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Keep the cache where the run can be resumed (as ``staged`` keeps the store)."""
+        """Keep the cache if the run can be resumed, as ``staged`` keeps the store."""
         if kind is None or not issubclass(kind, KeyboardInterrupt | OSError | MemoryError):
             self.clear()
 
-    def get(self, *key: str) -> Any:  # noqa: ANN401 - whatever was put
+    def get(self, *key: str) -> Any:  # noqa: ANN401 - any JSON type
         """Return the result of a key, None if there is none."""
         return self._results.get("\n".join(key))
 
     def put(self, result: object, *key: str) -> None:
-        """Note a result, of JSON types."""
+        """Store a result, of JSON types."""
         joined = "\n".join(key)
         self._results[joined] = result
         self._journal.note({"key": joined, "value": result})
@@ -224,17 +226,14 @@ class RegistrationCache:
 
 @dataclass(frozen=True, slots=True)
 class ExtractionContext:
-    """What all parts of one extraction share.
+    """Settings and resources of one extraction.
 
     Attributes
     ----------
-    settings : PatchSettings
-    seed : int
     pool : SlidePool
-        Open slides; on another machine it opens its own.
+        Open slides; a copy sent to another machine opens its own.
     mapper : Mapper
         Distributes work over threads of this process or a cluster.
-    progress : Progress
     cache : RegistrationCache or None
         None in a dry run.
     """

@@ -1,7 +1,7 @@
 """Survey of slides: open each once, read its annotations, and find its tissue.
 
 Then, for all slides together: splits and folds, the classes of annotated names, and the groups of
-scans that show one glass slide.
+scans of one glass slide.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ import numpy as np
 
 from skiptool.errors import ArgumentError, SourceError
 from skiptool.extraction import survey_inputs
-from skiptool.names import IGNORE_LABEL, PatchMode, quoted_name
+from skiptool.names import IGNORE_LABEL, PatchMode, quote_name
 from skiptool.records import Progress
-from skiptool.sources.annotations.classes import ClassMap, by_name, unmatched_names
+from skiptool.sources.annotations.classes import ClassMap, classes_from_names, unmatched_names
 from skiptool.sources.annotations.read import read_annotations
-from skiptool.sources.annotations.shapes import Annotated, Shape
+from skiptool.sources.annotations.shapes import Shape, SlideAnnotations
 from skiptool.sources.registration.transforms import Alignment
 from skiptool.sources.slides.manifest import SlideRow
 from skiptool.sources.slides.pool import SlidePool
-from skiptool.sources.slides.slide import Slide, scale_of
+from skiptool.sources.slides.slide import Slide, patch_scale
 from skiptool.sources.slides.tissue import Tissue, find_tissue
 from skiptool.splits import SplitInput, SplitOptions, assign_splits
 from skiptool.steps.extract_wsi.settings import ExtractionContext, PatchSettings
@@ -33,16 +33,15 @@ from skiptool.steps.extract_wsi.settings import ExtractionContext, PatchSettings
 if TYPE_CHECKING:
     from skiptool.records import Float64
 
-_NO_ANNOTATIONS = Annotated((), None, False, "")
+_NO_ANNOTATIONS = SlideAnnotations((), None, False, "")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SlideScan:
-    """The part of a surveyed slide that is needed to read patches; sent to other machines.
+    """The part of a surveyed slide that is needed to read patches; it is sent to other machines.
 
     Attributes
     ----------
-    row : SlideRow
     name : str
         Name of the glass slide, shared by its scans and unique in a domain.
     key : str
@@ -54,11 +53,11 @@ class SlideScan:
     scale : tuple of float
         Level-0 pixels per pixel of a patch, x and y.
     threshold : int
-        Grey level above which there is no tissue.
+        Grey level above which pixels are background.
     black : int
-        Grey level up to which the slide was not scanned.
+        Grey level up to which pixels are unscanned.
     relative_mpp : float
-        Width of a patch's pixel relative to that of the reference scan, by registration.
+        Pixel size of the patches relative to those of the reference scan, by registration.
     """
 
     row: SlideRow
@@ -85,17 +84,18 @@ class SurveyedSlide(SlideScan):
 
     Attributes
     ----------
-    vendor : str
     levels : int
+        Number of levels of the pyramid.
     shapes : tuple of Shape
         Annotations in level-0 pixels, in paint order.
     format : str or None
         Format of the annotation file, None if there is none.
-    tissue : Tissue
     dropped : mapping of str to int
         Number of annotations without a usable shape, by kind.
-    faults, notes : tuple of str
-        Records of the annotation file that cannot be read; warnings about the whole file.
+    faults : tuple of str
+        One line for each record of the annotation file that cannot be read.
+    notes : tuple of str
+        Warnings about the whole annotation file.
     """
 
     vendor: str
@@ -118,10 +118,10 @@ def survey_slides(
 ) -> tuple[list[SurveyedSlide], list[str]]:
     """Open every slide, read its annotations and find its tissue.
 
-    Return the usable slides in the order of the rows, and one line for each of the others and for
-    each annotation file with unreadable records.
+    Return the usable slides in the order of the rows, and one line for each failure and for each
+    annotation file with unreadable records.
     """
-    examine = partial(_surveyed, context.settings, context.pool)
+    examine = partial(_survey_slide, context.settings, context.pool)
     slides, failures = survey_inputs(examine, rows, context.mapper, context.progress)
     failures += [
         f"{slide.row.annotations}: {len(slide.faults)} annotations of {slide.row.path.name} cannot "
@@ -158,7 +158,7 @@ def _warn_of_annotations(slides: Sequence[SurveyedSlide], context: ExtractionCon
     if context.settings.mode is not PatchMode.CENTRED and 0 < points < len(shapes):
         warn(
             f"{points} of {len(shapes)} annotations are points, which have no area and appear in "
-            "no mask; --mode centred takes patches at them"
+            "no mask; --mode centred takes patches at points"
         )
 
 
@@ -168,43 +168,44 @@ def _warn_of_pixels(slides: Sequence[SurveyedSlide], context: ExtractionContext)
     unsized = [slide for slide in slides if slide.mpp is None]
     if unsized:
         warn(
-            f"no plausible pixel size (0.05 to 20 um): {_listed(unsized)}; patches are taken "
-            "pixel by pixel, and their mpp is unknown unless a registered scan gives it. Fill in "
-            "the column mpp of the manifest if you know it"
+            f"no plausible pixel size (0.05 to 20 um): {_list_names(unsized)}; patches are taken "
+            "pixel by pixel, and their mpp is unknown unless it follows from a registered scan. "
+            "Fill in the column mpp of the manifest if you know it"
         )
     if context.settings.mode is PatchMode.CENTRED:
         return
     no_glass = [slide for slide in slides if not slide.tissue.has_glass]
     if no_glass:
-        warn(f"no glass is visible, all is taken for tissue: {_listed(no_glass)}")
+        warn(f"no glass is visible, so everything is taken for tissue: {_list_names(no_glass)}")
     black = [slide for slide in slides if slide.tissue.unscanned]
     if black:
-        least, most = (
-            f"{end(slide.tissue.unscanned for slide in black):.0%}" for end in (min, max)
-        )
-        shares = most if least == most else f"{least} to {most}"
-        warn(f"black, so taken for not scanned and no tissue: {shares} of {_listed(black)}")
+        shares = [slide.tissue.unscanned for slide in black]
+        least, most = f"{min(shares):.0%}", f"{max(shares):.0%}"
+        share = most if least == most else f"{least} to {most}"
+        warn(f"black and therefore taken for unscanned: {share} of {_list_names(black)}")
 
 
-def _listed(slides: Sequence[SurveyedSlide]) -> str:
-    """Name up to three slides: ``a.svs, b.svs, c.svs and 4 more``."""
+def _list_names(slides: Sequence[SurveyedSlide]) -> str:
+    """List up to three file names: ``a.svs, b.svs, c.svs and 4 more``."""
     names = [slide.row.path.name for slide in slides]
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more
 
 
-def _surveyed(settings: PatchSettings, pool: SlidePool, row: SlideRow) -> SurveyedSlide:
+def _survey_slide(settings: PatchSettings, pool: SlidePool, row: SlideRow) -> SurveyedSlide:
     with pool.get(row.path, row.mpp) as slide:
         try:
             if row.label_map:
                 ClassMap.parse(row.label_map)
         except ArgumentError as error:
             raise SourceError(f"{row.path}: column label_map: {error}") from None
-        moved = settings.register is not None and row.domain != settings.register
-        # registration may give the pixel size that a scan to be registered lacks
-        scale = scale_of(slide, None if moved and slide.mpp is None else settings.mpp, row.level)
+        moving = settings.register is not None and row.domain != settings.register
+        # a scan to be registered may get its pixel size from registration
+        scale = patch_scale(
+            slide, None if moving and slide.mpp is None else settings.mpp, row.level
+        )
         tissue = find_tissue(slide)
-        annotated = _NO_ANNOTATIONS if moved else _annotated(slide, row)
+        annotated = _NO_ANNOTATIONS if moving else _read_annotations(slide, row)
         return SurveyedSlide(
             row=row,
             name=_name(row, settings),
@@ -231,7 +232,7 @@ def _name(row: SlideRow, settings: PatchSettings) -> str:
     return row.path.stem if settings.register is None else row.subject
 
 
-def _annotated(slide: Slide, row: SlideRow) -> Annotated:
+def _read_annotations(slide: Slide, row: SlideRow) -> SlideAnnotations:
     """Read the annotations of a slide, in pixels of its level 0."""
     if row.annotations is None:
         return _NO_ANNOTATIONS
@@ -246,11 +247,10 @@ def _annotated(slide: Slide, row: SlideRow) -> Annotated:
 
 
 def _check_inside(shapes: Sequence[Shape], slide: Slide, row: SlideRow) -> None:
-    """Refuse annotations that mostly lie outside of the slide: they belong to another one."""
+    """Refuse annotations that mostly lie outside the slide, as they belong to another one."""
     width, height = slide.size
-    outside = [
-        (x, y) for x, y in (s.centre for s in shapes) if not (0 <= x < width and 0 <= y < height)
-    ]
+    centres = [shape.centre for shape in shapes]
+    outside = [(x, y) for x, y in centres if not (0 <= x < width and 0 <= y < height)]
     if 2 * len(outside) > len(shapes):
         x, y = outside[0]
         raise SourceError(
@@ -263,7 +263,7 @@ def _check_inside(shapes: Sequence[Shape], slide: Slide, row: SlideRow) -> None:
 def _with_unique_names(
     slides: Sequence[SurveyedSlide], failures: list[str], progress: Progress
 ) -> list[SurveyedSlide]:
-    """Leave out files that are listed twice, and rename slides that share a name."""
+    """Leave out files listed twice, and rename slides that share a name."""
     unique: dict[tuple[str, str], SurveyedSlide] = {}
     for slide in slides:
         first = unique.setdefault((slide.row.domain, slide.key), slide)
@@ -273,23 +273,23 @@ def _with_unique_names(
                 f"{slide.row.domain}; list it once"
             )
     names = Counter((slide.row.domain, slide.name) for slide in unique.values())
-    named = []
+    renamed = []
     for slide in unique.values():
         if names[slide.row.domain, slide.name] > 1:
-            own = f"{slide.name}-{slide.key[:6]}"
+            name = f"{slide.name}-{slide.key[:6]}"
             progress.warn(
                 f"{slide.row.path}: domain {slide.row.domain} has several slides named "
-                f"{slide.name}; this one is called {own}"
+                f"{slide.name}; this one is called {name}"
             )
-            slide = replace(slide, name=own)
-        named.append(slide)
-    return named
+            slide = replace(slide, name=name)
+        renamed.append(slide)
+    return renamed
 
 
 def assign_slides(
     slides: Sequence[SurveyedSlide], options: SplitOptions, progress: Progress
 ) -> list[int]:
-    """Return the fold of each slide, -1 for testing, stratified by how much is annotated.
+    """Return the fold of each slide, -1 for testing, stratified by its annotated share.
 
     See `skiptool.splits.assign_splits`.
     """
@@ -304,7 +304,7 @@ def assign_slides(
 
 
 def _annotated_shares(slides: Sequence[SurveyedSlide]) -> Float64:
-    """Return annotated area as a share of each slide; a point counts as a million pixels."""
+    """Return the annotated share of each slide's area; a point counts as a million pixels."""
     shares = []
     for slide in slides:
         points = sum(shape.is_point for shape in slide.shapes)
@@ -313,7 +313,7 @@ def _annotated_shares(slides: Sequence[SurveyedSlide]) -> Float64:
     return np.array(shares)
 
 
-# From names of annotations to labels of pixels, for all slides together.
+# Labels: the class of each annotated name, for all slides together.
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,14 +325,14 @@ class Labelling:
     classes : tuple of str
         Index = label; background first.
     common : ClassMap
-        For all slides without a map of their own.
-    own : mapping of (str, str) to ClassMap
-        Column ``label_map`` of a slide, by its domain and content key.
+        For slides without a class map in the manifest.
+    by_slide : mapping of (str, str) to ClassMap
+        Column ``label_map`` of slides, by their domain and content key.
     """
 
     classes: tuple[str, ...]
     common: ClassMap
-    own: Mapping[tuple[str, str], ClassMap]
+    by_slide: Mapping[tuple[str, str], ClassMap]
 
     def name(self, label: int | None) -> str:
         """Return the class of a label, for display."""
@@ -342,48 +342,41 @@ class Labelling:
 
     def label(self, slide: SurveyedSlide, shape: Shape) -> int | None:
         """Return the label of an annotation; 255 if it is ignored, None if it is in no class."""
-        mapping = self.own.get(_key(slide), self.common)
+        mapping = self.class_map(slide)
         label = mapping.label(shape.name)
         if label is None or label == IGNORE_LABEL:
             return label
         return self.classes.index(mapping.classes[label])
 
+    def class_map(self, slide: SurveyedSlide) -> ClassMap:
+        """Return the class map of a slide."""
+        return self.by_slide.get(_key(slide), self.common)
+
 
 def assign_labels(
     slides: Sequence[SurveyedSlide], settings: PatchSettings, progress: Progress
 ) -> tuple[Labelling, list[str]]:
-    """Work out the classes; warn of names that are in no class or on no slide.
+    """Determine the classes; warn of names that are in no class or on no slide.
 
-    Also return a failure if annotations are left out because they are in no class.
-
-    Raises
-    ------
-    SourceError
-        If a column ``label_map`` names a class that ``--classes`` does not have.
-    ArgumentError
-        If a class map is malformed.
+    Also return a failure if annotations are left out because they are in no class. It is an error
+    if a column ``label_map`` names a class that ``--classes`` does not have.
     """
-    with_own = [slide for slide in slides if slide.row.label_map]
-    plain = [slide for slide in slides if not slide.row.label_map]
-    names = [shape.name for slide in plain for shape in slide.shapes if shape.name]
-    common = ClassMap.parse(settings.classes) if settings.classes else by_name(names)
-    own = {_key(slide): ClassMap.parse(slide.row.label_map) for slide in with_own}
-    for slide in slides:
-        extra = set(own[_key(slide)].classes) - set(common.classes) if _key(slide) in own else set()
-        if extra and settings.classes:
-            raise SourceError(
-                f"{slide.row.path}: label_map names class {min(extra)}, --classes has "
-                f"{', '.join(common.classes)}; correct the manifest"
-            )
-    added = [name for mapping in own.values() for name in mapping.classes]
-    classes = tuple(dict.fromkeys((*common.classes, *added)))
-    unmapped, nowhere = unmatched_names((slide.shapes for slide in plain), common)
-    counts = Counter(unmapped)
-    for slide in with_own:
-        counts.update(unmatched_names([slide.shapes], own[_key(slide)])[0])
+    mapped = [slide for slide in slides if slide.row.label_map]
+    unmapped = [slide for slide in slides if not slide.row.label_map]
+    names = [shape.name for slide in unmapped for shape in slide.shapes if shape.name]
+    common = ClassMap.parse(settings.classes) if settings.classes else classes_from_names(names)
+    by_slide = {_key(slide): ClassMap.parse(slide.row.label_map) for slide in mapped}
+    if settings.classes:
+        _check_classes(mapped, by_slide, common)
+    added = [name for class_map in by_slide.values() for name in class_map.classes]
+    labelling = Labelling(tuple(dict.fromkeys((*common.classes, *added))), common, by_slide)
+    in_no_class, nowhere = unmatched_names((slide.shapes for slide in unmapped), common)
+    counts = Counter(in_no_class)
+    for slide in mapped:
+        counts.update(unmatched_names([slide.shapes], labelling.class_map(slide))[0])
     for name, hint in nowhere.items():
         progress.warn(f"--classes: no slide has annotations named {name!r}{hint}")
-    _warn_of_ignored(slides, common, own, settings, progress)
+    _warn_of_ignored(slides, labelling, settings, progress)
     unnamed = counts.pop("", 0)
     fate = _fate(settings)
     if unnamed:
@@ -391,33 +384,46 @@ def assign_labels(
     failures = []
     if counts:
         failures.append(
-            f"--classes: annotations in no class are {fate}: {_with_counts(counts)}; sort them "
+            f"--classes: annotations in no class are {fate}: {_format_counts(counts)}; sort them "
             "into a class, or say that they may be ignored: "
-            f"'ignore={quoted_name(counts.most_common(1)[0][0])}'"
+            f"'ignore={quote_name(counts.most_common(1)[0][0])}'"
         )
-    return Labelling(classes, common, own), failures
+    return labelling, failures
+
+
+def _check_classes(
+    slides: Sequence[SurveyedSlide],
+    by_slide: Mapping[tuple[str, str], ClassMap],
+    common: ClassMap,
+) -> None:
+    for slide in slides:
+        extra = set(by_slide[_key(slide)].classes) - set(common.classes)
+        if extra:
+            raise SourceError(
+                f"{slide.row.path}: label_map names class {min(extra)}, --classes has "
+                f"{', '.join(common.classes)}; correct the manifest"
+            )
 
 
 def _warn_of_ignored(
     slides: Sequence[SurveyedSlide],
-    common: ClassMap,
-    own: Mapping[tuple[str, str], ClassMap],
+    labelling: Labelling,
     settings: PatchSettings,
     progress: Progress,
 ) -> None:
     """Warn of annotations that are ignored only because of their names in the file."""
     counts: Counter[str] = Counter()
     for slide in slides:
-        mapping = own.get(_key(slide), common)
-        typed = bool(settings.classes or slide.row.label_map)
-        ignored = [
-            shape.name for shape in slide.shapes if mapping.label(shape.name) == IGNORE_LABEL
-        ]
-        counts.update(name for name in ignored if not (typed and mapping.knows(name)))
+        class_map = labelling.class_map(slide)
+        explicit = bool(settings.classes or slide.row.label_map)
+        for shape in slide.shapes:
+            ignored = class_map.label(shape.name) == IGNORE_LABEL
+            if ignored and not (explicit and class_map.knows(shape.name)):
+                counts[shape.name] += 1
     if counts:
         progress.warn(
-            f"annotations whose class says that it is ignored are {_fate(settings)}: "
-            f"{_with_counts(counts)}"
+            f"annotations whose names say that they are to be ignored are {_fate(settings)}: "
+            f"{_format_counts(counts)}"
         )
 
 
@@ -429,11 +435,11 @@ def _key(slide: SurveyedSlide) -> tuple[str, str]:
     return slide.row.domain, slide.key
 
 
-def _with_counts(counts: Counter[str]) -> str:
+def _format_counts(counts: Counter[str]) -> str:
     return ", ".join(f"{name} ({count})" for name, count in counts.most_common())
 
 
-# Scans of one glass slide, grouped around that of the reference domain.
+# Groups: the scans of one glass slide.
 
 
 @dataclass(frozen=True, slots=True)
@@ -447,7 +453,7 @@ class ScanGroup:
 def group_scans(
     slides: Sequence[SurveyedSlide], rows: Sequence[SlideRow], domain: str
 ) -> tuple[list[ScanGroup], list[str]]:
-    """Group the scans of each glass slide around that of the reference domain, not aligned yet.
+    """Group the scans of each glass slide with that of the reference domain, not aligned yet.
 
     Also return a failure for each glass slide left out because a scan is missing.
     """
@@ -455,22 +461,22 @@ def group_scans(
     for row in rows:
         listed.setdefault((row.subject, row.slide or row.subject), []).append(row)
     scans: dict[tuple[str, str], dict[str, int]] = {}
-    for place, slide in enumerate(slides):
+    for index, slide in enumerate(slides):
         key = slide.row.subject, slide.row.slide or slide.row.subject
-        scans.setdefault(key, {})[slide.row.domain] = place
+        scans.setdefault(key, {})[slide.row.domain] = index
     groups, failures = [], []
     for key, members in listed.items():
         domains, available = [row.domain for row in members], scans.get(key, {})
-        fault = _fault(key[1], domains, available, domain)
-        if fault:
-            failures.append(fault)
+        failure = _group_failure(key[1], domains, available, domain)
+        if failure is not None:
+            failures.append(failure)
         else:
             others = {available[name]: None for name in dict.fromkeys(domains) if name != domain}
             groups.append(ScanGroup(available[domain], others))
     return groups, failures
 
 
-def _fault(
+def _group_failure(
     name: str, domains: Sequence[str], available: Mapping[str, int], domain: str
 ) -> str | None:
     if domain not in domains:
@@ -478,11 +484,11 @@ def _fault(
             f"slide {name}: the manifest has no scan of it in domain {domain}, which the others "
             "are registered to; it is left out"
         )
-    twice = [other for other in domains if domains.count(other) > 1]
-    if twice:
+    repeated = [other for other in domains if domains.count(other) > 1]
+    if repeated:
         return (
-            f"slide {name}: the manifest has {domains.count(twice[0])} scans of it in domain "
-            f"{twice[0]}; where a subject has several slides, name them in the column slide"
+            f"slide {name}: the manifest has {domains.count(repeated[0])} scans of it in domain "
+            f"{repeated[0]}; where a subject has several slides, name them in the column slide"
         )
     missing = [other for other in domains if other not in available]
     if missing:

@@ -1,4 +1,4 @@
-"""Write the samples of all sites into a dataset store, and the table of their registration."""
+"""Writing of the samples of all sites to a dataset store, and of the table of registration."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from skiptool.steps.extract_wsi.plan import PatchBatch, PatchPlan, read_batch
 from skiptool.steps.extract_wsi.registration import PatchSite
 from skiptool.steps.extract_wsi.settings import ExtractionContext, PatchSettings
 from skiptool.steps.extract_wsi.survey import Labelling
-from skiptool.stores.dataset import Packed, pack
+from skiptool.stores.dataset import PackedSample, pack
 from skiptool.stores.dataset_writer import DatasetWriter
-from skiptool.stores.lineage import Invocation, lineage
-from skiptool.stores.staging import staged
+from skiptool.stores.lineage import Invocation, create_lineage
+from skiptool.stores.staging import atomic_output
 from skiptool.stores.tables import REGISTRATION, write_table
 
 BATCH = 4
-"""Sites read by one call: enough to make up for sending them, few enough to bound memory."""
+"""Sites read by one call: enough to outweigh the transfer, few enough to bound memory."""
 
 
 def write_patches(
@@ -34,17 +34,14 @@ def write_patches(
     invocation: Invocation,
     failures: list[str],
 ) -> None:
-    """Write all sites that a growing store lacks and finish it; add failures to the list.
+    """Write all sites that a partial store lacks and finish it; add failures to the list.
 
-    Raises
-    ------
-    SourceError
-        If no site can be read.
+    It is an error if no site can be read.
     """
     writer = DatasetWriter(path, labels.classes, invocation)
     unread = write_sites(context, writer, plan)
     failures += unread
-    domains = {scene.slide.row.domain for scene in plan.scenes.values()}
+    domains = {painted.slide.row.domain for painted in plan.painted.values()}
     if not any(writer.holds(domain, site.id) for site in plan.sites for domain in domains):
         raise SourceError(f"no patch could be read; the first failure: {unread[0]}")
     writer.finish()
@@ -53,36 +50,35 @@ def write_patches(
 def write_sites(context: ExtractionContext, writer: DatasetWriter, plan: PatchPlan) -> list[str]:
     """Read all sites and append their samples in the order of the plan.
 
-    Return one line for each slide with sites that cannot be read; these are left out in all
-    domains.
+    Return one line for each slide with unreadable sites, which are left out in all domains.
     """
     failed: Counter[int] = Counter()
-    first: dict[int, str] = {}
+    first_errors: dict[int, str] = {}
     batches = list(_batches(writer, plan))
     with context.progress.task("extract", len(plan.sites)) as task:
         task.advance(len(plan.sites) - sum(len(batch.sites) for batch in batches))
-        pack_batch = partial(_packed, context.settings, context.pool, writer.classes)
+        pack_batch = partial(_read_packed, context.settings, context.pool, writer.classes)
         for batch, results in zip(batches, context.mapper(pack_batch, batches), strict=True):
-            place = batch.sites[0].views[0].slide
+            slide = batch.sites[0].views[0].slide
             for samples in results:
                 if isinstance(samples, str):
-                    failed[place] += 1
-                    first.setdefault(place, samples)
+                    failed[slide] += 1
+                    first_errors.setdefault(slide, samples)
                     continue
                 for sample in samples:
                     if not writer.holds(sample.domain, sample.row["id"]):
                         writer.append(sample)
-            task.advance(len(batch.sites), note=batch.scenes[place].slide.name)
+            task.advance(len(batch.sites), note=batch.painted[slide].slide.name)
     return [
-        f"{plan.scenes[place].slide.row.path}: {count} patches could not be read and are left out "
-        f"in all domains, the first: {first[place]}"
-        for place, count in failed.items()
+        f"{plan.painted[slide].slide.row.path}: {count} patches could not be read and are left out "
+        f"in all domains, the first: {first_errors[slide]}"
+        for slide, count in failed.items()
     ]
 
 
-def _packed(
+def _read_packed(
     settings: PatchSettings, pool: SlidePool, classes: Sequence[str], batch: PatchBatch
-) -> list[list[Packed] | str]:
+) -> list[list[PackedSample] | str]:
     """Read sites and pack their samples for the store in the same thread or process."""
     return [
         samples if isinstance(samples, str) else [pack(sample, classes) for sample in samples]
@@ -91,10 +87,10 @@ def _packed(
 
 
 def _batches(writer: DatasetWriter, plan: PatchPlan) -> Iterator[PatchBatch]:
-    """Group the sites that the store lacks; a batch has one reference slide."""
+    """Group the sites that the store lacks into batches of one reference slide."""
 
     def is_stored(site: PatchSite) -> bool:
-        domains = (plan.scenes[view.slide].slide.row.domain for view in site.views)
+        domains = (plan.painted[view.slide].slide.row.domain for view in site.views)
         return all(writer.holds(domain, site.id) for domain in domains)
 
     todo = (site for site in plan.sites if not is_stored(site))
@@ -102,8 +98,8 @@ def _batches(writer: DatasetWriter, plan: PatchPlan) -> Iterator[PatchBatch]:
         sites = list(group)
         for start in range(0, len(sites), BATCH):
             batch = tuple(sites[start : start + BATCH])
-            places = {view.slide for site in batch for view in site.views}
-            yield PatchBatch(batch, {place: plan.scenes[place] for place in sorted(places)})
+            slides = {view.slide for site in batch for view in site.views}
+            yield PatchBatch(batch, {slide: plan.painted[slide] for slide in sorted(slides)})
 
 
 def write_registration(
@@ -113,7 +109,7 @@ def write_registration(
     folder.mkdir(exist_ok=True)
     path = folder / "registration.parquet"
     columns = {name: [row.get(name) for row in rows] for name in REGISTRATION}
-    header = lineage(Kind.REGISTRATION, invocation, [list(row.values()) for row in rows])
-    with staged(path, overwrite=True) as partial_path:
+    header = create_lineage(Kind.REGISTRATION, invocation, [list(row.values()) for row in rows])
+    with atomic_output(path, overwrite=True) as partial_path:
         write_table(partial_path, header, columns, len(rows))
     return path

@@ -15,8 +15,8 @@ from skiptool.errors import ArgumentError, FormatError, MismatchError
 from skiptool.names import ShiftKind
 from skiptool.parallel import thread_map
 from skiptool.records import Progress
-from skiptool.stores.addresses import located, public
-from skiptool.stores.artifacts import feature_folder, is_folder
+from skiptool.stores.addresses import path_or_url, redact
+from skiptool.stores.artifacts import find_feature_stores, is_folder
 from skiptool.stores.counts import CountsStore, open_activations, ranges_id
 from skiptool.stores.dataset import DatasetStore, Domain
 from skiptool.stores.features import FeatureStore
@@ -200,12 +200,12 @@ def _countings_of_stores(
     pool_images: int,
 ) -> list[Counting]:
     """Use the ranges of a store, or of the stores in a folder."""
-    folder, paths = located(place), [place]
+    folder, paths = path_or_url(place), [place]
     if is_folder(folder):
-        paths = [*feature_folder(folder)[0]]
+        paths = [*find_feature_stores(folder)[0]]
         if not paths:
             raise FormatError(
-                f"--ranges {public(str(place))}: holds no feature store; check the path"
+                f"--ranges {redact(str(place))}: holds no feature store; check the path"
             )
     stores = [open_activations(path) for path in paths]
     by_model: dict[str, Counting] = {}
@@ -224,7 +224,7 @@ def _countings_of_stores(
 
 def _range_store(model: StoredModel, stores: Sequence[FeatureStore], place: Place) -> FeatureStore:
     """Return the store that defines the ranges of a model."""
-    where = public(str(place))
+    where = redact(str(place))
     own = [store for store in stores if store.model_id == model.id]
     if not own:
         raise MismatchError(
@@ -277,6 +277,6 @@ def _counting_of_store(
             f"--bins {options.bins}: {source.where} holds counts in {bins} bins; drop --bins, or "
             "give --ranges a feature store"
         )
-    bins_by_layer = {layer: source.counted(layer).binning for layer in layers}
+    bins_by_layer = {layer: source.count_layout(layer).binning for layer in layers}
     pool_images = options.pool_images or int(source.facts["pool_images"])
     return Counting(bins, pool_images, bins_by_layer=bins_by_layer, source=place)

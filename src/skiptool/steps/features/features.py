@@ -33,27 +33,39 @@ from skiptool.records import (
     Progress,
     Shift,
     Task,
-    as_places,
+    as_paths_or_urls,
 )
 from skiptool.shifts import apply_shifts, shifts_to_apply
 from skiptool.steps.features.counting import Counting, CountsOptions, Grid, Part, plan_counts
 from skiptool.stores.artifacts import check_unchanged, is_complete, model_folders
 from skiptool.stores.counts import open_counts, ranges_id
-from skiptool.stores.counts_writer import CountsWriter, Rows, assign_rows, resumed_bins, tally_type
+from skiptool.stores.counts_writer import (
+    CountsWriter,
+    RowAssignment,
+    assign_rows,
+    count_dtype,
+    resumed_bins,
+)
 from skiptool.stores.dataset import (
     DatasetStore,
     Domain,
     StoredSamples,
     announce_download,
-    domains_of,
+    choose_domains,
     open_dataset,
 )
 from skiptool.stores.features_writer import CHUNK, FeatureWriter, stored_extremes
-from skiptool.stores.folds import FOLD, validated_samples
+from skiptool.stores.folds import FOLD, find_validation_samples
 from skiptool.stores.lineage import Invocation, Lineage
 from skiptool.stores.models import StoredModel, open_model
-from skiptool.stores.staging import Form, check_free, parents_made, partial_of, staged
-from skiptool.stores.transfers import places_may_be_urls
+from skiptool.stores.staging import (
+    OutputType,
+    atomic_output,
+    check_writable,
+    make_parents,
+    partial_path,
+)
+from skiptool.stores.transfers import accept_urls
 
 if TYPE_CHECKING:
     from skiptool.records import Float32, Image
@@ -75,7 +87,7 @@ Bins: TypeAlias = Mapping[str, Binning]
 Writer: TypeAlias = FeatureWriter | CountsWriter
 
 
-@places_may_be_urls(out=Form.STORES)
+@accept_urls(out=OutputType.STORES)
 def extract_features(
     models: Sequence[Path | str] | Path | str,
     data: Sequence[Path | str] | Path | str,
@@ -188,15 +200,18 @@ def extract_features(
             raise ArgumentError(f"--{option} {word}: expected {', '.join(known)}")
     scaling = None if normalise is None else Normalisation.parse(normalise)
     out, device = Path(out), choose_device(device)
-    stores = [open_dataset(place) for place in as_places(data)]
+    stores = [open_dataset(place) for place in as_paths_or_urls(data)]
     _check_several(stores, split, counts=counts and ranges is None)
     held_split = Split.TRAIN.value if split == FOLD else split
-    chosen = domains_of(stores, domains, held_split, progress)
+    chosen = choose_domains(stores, domains, held_split, progress)
     shifts = shifts_to_apply(
         sweep, shifts, [domain for _, own in chosen for domain in own], progress
     )
-    opened = [open_model(path).normalised(scaling) for path in model_folders(as_places(models))]
-    source = None if ranges is None else as_places(ranges)[0]
+    opened = [
+        open_model(path).with_normalisation(scaling)
+        for path in model_folders(as_paths_or_urls(models))
+    ]
+    source = None if ranges is None else as_paths_or_urls(ranges)[0]
     options = CountsOptions(bins, source, reference_domain, pool_images, grid)
     if not counts:
         _check_without_counts(options)
@@ -215,7 +230,7 @@ def extract_features(
     waiting = [job for job in jobs if job.out not in done]
     for job in waiting:
         if job.out == out or out.is_dir():
-            check_free(job.out, overwrite=overwrite, resume=resume)
+            check_writable(job.out, overwrite=overwrite, resume=resume)
     if dry_run:
         return Outcome(summary=dry_run_summary(waiting, dtype), failures=failures)
     for store, own_jobs in planned:
@@ -293,7 +308,7 @@ class Job:
     facts: Mapping[str, Any]
     indices: Sequence[int]
     counting: Counting | None = None
-    rows: Rows | None = None
+    rows: RowAssignment | None = None
 
 
 def _plan_jobs(
@@ -341,7 +356,7 @@ def _parts_by_model(
     if split != FOLD:
         parts = [Part.of(domain, split) for domain in domains]
         return [(model, parts) for model in models], ()
-    validated, failures = validated_samples(store, domains, models)
+    validated, failures = find_validation_samples(store, domains, models)
     read = [
         (models[number], [Part(store.domain(name), samples)])
         for number, (name, samples) in validated.items()
@@ -487,16 +502,16 @@ def check_jobs(jobs: Sequence[Job], out: Path) -> None:
             "same name, another --out each"
         )
     if out.suffix != ".zarr" and not out.is_dir():
-        check_free(out, overwrite=False, resume=False)
+        check_writable(out, overwrite=False, resume=False)
 
 
 def _report_pooled_rows(jobs: Sequence[Job], progress: Progress) -> None:
     """Print which domains have several images per row."""
     lines = [
-        f"{job.domain.name}: {len(job.indices):,} images in {len(job.rows.first):,} rows of up to "
-        f"{job.rows.together} images (--pool-images 1 makes a row of each)"
+        f"{job.domain.name}: {len(job.indices):,} images in {len(job.rows):,} rows of up to "
+        f"{job.rows.max_images} images (--pool-images 1 makes a row of each)"
         for job in jobs
-        if job.rows is not None and job.rows.together > 1
+        if job.rows is not None and job.rows.max_images > 1
     ]
     for line in dict.fromkeys(lines):
         progress.say(line)
@@ -514,9 +529,9 @@ def dry_run_summary(jobs: Sequence[Job], dtype: str) -> dict[str, Any]:
         if job.counting is None or job.rows is None:
             size += len(job.indices) * depth * vectors * np.dtype(dtype).itemsize
         else:
-            width = job.counting.bins * tally_type(vectors, job.rows).itemsize
-            size += len(job.rows.first) * depth * width
-            rows += len(job.rows.first)
+            width = job.counting.bins * count_dtype(vectors, job.rows).itemsize
+            size += len(job.rows) * depth * width
+            rows += len(job.rows)
     summary = {"stores": len(jobs), "images": sum(len(job.indices) for job in jobs)}
     if rows:
         summary["rows"] = rows
@@ -578,10 +593,10 @@ def _bins_of_earlier_run(
             continue
         bins: Bins | None
         if any(job is unfinished for unfinished in waiting):
-            bins = resumed_bins(partial_of(job.out), job.invocation, job.layers)
+            bins = resumed_bins(partial_path(job.out), job.invocation, job.layers)
         else:
             made = open_counts(job.out)
-            bins = {layer: made.counted(layer).binning for layer in job.layers}
+            bins = {layer: made.count_layout(layer).binning for layer in job.layers}
         if bins is not None:
             by_id.setdefault(ranges_id(bins), (job, bins))
     if len(by_id) > 1:
@@ -650,10 +665,12 @@ def _extract(
         domain, indices = group[0].domain, list(group[0].indices)
         columns = {name: values[indices] for name, values in domain.columns.items()}
         with ExitStack() as stack, progress.task(f"features {domain.name}", len(indices)) as task:
-            stack.enter_context(parents_made(group[0].out))
+            stack.enter_context(make_parents(group[0].out))
             writers = []
             for job in group:
-                growing = stack.enter_context(staged(job.out, overwrite=overwrite, resume=resume))
+                growing = stack.enter_context(
+                    atomic_output(job.out, overwrite=overwrite, resume=resume)
+                )
                 writers.append((job, _open_writer(job, growing, columns, bins)))
             _fill(writers, store.samples(domain.name, indices), device, task)
             check_unchanged(store)

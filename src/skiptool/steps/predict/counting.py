@@ -29,7 +29,7 @@ from skiptool.records import Progress, Shift
 from skiptool.shifts import apply_shifts
 from skiptool.stores.dataset import DatasetStore, Domain
 from skiptool.stores.models import Ensemble, StoredModel
-from skiptool.substitution import PIXEL_SIZES, SAME_SCALE, Substitution, named_parts
+from skiptool.substitution import PIXEL_SIZES, SAME_SCALE, Substitution, format_parts
 
 if TYPE_CHECKING:
     from skiptool.records import Float64, Image, Int64, UInt8
@@ -127,7 +127,7 @@ class Run:
                 for shift in self.shifts
             ]
         return [
-            Prediction(number, shift, named_parts(parts))
+            Prediction(number, shift, format_parts(parts))
             for number in part.models
             for shift in self.shifts
             for parts in self.clean_parts(number)
@@ -250,7 +250,7 @@ def _plan_rounds(run: Run, part: Part, sinks: Sequence[Sink]) -> Iterator[_Round
     if run.substitutions:
         for number in part.models:
             sets = run.clean_parts(number)
-            predictors = [(number, named_parts(parts)) for parts in sets]
+            predictors = [(number, format_parts(parts)) for parts in sets]
             for shifts in _limited_slices(run.shifts, len(sets)) if sets else ():
                 work = partial(_substitute, run, number, sets, shifts)
                 yield _Round(shifts, predictors, len(sets) * len(shifts), work)

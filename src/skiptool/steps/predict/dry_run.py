@@ -20,7 +20,7 @@ from skiptool.names import Kind
 from skiptool.records import Progress
 from skiptool.shifts import apply_shift
 from skiptool.steps.predict.counting import Part, Prediction, Run
-from skiptool.stores.lineage import Invocation, lineage
+from skiptool.stores.lineage import Invocation, create_lineage
 from skiptool.stores.masks import MaskWriter
 from skiptool.stores.tables import TableWriter, prediction_columns
 
@@ -140,7 +140,7 @@ def _write_table(
     """Write a share of the predictions to a table; return its rows and bytes."""
     rng, rows, due = np.random.default_rng(1), 0, 0.0
     with TableWriter(
-        path, lineage(Kind.PREDICTIONS, invocation, invocation.determinants)
+        path, create_lineage(Kind.PREDICTIONS, invocation, invocation.determinants)
     ) as writer:
         for run, own_trials in zip(runs, trials, strict=True):
             for part, trial in zip(run.parts, own_trials, strict=True):
@@ -195,7 +195,7 @@ def _drawn_counts(trial: _Trial, truths: Int64, rng: Random) -> Int64:
 def _mask_bytes(run: Run, trials: Sequence[_Trial], invocation: Invocation, folder: Path) -> int:
     """Write one entry per part, and multiply its size by the number of predictions."""
     size = 0
-    header = lineage(Kind.MASKS, invocation, invocation.determinants)
+    header = create_lineage(Kind.MASKS, invocation, invocation.determinants)
     for number, (part, trial) in enumerate(zip(run.parts, trials, strict=True)):
         domain, path = part.domain, folder / f"{number}.zarr"
         writer = MaskWriter(path, header, run.store.classes)

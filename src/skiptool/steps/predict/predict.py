@@ -27,7 +27,7 @@ from skiptool.records import (
     Shift,
     Table,
     as_path,
-    as_places,
+    as_paths_or_urls,
 )
 from skiptool.shifts import shifts_to_apply
 from skiptool.steps.predict.counting import (
@@ -47,18 +47,18 @@ from skiptool.stores.dataset import (
     DatasetStore,
     Domain,
     announce_download,
-    domains_of,
+    choose_domains,
     open_dataset,
 )
-from skiptool.stores.folds import FOLD, Validated, all_failed_error, validated_samples
-from skiptool.stores.lineage import Invocation, lineage
+from skiptool.stores.folds import FOLD, ValidationSamples, all_failed_error, find_validation_samples
+from skiptool.stores.lineage import Invocation, create_lineage
 from skiptool.stores.masks import MaskWriter
 from skiptool.stores.models import Ensemble, StoredModel, fold_ensembles, open_model
-from skiptool.stores.staging import Form, check_free, staged
+from skiptool.stores.staging import OutputType, atomic_output, check_writable
 from skiptool.stores.tables import TableWriter, prediction_columns
-from skiptool.stores.transfers import places_may_be_urls
+from skiptool.stores.transfers import accept_urls
 from skiptool.stores.zarrs import record_failures
-from skiptool.substitution import Substitution, substitutions
+from skiptool.substitution import Substitution, parse_substitutions
 
 if TYPE_CHECKING:
     from skiptool.records import Int64
@@ -70,7 +70,7 @@ SPLITS = (*(split.value for split in Split), FOLD, "all")
 """Values of ``--split``."""
 
 
-@places_may_be_urls(out=Form.TABLE, masks=Form.STORE, overlays=Form.FOLDER)
+@accept_urls(out=OutputType.TABLE, masks=OutputType.STORE, overlays=OutputType.FOLDER)
 def predict_dataset(
     models: Sequence[Path | str] | Path | str,
     data: Sequence[Path | str] | Path | str,
@@ -170,19 +170,19 @@ def predict_dataset(
         If the device runs out of memory.
     """
     outputs = OutputPaths(Path(out), as_path(masks), as_path(overlays), overlay_count)
-    substituted = substitutions(clean_skips, shifted_skips)
+    substituted = parse_substitutions(clean_skips, shifted_skips)
     scaling = None if normalise is None else Normalisation.parse(normalise)
-    stores = [open_dataset(path) for path in as_places(data)]
+    stores = [open_dataset(path) for path in as_paths_or_urls(data)]
     check_options(shifts, split, ensemble, outputs)
     check_datasets(stores, split, outputs)
     check_substitution(substituted, clean_domain, ensemble, outputs)
     held_split = Split.TRAIN.value if split == FOLD else split
-    chosen = domains_of(stores, domains, held_split, progress)
+    chosen = choose_domains(stores, domains, held_split, progress)
     read = [domain for _, own in chosen for domain in own]
     shifts = shifts_to_apply(sweep, shifts, read, progress)
     device = choose_device(device)
     precision = choose_precision(precision, device)
-    models = as_places(models)
+    models = as_paths_or_urls(models)
     loaded, failures = load_models(models, chosen, device, scaling)
     if split == FOLD:
         loaded, folds, refused = fold_parts(*chosen[0], loaded)
@@ -380,7 +380,7 @@ def _check_outputs(
         is_complete(path, invocation, resume=resume, clear=not dry_run) for path in outputs.paths
     ]
     for path in outputs.paths:
-        check_free(path, overwrite=overwrite, resume=resume)
+        check_writable(path, overwrite=overwrite, resume=resume)
     return all(done)
 
 
@@ -466,7 +466,9 @@ def load_models(
         except SkiptoolError as error:
             failed.append(error)
             continue
-        stored = opened.normalised(normalisation)  # an error here is one of options: it is raised
+        stored = opened.with_normalisation(
+            normalisation
+        )  # an error here is one of options: it is raised
         try:
             for store, domains in data:
                 check_fits(stored, store, domains)
@@ -543,8 +545,10 @@ def fold_parts(
     SkiptoolError
         If no model is left.
     """
-    validated, failures = validated_samples(store, domains, [model.stored for model in models])
-    groups: dict[Validated, list[int]] = {}
+    validated, failures = find_validation_samples(
+        store, domains, [model.stored for model in models]
+    )
+    groups: dict[ValidationSamples, list[int]] = {}
     for number, samples in enumerate(validated.values()):
         groups.setdefault(samples, []).append(number)
     parts = [
@@ -570,21 +574,21 @@ def _predict_and_write(
         announce_download(run.store, read, progress)
     first, totals = runs[0], []
     with ExitStack() as stack:
-        partial = stack.enter_context(staged(outputs.out, overwrite=True))
+        partial = stack.enter_context(atomic_output(outputs.out, overwrite=True))
         sinks: list[Sink] = []
         masks = None
         if outputs.masks is not None:
-            store = stack.enter_context(staged(outputs.masks, overwrite=True))
-            header = lineage(Kind.MASKS, invocation, invocation.determinants)
+            store = stack.enter_context(atomic_output(outputs.masks, overwrite=True))
+            header = create_lineage(Kind.MASKS, invocation, invocation.determinants)
             masks = MaskWriter(store, header, first.store.classes)
             record_failures(store, failures)
             sinks.append(MaskSink(first, masks))
         pictures = None
         if outputs.overlays is not None:
-            folder = stack.enter_context(staged(outputs.overlays, overwrite=True))
+            folder = stack.enter_context(atomic_output(outputs.overlays, overwrite=True))
             pictures = OverlaySink(first, folder, outputs.overlay_count)
             sinks.append(pictures)
-        header = lineage(Kind.PREDICTIONS, invocation, invocation.determinants)
+        header = create_lineage(Kind.PREDICTIONS, invocation, invocation.determinants)
         with TableWriter(partial, header, failures) as writer:
             for run in runs:
                 totals.append(_count(run, writer, sinks, progress))
@@ -593,7 +597,9 @@ def _predict_and_write(
         if masks is not None:
             masks.finish()
         if pictures is not None:
-            pictures.draw(lineage(Kind.OVERLAYS, invocation, invocation.determinants), progress)
+            pictures.draw(
+                create_lineage(Kind.OVERLAYS, invocation, invocation.determinants), progress
+            )
     tables = []
     for run, own_totals in zip(runs, totals, strict=True):
         warning = absent_classes_warning(run, own_totals)
