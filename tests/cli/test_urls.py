@@ -313,7 +313,7 @@ def test_host_that_disconnects(run: Run, web: SimpleNamespace, tmp_path: Path) -
         (("hellinger", "{host}/shift.parquet", "{host}/a.npy"), 1, "shift.parquet"),
         (("train", "{host}/gone.zarr"), 1, "{host}/gone.zarr: not a Zarr group"),
         (("predict", "{host}/runs", "--data", "{host}/data.zarr"), 1, "give the URL of each model"),
-        (("predict", "{host}/a", "--data", "{host}/shift.parquet"), 1, "shift.parquet: no Zarr gr"),
+        (("predict", "{host}/a", "--data", "{host}/shift.parquet"), 1, "shift.parquet: not a Zarr"),
         (("features", "runs", "--data", "gs://b/d.zarr"), 2, "gs://b/d.zarr: needs a package"),
         (("features", "runs", "--data", "https:/host/d.zarr"), 2, "https:/.../d.zarr: a URL has"),
         (
@@ -348,7 +348,7 @@ def test_host_that_disconnects(run: Run, web: SimpleNamespace, tmp_path: Path) -
         (
             ("predict", "r", "--data", "d", "-o", "memory://p", "--overlays", "memory://p/"),
             2,
-            "--overlays memory://p/: is --out too",
+            "--overlays memory://p/: is the same as --out",
         ),
     ],
 )
