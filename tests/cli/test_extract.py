@@ -686,7 +686,7 @@ WRONG: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
     "split": (2, ("{m}", "--split", "val"), ("--split val", "train, test or all")),
     "fraction": (2, ("{m}", "--test-fraction", "1.5"), ("test fraction 1.5",)),
     "folds": (2, ("{m}", "--folds", "0"), ("0 folds",)),
-    "resume and overwrite": (2, ("{m}", "--resume", "--overwrite"), ("give one",)),
+    "resume and overwrite": (2, ("{m}", "--resume", "--overwrite"), ("give only one",)),
     "out is the manifest": (
         2,
         ("{m}", "-o", "{m}", "--overwrite"),

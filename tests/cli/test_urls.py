@@ -348,7 +348,7 @@ def test_host_that_disconnects(run: Run, web: SimpleNamespace, tmp_path: Path) -
         (
             ("predict", "r", "--data", "d", "-o", "memory://p", "--overlays", "memory://p/"),
             2,
-            "--overlays memory://p/: is --out too",
+            "--overlays memory://p/: is the same as --out",
         ),
     ],
 )

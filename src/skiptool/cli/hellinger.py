@@ -11,7 +11,7 @@ from skiptool.cli.console import command
 from skiptool.names import LAYERWISE, Metric
 from skiptool.records import Outcome, Progress
 
-_OF_CHANNELS = [
+_BY_CHANNEL = [
     f"{metric} [default]" if metric is Metric.HELLINGER else metric.value
     for metric in Metric
     if metric not in LAYERWISE
@@ -44,7 +44,7 @@ def hellinger(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help=f"{options.alternatives(_OF_CHANNELS)}; of whole layers: "
+            help=f"{options.alternatives(_BY_CHANNEL)}; of whole layers: "
             f"{options.alternatives(LAYERWISE)}. Repeatable.",
             autocompletion=options.complete_with(*Metric),
         ),

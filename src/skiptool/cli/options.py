@@ -35,7 +35,7 @@ def complete_with(*names: str) -> Callable[[str], list[str]]:
 
 
 def alternatives(names: Sequence[str]) -> str:
-    """List names of which one is chosen.
+    """List names for a help text.
 
     Examples
     --------
@@ -45,15 +45,15 @@ def alternatives(names: Sequence[str]) -> str:
     return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
-_SHIFTED_KINDS = tuple(kind for kind in ShiftKind if kind is not ShiftKind.ORIGINAL)
+_SHIFT_KINDS = tuple(kind for kind in ShiftKind if kind is not ShiftKind.ORIGINAL)
 """Kinds of shift that take a factor."""
 
 
-def _shift_words() -> list[str]:
-    """Complete shifts of the paper, and ``KIND=`` of kinds beyond it."""
+def _shift_completions() -> list[str]:
+    """Return the shifts of the paper, and ``KIND=`` of all other kinds."""
     paper = {shift.kind for shift in PAPER_SWEEP}
-    further = [f"{kind}=" for kind in ShiftKind if kind not in paper]
-    return [*map(str, (ORIGINAL, *PAPER_SWEEP)), *further]
+    others = [f"{kind}=" for kind in ShiftKind if kind not in paper]
+    return [*map(str, (ORIGINAL, *PAPER_SWEEP)), *others]
 
 
 ArchOption = Annotated[
@@ -125,8 +125,8 @@ Shifts = Annotated[
     typer.Option(
         "--shift",
         metavar="KIND=FACTOR",
-        help=f"Shift of the images: {', '.join(_SHIFTED_KINDS)}; or original. Repeatable.",
-        autocompletion=complete_with(*_shift_words()),
+        help=f"Shift of the images: {', '.join(_SHIFT_KINDS)}; or original. Repeatable.",
+        autocompletion=complete_with(*_shift_completions()),
     ),
 ]
 Sweep = Annotated[

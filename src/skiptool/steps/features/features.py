@@ -500,7 +500,7 @@ def check_jobs(jobs: Sequence[Job], out: Path) -> None:
 def _report_pooled_rows(jobs: Sequence[Job], progress: Progress) -> None:
     """Print which domains have several images per row."""
     lines = [
-        f"{job.domain.name}: {len(job.indices):,} images in {len(job.rows.first):,} rows of up to "
+        f"{job.domain.name}: {len(job.indices):,} images in {len(job.rows):,} rows of up to "
         f"{job.rows.max_images} images (--pool-images 1 makes a row of each)"
         for job in jobs
         if job.rows is not None and job.rows.max_images > 1
