@@ -46,7 +46,7 @@ def draw(*curves: LayerCurve, mark: float | None = None) -> Figure:
 @pytest.mark.long
 @pytest.mark.parametrize("encoders", [1, 2, 4, 7])
 @pytest.mark.parametrize("prunings", [["baseline"], [f"skips-{n}" for n in range(20)]])
-def test_every_label_has_its_own_place_on_the_sheet(
+def test_layer_curve_labels_do_not_overlap(
     labels: Check, encoders: int, prunings: list[str]
 ) -> None:
     figure = draw(*(curve(p, f"resnet{e}") for e in range(encoders) for p in prunings))
@@ -77,7 +77,7 @@ def test_lines_of_one_colour_differ_in_their_dashes() -> None:
     assert len(pens) == len(names)
 
 
-def test_bands_are_drawn_of_few_lines_and_the_scale_holds_them() -> None:
+def test_bands_of_few_lines_are_drawn_within_the_scale() -> None:
     few = draw(*map(curve, ("baseline", "L1-pruned")))
     many = draw(*(curve(f"skips-{n}") for n in range(7)))
     assert [len(figure.axes[0].collections) for figure in (few, many)] == [2, 0]
@@ -89,7 +89,7 @@ def test_bands_are_drawn_of_few_lines_and_the_scale_holds_them() -> None:
     assert (np.min(corners[:, 1]), np.max(corners[:, 1])) == pytest.approx((0.07, 0.55))
 
 
-def test_the_null_is_the_highest_of_a_panel() -> None:
+def test_null_is_the_highest_of_a_panel() -> None:
     low = LayerCurve("baseline", "r", (), {"enc1": 0.5}, nulls={"enc1": 0.1})
     high = LayerCurve("L1-pruned", "r", (), {"enc1": 0.5}, nulls={"enc1": 0.2})
     (axes,) = layer_curves([low, high], ["enc1", "dec1"], title="t", vertical="v").axes
@@ -106,7 +106,7 @@ def test_skips_of_any_line_are_joined_below_the_axis() -> None:
     assert ends(draw(curve("L4-pruned"), curve("L1-pruned"))) == [(2, 8), (3, 7), (4, 6)]
 
 
-def test_legend_names_what_is_drawn_and_nothing_else(labels: Check) -> None:
+def test_layer_legend_lists_only_what_is_drawn(labels: Check) -> None:
     plain = LayerCurve("baseline", "r", (), {"enc1": 0.5, "dec1": 0.1})
     texts = labels(layer_curves([plain], ["enc1", "dec1"], title="t", vertical="v"))
     extra = {"interval of the mean", "possible without a shift", "skip connection", "0.5"}
@@ -122,7 +122,7 @@ def test_degenerate_lines(labels: Check, values: dict[str, float]) -> None:
     assert 0.0 < figure.axes[0].get_ylim()[1] < 1.0
 
 
-def test_a_value_that_is_missing_is_a_gap_and_a_layer_that_is_missing_none() -> None:
+def test_missing_values_are_gaps_and_missing_layers_are_not() -> None:
     line = LayerCurve("baseline", "r", (), {"dec1": 0.1, "enc1": 0.5, "enc3": math.nan})
     (axes,) = layer_curves([line], ["enc1", "enc2", "enc3", "dec1"], title="t", vertical="v").axes
     (drawn,) = axes.lines
@@ -130,12 +130,12 @@ def test_a_value_that_is_missing_is_a_gap_and_a_layer_that_is_missing_none() -> 
     np.testing.assert_array_equal(drawn.get_ydata(), [0.5, math.nan, 0.1])
 
 
-def test_same_lines_same_bytes() -> None:
+def test_layer_curves_are_deterministic() -> None:
     first, second = (figure_bytes(draw(curve("baseline")), PictureFormat.SVG) for _ in range(2))
     assert first == second
 
 
-def test_nothing_to_draw() -> None:
+def test_layer_curves_refuse_empty_input() -> None:
     with pytest.raises(ArgumentError, match="found none"):
         draw()
     with pytest.raises(ArgumentError, match="found none"):
@@ -158,7 +158,7 @@ def lines(axes: Axes) -> list[tuple[list[float], list[float]]]:
 @pytest.mark.parametrize("encoders", [1, 2, 4])
 @pytest.mark.parametrize("prunings", [1, 5])
 @pytest.mark.parametrize("folds", [1, 3])
-def test_every_label_has_its_own_place_on_the_sheet_of_epoch_curves(
+def test_epoch_curve_labels_do_not_overlap(
     labels: Check, encoders: int, prunings: int, folds: int
 ) -> None:
     figure = draw_curves(
@@ -189,7 +189,7 @@ def test_the_curve_of_a_single_run_is_its_values() -> None:
     assert (list(dot.get_xdata()), list(dot.get_ydata())) == ([2], [0.75])
 
 
-def test_the_mean_of_folds_goes_as_far_as_all_of_them() -> None:
+def test_mean_of_folds_ends_with_the_shortest() -> None:
     found = [run(miou=[0.25, 0.5, 0.75]), run(miou=[0.75, 0.5], fold=1)]
     left, _ = draw_curves(found).axes
     drawn = lines(left)
@@ -215,7 +215,7 @@ def test_runs_without_a_miou_are_drawn(labels: Check) -> None:
     assert "loss" in texts
 
 
-def test_the_rate_s_falls_are_marked_on_the_axis() -> None:
+def test_drops_of_the_learning_rate_are_marked_on_the_axis() -> None:
     left, right = draw_curves([run(epochs=7, fall=3), run(epochs=7, fall=3, fold=1)]).axes
     for axes in (left, right):
         ticks = [line for line in axes.lines if list(line.get_ydata()) == [0.0, 0.05]]
@@ -248,7 +248,7 @@ def test_names_from_data_are_text(labels: Check) -> None:
 
 
 @pytest.mark.long
-def test_same_runs_same_bytes() -> None:
+def test_epoch_curves_are_deterministic() -> None:
     first, second = (
         figure_bytes(draw_curves([run(epochs=3)]), PictureFormat.SVG) for _ in range(2)
     )
@@ -256,7 +256,7 @@ def test_same_runs_same_bytes() -> None:
     assert b"validation mIoU</text>" in first
 
 
-def test_nothing_to_draw_is_refused() -> None:
+def test_epoch_curves_refuse_empty_input() -> None:
     with pytest.raises(ArgumentError, match="found no run"):
         draw_curves([])
 
@@ -264,7 +264,7 @@ def test_nothing_to_draw_is_refused() -> None:
 SUBSETS = ["skips-" + "+".join(levels) for k in (1, 2, 3) for levels in combinations("1234", k)]
 
 
-def test_every_subset_of_the_skip_connections_has_a_pen_of_its_own() -> None:
+def test_every_subset_of_skip_connections_has_a_distinct_pen() -> None:
     """There are sixteen, and eleven colours."""
     others = [name for name in SUBSETS if name not in ("skips-2+3+4", "skips-3+4", "skips-4")]
     figure = draw_curves([run(pruning=name) for name in PRUNINGS + others])
@@ -279,7 +279,7 @@ def told(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
-def test_only_what_is_drawn_is_explained() -> None:
+def test_epoch_legend_lists_only_what_is_drawn() -> None:
     def kinds(*runs: Run) -> list[str]:
         return [text for text in told(draw_curves(runs)) if text not in PRUNINGS]
 
@@ -290,12 +290,12 @@ def test_only_what_is_drawn_is_explained() -> None:
     assert kinds(run(miou=[None])) == ["training loss"]
 
 
-def test_a_rate_that_falls_all_the_time_has_no_stairs() -> None:
+def test_rates_that_fall_often_are_not_marked() -> None:
     assert drops_to_mark([run(epochs=30, fall=10), run(epochs=30, fall=15)]) == [10, 15, 20]
     assert drops_to_mark([run(epochs=30, fall=1)]) == []
 
 
-def test_long_names_have_room_in_the_legend(labels: Check) -> None:
+def test_long_names_fit_the_legend(labels: Check) -> None:
     figure = draw_curves([run(pruning=f"{name} of a long name") for name in SUBSETS])
     assert {f"{name} of a long name" for name in SUBSETS} <= set(labels(figure))
 
@@ -309,7 +309,7 @@ def test_the_scale_ends_at_the_next_round_number(top: float, end: float) -> None
     assert axes.get_ylim() == (0.0, pytest.approx(1.02 * end))
 
 
-def test_lines_in_axes_of_ones_own(labels: Check) -> None:
+def test_curves_are_drawn_into_given_axes(labels: Check) -> None:
     with drawing_style():
         figure = Figure(layout="constrained")
         draw_layer_curves(figure.add_subplot(), [curve("baseline")], LAYERS)

@@ -45,7 +45,7 @@ def row(change: ImagePair, number: int = 0, *, seen: bool = True) -> Expected:
 
 
 @pytest.mark.parametrize("rows", [0, 1, 8, MOST + 7])
-def test_a_row_a_forecast_as_far_as_there_is_room(rows: int, labels: Check) -> None:
+def test_each_forecast_has_a_row_up_to_a_limit(rows: int, labels: Check) -> None:
     names = [f"domain {n}" for n in range(rows)]
     figure = forecast_sheet(made(rows), names, "Hellinger distance")
     found = labels(figure)
@@ -74,7 +74,7 @@ def test_points_line_and_intervals_are_those_of_the_fit() -> None:
     assert [0.1, 0.3] in [np.asarray(line.get_xdata()).tolist() for line in right.lines]
 
 
-def test_where_no_shift_is_seen_the_range_is_dashed_and_has_no_dot(labels: Check) -> None:
+def test_forecasts_without_a_shift_are_dashed_without_a_dot(labels: Check) -> None:
     found = made(1)
     hidden = replace(found, expected=(row(found.points[0].change, seen=False),))
     figure = forecast_sheet(hidden, ["b"], "Hellinger distance")

@@ -50,9 +50,7 @@ def drawn(found: list[Mark], rows: list[Column]) -> Figure:
     ("rows", "networks", "families"),
     [(1, 1, 1), (1, 4, 2), (16, 4, 2), (31, 19, 1), (8, 8, 3), (4, 2, 5)],
 )
-def test_every_label_has_its_own_place_on_the_sheet(
-    labels: Check, rows: int, networks: int, families: int
-) -> None:
+def test_labels_do_not_overlap(labels: Check, rows: int, networks: int, families: int) -> None:
     figure = drawn(marks(rows, networks, families), SWEEP[:rows])
     texts = labels(figure)
     assert len(figure.axes) == families
@@ -63,7 +61,7 @@ def test_every_label_has_its_own_place_on_the_sheet(
     assert not [text for text in texts if "-0." in text]
 
 
-def test_panels_share_an_axis_that_holds_all_and_zero() -> None:
+def test_panels_share_an_axis_that_includes_everything_and_zero() -> None:
     found = [replace(mark, value=0.5, low=0.4, high=0.7) for mark in marks(2, 2, 2)]
     found[0] = replace(found[0], value=0.5, spread=0.45)
     limits = {axes.get_xlim() for axes in drawn(found, SWEEP[:2]).axes}
@@ -90,7 +88,7 @@ def test_a_row_without_any_value_is_drawn_empty(labels: Check) -> None:
     assert "nan" not in " ".join(texts)
 
 
-def test_the_key_explains_what_is_there_alone(labels: Check) -> None:
+def test_legend_lists_only_what_is_drawn(labels: Check) -> None:
     nan = math.nan
     found = [replace(mark, spread=nan) for mark in marks(1, 2, 1, ensemble=True)]
     texts = labels(drawn(found, SWEEP[:1]))
@@ -113,21 +111,21 @@ def test_names_from_data_cannot_break_it(labels: Check) -> None:
     assert b"&lt;script&gt;" in svg
 
 
-def test_the_same_bytes_again() -> None:
+def test_figure_is_deterministic() -> None:
     first, second = (
         figure_bytes(drawn(marks(3, 4, 2), SWEEP[:3]), PictureFormat.SVG) for _ in range(2)
     )
     assert first == second
 
 
-def test_refuses_nothing_and_unknown_rows() -> None:
+def test_empty_input_and_unknown_rows_are_refused() -> None:
     with pytest.raises(ArgumentError, match="0 marks in 1 rows; expected at least one"):
         drawn([], SWEEP[:1])
     with pytest.raises(ArgumentError, match="2 marks in 1 rows"):
         drawn(marks(2, 1, 1), SWEEP[:1])
 
 
-def test_an_interval_that_is_cut_is_told() -> None:
+def test_legend_states_that_intervals_are_cut() -> None:
     wide = marks(2, 1, 1)
     wide[0] = replace(wide[0], low=-1.4)
     texts = [
@@ -196,14 +194,14 @@ def test_an_interval_need_not_hold_the_value(low: float, high: float) -> None:
     ]
 
 
-def test_what_is_not_known_is_not_drawn() -> None:
+def test_unknown_values_are_not_drawn() -> None:
     axes = panel(mark(low=NAN, high=NAN, spread=NAN, significant=False), mark(row=1, value=NAN))
     assert bars(axes, 1.0) == bars(axes, 0.75 * 0.09 * 72) == []
     (line,) = points(axes)
     assert len(line.get_xdata()) == 1
 
 
-def test_colours_that_come_anew_have_another_shape_and_ensembles_theirs() -> None:
+def test_repeated_colours_and_ensembles_have_distinct_markers() -> None:
     names = ["L1-pruned", *(f"skips-{place:02d}" for place in range(15))]
     found = points(panel(*(mark(pruning=name) for name in names), mark(ensemble=True)))
     assert [line.get_marker() for line in found[:2]] == ["o", "D"]
@@ -211,7 +209,7 @@ def test_colours_that_come_anew_have_another_shape_and_ensembles_theirs() -> Non
     assert len({(line.get_color(), line.get_marker()) for line in found}) == len(found) == 17
 
 
-def test_networks_of_a_row_stand_below_one_another_within_it() -> None:
+def test_networks_of_a_row_are_stacked_within_it() -> None:
     axes = panel(*(mark(row=row, pruning=f"skips-{n:02d}") for row in (0, 1) for n in range(19)))
     heights = np.array([line.get_ydata() for line in points(axes)])
     assert (np.diff(heights, axis=0) > 0).all()

@@ -74,7 +74,7 @@ def numbers(axes: Axes) -> list[str]:
     ],
 )
 @pytest.mark.parametrize("spread", [False, True])
-def test_every_label_has_its_own_place_on_the_sheet(
+def test_labels_do_not_overlap(
     labels: Check, count: int, encoders: int, columns: list[Column], spread: bool
 ) -> None:
     values = RNG.random((count * encoders, len(columns)))
@@ -90,7 +90,7 @@ def test_every_label_has_its_own_place_on_the_sheet(
     assert sum(text.startswith("±") for text in texts) == (values.size if spread else 0)
 
 
-def test_values_stand_in_their_cells() -> None:
+def test_values_are_written_in_their_cells() -> None:
     values = np.array([[0.11, 0.22], [0.33, 0.44]])
     figure = iou_matrix(values, rows(2), [Column("a"), Column("b")])
     axes = figure.axes[0]
@@ -159,7 +159,7 @@ def test_shapes_must_agree() -> None:
     ("count", "encoders", "columns"),
     [(1, 1, [Column("original")]), (4, 2, SWEEP), (19, 1, [*SWEEP, *SWEEP[1:]])],
 )
-def test_differences_have_signs_and_their_own_place(
+def test_differences_have_signs_and_do_not_overlap(
     labels: Check, count: int, encoders: int, columns: list[Column]
 ) -> None:
     values = RNG.uniform(-0.3, 0.3, (count * encoders, len(columns)))
@@ -174,7 +174,7 @@ def test_differences_have_signs_and_their_own_place(
     assert not [text for text in texts if "-0." in text]
 
 
-def test_the_ends_of_the_scale_of_differences_stand_on_its_bar(labels: Check) -> None:
+def test_colour_bar_of_differences_shows_its_ends(labels: Check) -> None:
     texts = labels(difference_matrix(np.array([[0.08, -0.123]]), rows(1), SWEEP[:2]))
     assert {"+0.13", "0", "−0.13", "+0.08", "−0.12"} <= set(texts)
     holes = labels(difference_matrix(np.array([[np.nan]]), rows(1), SWEEP[:1]))
@@ -189,7 +189,7 @@ def test_gain_is_blue_and_loss_is_red() -> None:
     assert np.ptp(nothing) < 0.02
 
 
-def test_texts_stand_below_values_instead_of_a_spread(labels: Check) -> None:
+def test_texts_replace_the_spread_below_values(labels: Check) -> None:
     values = np.array([[0.25, np.nan, 0.5]])
     below = [[".20, .30", "never", ""]]
     figure = difference_matrix(values, rows(1), SWEEP[:3], spread=values, below=below)
@@ -202,7 +202,7 @@ def test_texts_stand_below_values_instead_of_a_spread(labels: Check) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize(("columns", "there"), [(6, True), (16, True), (31, False)])
-def test_texts_below_shrink_and_go_where_cells_have_no_room(
+def test_texts_below_shrink_or_disappear_in_narrow_cells(
     labels: Check, columns: int, there: bool
 ) -> None:
     values = np.full((2, columns), -0.125)
@@ -244,7 +244,7 @@ def test_the_sweep_of_the_paper_fills_two_journal_columns(labels: Check) -> None
     ]
 
 
-def test_cells_follow_one_another_and_blocks_and_groups_stand_apart() -> None:
+def test_cells_are_adjacent_and_blocks_and_groups_separated() -> None:
     cells = boxes(grid(SWEEP_GRID)).reshape(4, 15, 4)
     across = [b[0] - a[2] for a, b in pairwise(cells[0])]
     down = [a[3] - b[1] for a, b in pairwise(cells[:, 0])]
@@ -253,7 +253,7 @@ def test_cells_follow_one_another_and_blocks_and_groups_stand_apart() -> None:
     assert min(across) > 0.0 < min(down)
 
 
-def test_long_labels_stand_upright_short_ones_do_not() -> None:
+def test_long_labels_are_vertical_short_ones_are_not() -> None:
     columns = [Column("0.5", "factor"), Column("1", "factor"), Column("Pannoramic 250", "scanner")]
     assert turned(grid(columns)) == [False, False, True]
 
@@ -284,28 +284,26 @@ def test_texts_fit_into_their_cells(columns: int) -> None:
     assert text_width(texts, size) < (cells[:, 2] - cells[:, 0]).min()
 
 
-def test_they_are_as_large_as_there_is_room() -> None:
+def test_texts_are_as_large_as_cells_allow() -> None:
     assert noted(5, [".1, .2"])[1][0].get_fontsize() == 4.8
     assert noted(16, ["−.20, −.10"])[1][0].get_fontsize() < 4.8
 
 
 @pytest.mark.parametrize(("columns", "text"), [(31, "−.20, −.10"), (3, "x" * 200)])
-def test_where_they_would_make_the_sheet_too_wide_they_are_left_out(
-    columns: int, text: str
-) -> None:
+def test_texts_that_would_make_the_figure_too_wide_are_left_out(columns: int, text: str) -> None:
     figure, there = noted(columns, [text])
     assert there == []
     without = noted(columns, [""])[0]
     assert tuple(figure.get_size_inches()) == tuple(without.get_size_inches())
 
 
-def test_a_sheet_that_is_wide_anyway_keeps_texts_that_need_no_more() -> None:
+def test_wide_figures_keep_texts_that_fit() -> None:
     figure, there = noted(40, ["±0.02"])
     assert figure.get_figwidth() > 1.2 * TWO_COLUMNS
     assert {text.get_fontsize() for text in there} == {4.8}
 
 
-def test_a_matrix_in_axes_of_ones_own(labels: Check) -> None:
+def test_matrix_is_drawn_into_given_axes(labels: Check) -> None:
     with drawing_style():
         figure = Figure(figsize=(7, 3), layout="constrained")
         first = figure.subplots(1, 2)[0]
@@ -317,7 +315,7 @@ def test_a_matrix_in_axes_of_ones_own(labels: Check) -> None:
 
 
 @given(st.lists(st.floats(-1.0, 1.0), max_size=6))
-def test_a_scale_of_differences_is_even_and_holds_them_all(values: list[float]) -> None:
+def test_scale_of_differences_is_symmetric_and_includes_all(values: list[float]) -> None:
     scale = difference_scale(np.array([*values, np.nan]))
     low, middle, high = scale.ticks
     assert low == -high
@@ -337,7 +335,7 @@ def test_ends_by_hand() -> None:
     ("value", "text"),
     [(0.031, "+0.03"), (-0.12, "−0.12"), (0.004, "0.00"), (-0.004, "0.00"), (0.0, "0.00")],
 )
-def test_signs_are_written_where_they_count(value: float, text: str) -> None:
+def test_signs_are_written_for_differences(value: float, text: str) -> None:
     scale = difference_scale(np.array([0.5]))
     assert scale.written(value) == text
     assert SHARES.written(0.031) == "0.03"
@@ -356,7 +354,7 @@ def test_numbers_can_be_read_on_every_colour_of_a_scale(scale: Scale) -> None:
         assert (light + 0.05) / (dark + 0.05) >= 4.0
 
 
-def test_beyond_the_ends_the_colour_stays() -> None:
+def test_values_beyond_the_ends_have_the_colour_of_the_end() -> None:
     shades = SHARES.shades(np.array([-1.0, 0.0, 1.0, 9.0]))
     np.testing.assert_array_equal(shades[0], shades[1])
     np.testing.assert_array_equal(shades[2], shades[3])
@@ -384,7 +382,7 @@ def sheet(heats: list[Heat], layers: tuple[str, ...] = LAYERS) -> Figure:
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
-def test_every_label_has_its_own_place_on_the_sheet_of_heat(labels: Check, count: int) -> None:
+def test_heat_sheet_labels_do_not_overlap(labels: Check, count: int) -> None:
     figure = sheet(blocks(count))
     texts = labels(figure)
     assert {*LAYERS, *(f"block {n}" for n in range(count)), "t", "distance"} <= set(texts)
@@ -394,7 +392,7 @@ def test_every_label_has_its_own_place_on_the_sheet_of_heat(labels: Check, count
 
 
 @pytest.mark.long
-def test_names_of_modules_stand_upright_one_block_below_the_other(labels: Check) -> None:
+def test_module_names_are_vertical_with_blocks_below_one_another(labels: Check) -> None:
     names = tuple(f"encoder.layer{n}.0.conv1" for n in range(30))
     figure = sheet(blocks(2, layers=30), names)
     texts = labels(figure)
@@ -426,7 +424,7 @@ def test_text_stands_out_on_its_cell() -> None:
     assert ("1.00", "#ffffff") in found
 
 
-def test_what_is_missing_is_a_hatched_hole(labels: Check) -> None:
+def test_missing_values_are_hatched(labels: Check) -> None:
     values = np.full((4, 12), 0.3)
     values[1, 2:4] = np.nan
     figure = sheet([Heat("x", values)])
@@ -438,12 +436,12 @@ def test_what_is_missing_is_a_hatched_hole(labels: Check) -> None:
 
 
 @pytest.mark.long
-def test_same_values_same_bytes() -> None:
+def test_heat_sheet_is_deterministic() -> None:
     first, second = (figure_bytes(sheet(blocks(2)), PictureFormat.SVG) for _ in range(2))
     assert first == second
 
 
-def test_shapes_that_do_not_fit_are_refused() -> None:
+def test_heat_sheet_refuses_wrong_shapes() -> None:
     for wrong in ([], blocks(1, rows=3), blocks(1, layers=11)):
         with pytest.raises(ArgumentError, match="matrices by layer"):
             sheet(wrong)
@@ -458,7 +456,7 @@ LONG = [HeatRow("Panoramic 250 Flash III"), HeatRow("x" * 200)]
 @pytest.mark.parametrize("count", [1, 2, 5])
 @pytest.mark.parametrize("rows", [ROWS_HEAT, LONG, ROWS_HEAT * 8], ids=len)
 @pytest.mark.parametrize("layers", [LAYERS, LAYERS[:1], [f"layer{n}" for n in range(40)]], ids=len)
-def test_matrices_lie_on_the_sheet_and_apart(
+def test_matrices_are_within_the_figure_and_separated(
     labels: Check, count: int, rows: list[HeatRow], layers: list[str]
 ) -> None:
     heats = blocks(count, len(rows), len(layers))
@@ -476,18 +474,18 @@ def across(count: int, rows: list[HeatRow], layers: tuple[str, ...] = LAYERS) ->
     return len({round(axes.get_position().x0, 3) for axes in figure.axes[:count]})
 
 
-def test_two_stand_side_by_side_where_there_is_room() -> None:
+def test_two_matrices_are_side_by_side_if_they_fit() -> None:
     assert [across(n, ROWS_HEAT) for n in (1, 2, 3)] == [1, 2, 2]
     assert across(2, LONG) == 1
     assert across(2, ROWS_HEAT, LAYERS * 2) == 1
 
 
-def test_kinds_stand_apart() -> None:
+def test_kinds_are_separated() -> None:
     first, second, third, _ = boxes(sheet(blocks(1)).axes[0]).reshape(4, 12, 4)[:, 0]
     assert first[1] - second[1] == pytest.approx(0.155, abs=1e-3)
     assert second[1] - third[1] > 0.19
 
 
-def test_names_stand_upright_where_they_would_touch() -> None:
+def test_names_are_vertical_if_they_would_touch() -> None:
     assert not any(turned(sheet(blocks(2)).axes[0]))
     assert all(turned(sheet(blocks(1), ("encoder.layer1.0.conv1",) * 12).axes[0]))

@@ -62,7 +62,9 @@ GRIDS: list[Cells] = [
 
 @pytest.mark.parametrize("cells", GRIDS, ids=len)
 @pytest.mark.parametrize("shared", [True, False])
-def test_panels_have_their_height_and_lie_apart(labels: Check, cells: Cells, shared: bool) -> None:
+def test_panels_have_their_height_and_do_not_overlap(
+    labels: Check, cells: Cells, shared: bool
+) -> None:
     figure, panels = grid(cells, sharex=shared, sharey=shared)
     texts = labels(figure)
     assert {"x", "loss", "all", *(f"a rather long name {n}" for n in range(5))} <= {*texts}
@@ -112,7 +114,7 @@ def test_panels_are_as_wide_as_the_names_of_their_layers_need(labels: Check) -> 
     assert wide.axes[0].get_window_extent().width / wide.dpi > 11.5
 
 
-def test_names_stand_upright_where_they_would_touch(labels: Check) -> None:
+def test_names_are_vertical_if_they_would_touch(labels: Check) -> None:
     rotations = [
         layered(n, list(LAYERS)).axes[0].get_xticklabels()[0].get_rotation() for n in (2, 3)
     ]
@@ -141,7 +143,7 @@ def network(*layers: str, skips: tuple[int, ...] = (1, 2), pruning: str = "basel
     )
 
 
-def test_mean_is_over_the_channels_that_are_there() -> None:
+def test_mean_ignores_missing_channels() -> None:
     layer = LayerChannels("enc1", np.array([0.2, np.nan, 0.4]))
     assert layer.centre() == pytest.approx(0.3)
     assert LayerChannels("enc1", layer.values, mean=0.7).centre() == 0.7
@@ -159,7 +161,7 @@ def test_a_skip_needs_both_its_layers() -> None:
     assert net.joined(layer_order([net])) == [(2, 1, 2)]
 
 
-def test_two_of_a_kind_and_none_at_all() -> None:
+def test_duplicate_networks_and_missing_layers_are_refused() -> None:
     with pytest.raises(ArgumentError, match="baseline resnet18 found more than once"):
         layer_order([network("enc1"), network("enc2")])
     with pytest.raises(ArgumentError, match="found no layer"):

@@ -45,9 +45,7 @@ def bars(axes: Axes) -> list[tuple[float, float, str]]:
 
 @pytest.mark.parametrize("domains", [1, 2, 7])
 @pytest.mark.parametrize("references", [1, 2])
-def test_every_label_has_its_own_place_on_the_sheet(
-    labels: Check, domains: int, references: int
-) -> None:
+def test_labels_do_not_overlap(labels: Check, domains: int, references: int) -> None:
     rng = np.random.default_rng(domains)
     figure = drawn(
         *(
@@ -66,7 +64,7 @@ def test_every_label_has_its_own_place_on_the_sheet(
     assert figure.get_size_inches()[0] == TWO_COLUMNS
 
 
-def test_line_box_and_median_stand_at_their_quantiles() -> None:
+def test_line_box_and_median_are_at_their_quantiles() -> None:
     values = [0.0, 0.5, 1.0, 1.5, 2.0]
     figure = drawn(*(row(left=left, um=left / 4) for left in values))
     for axes, scale in zip(figure.axes[:2], (1.0, 0.25), strict=True):
@@ -83,14 +81,14 @@ def test_each_slide_has_a_mark_at_its_median() -> None:
     assert [segment[0][0] for segment in marks] == [0.5, 2.0]
 
 
-def test_the_bar_is_divided_as_the_patches_are() -> None:
+def test_bar_is_divided_by_shares_of_patches() -> None:
     rows = [row(), row(), row(left=3.0, kept=False, why=FAR), row(kept=False)]
     found = bars(drawn(*rows).axes[2])
     assert [piece[:2] for piece in found] == [(0.0, 50.0), (50.0, 25.0), (75.0, 25.0)]
     assert len({piece[2] for piece in found}) == 3
 
 
-def test_a_reason_has_one_colour_whatever_comes_first() -> None:
+def test_colours_of_reasons_do_not_depend_on_order() -> None:
     lost = [row(kept=False, why=OFF, left=None), row(kept=False, why=FAR, left=4.0)]
     first, second = (
         {
@@ -103,7 +101,7 @@ def test_a_reason_has_one_colour_whatever_comes_first() -> None:
     assert ELSEWHERE not in first
 
 
-def test_the_residual_that_was_allowed_is_drawn_if_it_is_one() -> None:
+def test_common_limit_of_residuals_is_drawn() -> None:
     def dashed(*rows: tuple[Any, ...]) -> list[float]:
         return [line.get_xdata()[0] for line in drawn(*rows).axes[0].lines if line.is_dashed()]
 
@@ -122,7 +120,7 @@ def test_residuals_over_more_than_two_decades_are_on_a_log_scale(labels: Check) 
 
 
 @pytest.mark.long
-def test_what_was_not_measured_is_said(labels: Check) -> None:
+def test_missing_residuals_are_noted(labels: Check) -> None:
     nothing = ("s3", "s3", "A", "C", None, None, None, False, None)
     texts = labels(drawn(row(left=None, um=None), nothing))
     assert texts.count("not measured") == 4
@@ -130,7 +128,7 @@ def test_what_was_not_measured_is_said(labels: Check) -> None:
     assert labels(drawn(nothing)).count("not measured") == 2
 
 
-def test_all_in_place(labels: Check) -> None:
+def test_all_patches_kept(labels: Check) -> None:
     """A residual of 0 everywhere has an axis all the same."""
     labels(drawn(row(left=0.0), row(left=0.0)))
 

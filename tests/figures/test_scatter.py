@@ -94,7 +94,7 @@ def test_whiskers_are_one_deviation_and_need_folds(labels: Check) -> None:
     assert "95 % interval of the distance" not in labels(figure)
 
 
-def test_of_one_fold_the_whisker_is_the_interval_of_the_distance(labels: Check) -> None:
+def test_whisker_of_one_fold_is_the_interval_of_the_distance(labels: Check) -> None:
     found = one(prunings=("baseline",), layers=("enc1",), shifts=SHIFTS[:4], folds=1)
     figure = loss_by_distance(found, "Hellinger distance")
     texts = labels(figure)
@@ -154,7 +154,7 @@ def test_a_layer_without_values_and_a_constant_one_are_drawn(labels: Check) -> N
     assert drawn(figure, 0) == []
 
 
-def test_kinds_that_are_new_here_have_a_shape(labels: Check) -> None:
+def test_unknown_kinds_have_a_marker(labels: Check) -> None:
     scores = [
         score(shift, 0.9 - 0.1 * n, domain=f"d{n}") for n, shift in enumerate([SHIFTS[0]] * 5)
     ]
@@ -166,14 +166,14 @@ def test_kinds_that_are_new_here_have_a_shape(labels: Check) -> None:
     assert "domain" in labels(figure)
 
 
-def test_without_layers_there_is_nothing_to_draw() -> None:
+def test_missing_layers_are_refused() -> None:
     found = one()
     empty = replace(found, joined=replace(found.joined, layers=()))
     with pytest.raises(ArgumentError, match="found no layer"):
         loss_by_distance(empty, "Hellinger distance")
 
 
-def test_a_scatter_plot_in_axes_of_ones_own(labels: Check) -> None:
+def test_scatter_plot_is_drawn_into_given_axes(labels: Check) -> None:
     found = one()
     with drawing_style():
         figure = Figure(layout="constrained")
@@ -191,7 +191,7 @@ def families(count: int, layers: tuple[str, ...] = LAYERS) -> list[Association]:
     ]
 
 
-def test_a_dot_and_an_interval_stand_in_the_row_of_their_layer(labels: Check) -> None:
+def test_dot_and_interval_are_in_the_row_of_their_layer(labels: Check) -> None:
     (found,) = families(1, ("input", "enc1", "head"))
     figure = correlation_strip([found])
     texts = labels(figure)
@@ -219,7 +219,7 @@ def test_a_layer_that_only_one_family_has_is_in_the_same_row_for_all() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])
-def test_families_stand_side_by_side(labels: Check, count: int) -> None:
+def test_families_are_side_by_side(labels: Check, count: int) -> None:
     found = families(count, (*LAYERS, "y" * 200, "<script>"))
     figure = correlation_strip(found)
     texts = labels(figure)
@@ -238,7 +238,7 @@ def test_the_axis_begins_at_a_round_number(labels: Check, lowest: float, end: fl
     assert {"0", "1"} <= {*labels(figure)}
 
 
-def test_what_is_not_known_is_left_out(labels: Check) -> None:
+def test_unknown_correlations_are_not_drawn(labels: Check) -> None:
     (found,) = families(1, ("input", "enc1"))
     nothing = np.full(2, np.nan)
     figure = correlation_strip([replace(found, correlation=nothing, low=nothing, high=nothing)])

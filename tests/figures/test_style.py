@@ -69,20 +69,20 @@ def seen(colour: str, sight: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("sight", SIGHTS)
-def test_the_five_colours_stay_apart_for_every_sight(sight: str) -> None:
+def test_five_colours_differ_under_colour_blindness(sight: str) -> None:
     colours = architecture_colours(FIVE).values()
     seen_colours = [seen(colour, SIGHTS[sight]) for colour in colours]
     nearest = min(np.linalg.norm(a - b) for a, b in combinations(seen_colours, 2))
     assert nearest > 20.0  # about ten just noticeable differences
 
 
-def test_a_colour_does_not_depend_on_who_else_is_drawn() -> None:
+def test_colour_does_not_depend_on_other_networks() -> None:
     everyone = architecture_colours([*FIVE, "skips-1", "skips-1+3"])
     for name in FIVE:
         assert architecture_colours([name]) == {name: everyone[name]}
 
 
-def test_further_subsets_take_colours_by_name_and_come_round() -> None:
+def test_further_subsets_take_colours_by_name_and_repeat() -> None:
     names = [f"skips-{letter}" for letter in "hgfedcba"]
     colours = architecture_colours(names)
     assert list(colours) == sorted(names)
@@ -92,12 +92,12 @@ def test_further_subsets_take_colours_by_name_and_come_round() -> None:
 
 
 @given(st.permutations([*FIVE, "skips-1", "skips-1+3"]))
-def test_paper_order_is_one(names: list[str]) -> None:
+def test_paper_order_is_unique(names: list[str]) -> None:
     assert in_paper_order(names) == [*FIVE, "skips-1", "skips-1+3"]
 
 
 @given(st.text(), st.integers(5, 40))
-def test_labels_are_one_short_line_that_xml_can_hold(text: str, limit: int) -> None:
+def test_labels_are_one_short_line_valid_in_xml(text: str, limit: int) -> None:
     label = label_text(text, limit)
     assert len(label) <= limit
     assert len(label.splitlines()) <= 1
@@ -124,14 +124,14 @@ def sheet() -> Figure:
 
 
 @pytest.mark.parametrize("kind", PictureFormat)
-def test_same_figure_same_bytes(kind: PictureFormat) -> None:
+def test_figure_bytes_are_deterministic(kind: PictureFormat) -> None:
     first = figure_bytes(sheet(), kind)
     assert first == figure_bytes(sheet(), kind)
     for trace in (b"Matplotlib v", b"matplotlib.org", b"CreationDate", b"dc:date", b"Producer"):
         assert trace not in first
 
 
-def test_settings_of_the_user_neither_show_nor_suffer() -> None:
+def test_user_settings_are_ignored_and_restored() -> None:
     plain = figure_bytes(sheet(), PictureFormat.SVG)
     with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red", "svg.fonttype": "path"}):
         before = dict(matplotlib.rcParams)
@@ -142,7 +142,7 @@ def test_settings_of_the_user_neither_show_nor_suffer() -> None:
 @pytest.mark.parametrize(
     ("suffix", "magic"), [("pdf", b"%PDF-"), ("svg", b"<?xml"), ("PNG", b"\x89PNG")]
 )
-def test_save_goes_by_the_suffix(tmp_path: Path, suffix: str, magic: bytes) -> None:
+def test_save_depends_on_the_suffix(tmp_path: Path, suffix: str, magic: bytes) -> None:
     path = tmp_path / f"figure.{suffix}"
     save(sheet(), path)
     assert path.read_bytes().startswith(magic)
@@ -176,9 +176,7 @@ def test_save_names_the_formats(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_the_backend_of_a_notebook_is_in_nobody_s_way(
-    first: str, backend: str, tmp_path: Path
-) -> None:
+def test_notebook_backend_does_not_matter(first: str, backend: str, tmp_path: Path) -> None:
     code = (
         f"import os, pathlib, {first}\n"
         "from skiptool.figures.style import inch_axes, save\n"
@@ -199,7 +197,7 @@ def test_the_backend_of_a_notebook_is_in_nobody_s_way(
     assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_decades() -> None:
+def test_spans_decades_of_positive_values() -> None:
     assert not spans_decades(np.array([0.0, 1000.0]))
     assert not spans_decades(np.array([math.nan]))
     assert not spans_decades(np.array([0.01, 1.0]))
@@ -207,7 +205,7 @@ def test_decades() -> None:
 
 
 @given(st.floats(1e-6, 1e6), st.floats(1.001, 1e9), st.booleans())
-def test_ticks_are_few_and_lie_between_the_ends(low: float, factor: float, log: bool) -> None:
+def test_ticks_are_few_and_within_the_ends(low: float, factor: float, log: bool) -> None:
     high = low * factor
     found = round_ticks(low, high, log=log)
     assert all(low * (1 - 1e-12) <= tick <= high * (1 + 1e-12) for tick in found)
@@ -219,7 +217,7 @@ def test_ticks_are_few_and_lie_between_the_ends(low: float, factor: float, log: 
 
 @pytest.mark.parametrize("which", ["x", "y"])
 @pytest.mark.parametrize("log", [False, True])
-def test_an_axis_ends_where_it_should(which: Literal["x", "y"], log: bool) -> None:
+def test_set_scale_sets_the_limits(which: Literal["x", "y"], log: bool) -> None:
     axes = Figure().add_subplot()
     set_scale(axes, which, 0.02, 30.0, log=log)
     axis, ends = (axes.xaxis, axes.get_xlim()) if which == "x" else (axes.yaxis, axes.get_ylim())

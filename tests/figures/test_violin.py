@@ -41,9 +41,7 @@ def violins(axes: Axes) -> PolyCollection:
 
 @pytest.mark.parametrize("encoders", [1, 2, 3])
 @pytest.mark.parametrize("prunings", [["baseline"], list(SKIPS)])
-def test_every_label_has_its_own_place_on_the_sheet(
-    labels: Check, encoders: int, prunings: list[str]
-) -> None:
+def test_labels_do_not_overlap(labels: Check, encoders: int, prunings: list[str]) -> None:
     nets = [network(p, f"resnet{e}") for e in range(encoders) for p in prunings]
     texts = labels(layer_violins(nets, title="brightness 0.75, B = 100"))
     assert "brightness 0.75, B = 100" in texts
@@ -51,14 +49,14 @@ def test_every_label_has_its_own_place_on_the_sheet(
     assert texts.count("enc5") == encoders
 
 
-def test_many_networks_stand_in_two_columns(labels: Check) -> None:
+def test_many_networks_are_in_two_columns(labels: Check) -> None:
     nets = [network(f"skips-{place}") for place in range(9)]
     figure = layer_violins(nets, title="t")
     assert len(figure.axes) == 9
     assert labels(figure).count("enc5") == 2
 
 
-def test_panels_share_one_scale_that_holds_every_value() -> None:
+def test_panels_share_a_scale_that_includes_every_value() -> None:
     nets = [network("baseline"), network("L1-pruned")]
     nets[1].layers[5].values[0] = 0.93
     figure = layer_violins(nets, title="t")
@@ -66,7 +64,7 @@ def test_panels_share_one_scale_that_holds_every_value() -> None:
     assert {axes.get_xlim() for axes in figure.axes} == {(-0.7, 11.7)}
 
 
-def test_a_violin_is_as_long_as_its_values_and_stands_on_its_layer() -> None:
+def test_violin_spans_its_values_at_its_layer() -> None:
     net = network("L1-pruned")
     axes = layer_violins([net], title="t").axes[0]
     shapes = [path.vertices for path in violins(axes).get_paths()]
@@ -80,7 +78,7 @@ def test_a_violin_is_as_long_as_its_values_and_stands_on_its_layer() -> None:
         assert corners[:, 0].max() == pytest.approx(place + 0.4)
 
 
-def test_few_channels_are_shown_one_by_one() -> None:
+def test_few_channels_are_shown_individually() -> None:
     net = Network("baseline", "r", (), (LayerChannels("input", np.array([0.3, 0.1, 0.2])),))
     axes = layer_violins([net], title="t").axes[0]
     points, mean = axes.lines
@@ -88,7 +86,7 @@ def test_few_channels_are_shown_one_by_one() -> None:
     assert mean.get_ydata() == pytest.approx([0.2])
 
 
-def test_skips_that_stay_are_joined_and_no_others() -> None:
+def test_only_remaining_skips_are_joined() -> None:
     nets = [network(pruning) for pruning in SKIPS]
     figure = layer_violins(nets, title="t")
     colours = architecture_colours(SKIPS)
@@ -99,7 +97,7 @@ def test_skips_that_stay_are_joined_and_no_others() -> None:
         assert {line.get_color() for line in below} <= {colours[net.pruning]}
 
 
-def test_means_of_the_baseline_stand_in_the_other_panels_of_its_encoder() -> None:
+def test_means_of_the_baseline_are_in_the_other_panels_of_its_encoder() -> None:
     nets = [network("baseline"), network("L1-pruned"), network("L1-pruned", "resnet34")]
     figure = layer_violins(nets, title="t")
     colour = architecture_colours(["baseline"])["baseline"]
@@ -134,13 +132,13 @@ def test_no_shift_at_all_has_an_axis() -> None:
     assert figure.axes[0].get_ylim()[1] > 0.0
 
 
-def test_module_names_stand_upright(labels: Check) -> None:
+def test_module_names_are_vertical(labels: Check) -> None:
     names = [f"encoder.layer{place}.0.conv1" for place in range(1, 9)]
     layers = tuple(LayerChannels(name, np.array([0.1, 0.2])) for name in names)
     assert set(names) <= set(labels(layer_violins([Network("x", "r", (), layers)], title="t")))
 
 
-def test_violins_in_axes_of_ones_own(labels: Check) -> None:
+def test_violins_are_drawn_into_given_axes(labels: Check) -> None:
     with drawing_style():
         figure = Figure(layout="constrained")
         draw_violins(figure.add_subplot(), network("L1-pruned"))
@@ -158,7 +156,7 @@ def test_prunings_go_down_and_encoders_across_whatever_the_order_given() -> None
     assert first.x0 == below.x0 < boxes["baseline", "resnet18"].x0
 
 
-def test_networks_of_many_encoders_stand_three_abreast_with_their_full_names(
+def test_networks_of_many_encoders_wrap_with_full_names(
     labels: Check,
 ) -> None:
     nets = [network(p, e) for e in "abcd" for p in ("baseline", "L1-pruned")]
@@ -175,7 +173,7 @@ def test_many_networks_fit_a_page() -> None:
     assert figure.get_figheight() < 11.0
 
 
-def test_same_networks_same_bytes() -> None:
+def test_figure_is_deterministic() -> None:
     first, second = (
         figure_bytes(layer_violins([network("baseline")], title="t"), PictureFormat.SVG)
         for _ in range(2)
@@ -189,7 +187,7 @@ def test_folds_must_be_pooled_first() -> None:
 
 
 @given(arrays(np.float64, st.integers(2, 40), elements=st.floats(0.0, 1.0)))
-def test_it_stays_between_the_values_and_within_one(values: np.ndarray) -> None:
+def test_outline_stays_within_the_values(values: np.ndarray) -> None:
     shape = density_outline(values)
     if shape is None:
         assert np.ptp(values) < 1e-8
@@ -202,7 +200,7 @@ def test_it_stays_between_the_values_and_within_one(values: np.ndarray) -> None:
     assert density.max() == 1.0
 
 
-def test_far_from_the_bounds_it_is_the_gaussian_estimate_of_scipy() -> None:
+def test_outline_far_from_bounds_matches_scipy() -> None:
     values = np.random.default_rng(0).normal(0.5, 0.04, 300)
     places, density = density_outline(values) or pytest.fail("flat")
     # scipy's factor multiplies the standard deviation; Silverman's rule may use the quartiles
@@ -219,11 +217,11 @@ def test_mass_at_a_bound_is_reflected_not_lost() -> None:
 
 
 @pytest.mark.parametrize("values", [[], [0.3], [0.0] * 64, [1.0, 1.0]])
-def test_nothing_to_outline(values: list[float]) -> None:
+def test_equal_or_missing_values_have_no_outline(values: list[float]) -> None:
     assert density_outline(np.array(values, dtype=np.float64)) is None
 
 
-def test_two_equal_heaps_are_equally_wide() -> None:
+def test_two_equal_clusters_are_equally_wide() -> None:
     places, density = density_outline(np.repeat([0.2, 0.8], 20)) or pytest.fail("flat")
     assert density[0] == pytest.approx(density[-1])
     assert density[np.abs(places - 0.5).argmin()] < density[0]

@@ -35,7 +35,7 @@ def two() -> tuple[list[Any], Layers]:
     return [*first[0], *second[0]], layers
 
 
-def test_one_exhibit_an_encoder_then_their_ranking() -> None:
+def test_each_encoder_has_an_exhibit_before_the_ranking() -> None:
     shown = correlation_exhibits(*two())
     assert [each.topic for each in shown] == [
         *("forecast-by-layer", "forecast-by-layer", "rank-correlation"),
@@ -49,7 +49,7 @@ def test_one_exhibit_an_encoder_then_their_ranking() -> None:
     assert correlation_exhibits([], as_layers([])) == []
 
 
-def test_metrics_and_splits_have_exhibits_of_their_own() -> None:
+def test_metrics_and_splits_have_separate_exhibits() -> None:
     scores, layers = sweep()
     both = {name: [*column, *column] for name, column in layers.items()}
     both["metric"] = [*layers["metric"], *["kl"] * len(layers["metric"])]
@@ -108,7 +108,7 @@ def test_points_that_are_drawn_are_among_the_numbers() -> None:
     assert (mean.distances[2], mean.low[2], mean.high[2], 0.95) in heads
 
 
-def test_the_caption_says_what_the_numbers_rest_on() -> None:
+def test_caption_describes_points_and_intervals() -> None:
     (first, ranking) = correlation_exhibits(*sweep(folds=2))
     for part in (
         *("Loss of cell IoU", "test images of study, 24 a network", "mean over 2 trainings"),
@@ -138,7 +138,7 @@ def made_up(*triples: tuple[float, float, float]) -> Exhibit:
     return scatter_exhibit(ends(*triples))
 
 
-def test_in_words_which_layer_forecasts_best() -> None:
+def test_sentence_names_the_best_layer() -> None:
     clear = made_up((0.2, 0.1, 0.3), (0.8, 0.7, 0.9)).sentences
     assert tuple(clear) == (
         "resnet18: the loss of IoU follows the distance at enc2 best, ρ = 0.80 [0.70, 0.90].",
@@ -156,7 +156,7 @@ def test_in_words_which_layer_forecasts_best() -> None:
     assert nothing == "resnet18: distance or loss of IoU is the same under all shifts."
 
 
-def test_a_correlation_without_an_interval_says_why(labels: Check) -> None:
+def test_missing_interval_is_explained(labels: Check) -> None:
     """Of five points in perfect order a page must not say 1.00 [1.00, 1.00]."""
     shown = correlation_exhibits(*sweep(shifts=SHIFTS[:5]))
     (told,) = shown[0].sentences
@@ -175,7 +175,7 @@ def test_a_correlation_without_an_interval_says_why(labels: Check) -> None:
     assert not ranking_exhibit([vague, vague]).sentences
 
 
-def test_families_agree_or_not() -> None:
+def test_ranking_states_whether_families_agree() -> None:
     assert not correlation_exhibits(*sweep())[1].sentences
     first, second = ends((0.2, 0.1, 0.3), (0.8, 0.7, 0.9)), ends((0.9, 0.8, 1.0))
     agreed = ranking_exhibit([first, first]).sentences
@@ -184,14 +184,14 @@ def test_families_agree_or_not() -> None:
     assert tuple(apart) == ("The largest correlation is at enc2 (resnet18), enc1 (resnet18).",)
 
 
-def test_all_are_drawn(labels: Check) -> None:
+def test_figures_are_drawn(labels: Check) -> None:
     for each in correlation_exhibits(*two()):
         figure = each.draw()
         assert figure is not None
         assert "input" in labels(figure)
 
 
-def test_names_from_data_stay_names(labels: Check) -> None:
+def test_names_from_data_are_escaped_and_cut(labels: Check) -> None:
     long = "<script>" * 25
     scores, layers = sweep(dataset=long, encoder=long, layers=(long, "$x$"), prunings=(long,))
     shown = correlation_exhibits([replace(one, classes=(long,)) for one in scores], layers)
@@ -203,7 +203,7 @@ def test_names_from_data_stay_names(labels: Check) -> None:
     assert {row["dataset"] for row in shown[0].numbers} == {long}
 
 
-def test_domains_are_named_as_such() -> None:
+def test_domains_are_named_in_captions() -> None:
     scores = [score(ORIGINAL, 0.9 - 0.1 * n, domain=name) for n, name in enumerate("abcde")]
     rows = [distance(ORIGINAL, 0.1 * n, domain=name) for n, name in enumerate("bcde", start=1)]
     shown = correlation_exhibits(scores, as_layers(rows))
@@ -266,9 +266,7 @@ def test_a_correlation_is_written_with_its_interval(
         ([(NAN, NAN, NAN)], ""),
     ],
 )
-def test_layers_that_may_be_as_good_are_told(
-    others: list[tuple[float, float, float]], text: str
-) -> None:
+def test_overlapping_layers_are_named(others: list[tuple[float, float, float]], text: str) -> None:
     assert rivals_text(ends((0.8, 0.6, 0.9), *others), 0) == text
 
 
@@ -297,7 +295,7 @@ def test_columns_and_numbers_hold_the_same_floats() -> None:
     assert rows["rank correlation", "enc2"]["value"] is None
 
 
-def test_names_and_methods_in_words() -> None:
+def test_caption_names_measures_and_methods() -> None:
     found = ends((0.8, 0.6, 0.9))
     shown = scatter_exhibit(found)
     assert shown.title == (

@@ -61,7 +61,7 @@ def test_folds_are_pooled_and_their_means_averaged() -> None:
         assert word not in found.caption
 
 
-def test_numbers_are_those_of_the_table_with_what_they_rest_on() -> None:
+def test_numbers_match_the_table_and_name_their_origin() -> None:
     """Worked by hand; sd of two values is their difference over the root of 2."""
     (found,) = violins(*TWO_FOLDS)
     numbers = {number["layer"]: number for number in found.numbers}
@@ -104,7 +104,7 @@ def test_the_interval_is_that_of_the_layer_averaged_over_folds() -> None:
     assert "averaged over trainings" not in alone.caption
 
 
-def test_one_fold_in_words() -> None:
+def test_caption_of_one_fold() -> None:
     (found,) = violins(*TWO_FOLDS[:3])
     assert "one training. Violins" in found.caption
     assert tuple(found.sentences) == (
@@ -115,7 +115,7 @@ def test_one_fold_in_words() -> None:
     assert tuple(only.sentences) == ()
 
 
-def test_architectures_of_one_encoder_have_panels_of_their_own() -> None:
+def test_architectures_of_one_encoder_have_separate_panels() -> None:
     """Also as tables and in words."""
     nested = {"arch": "unetplusplus", "reference_id": "p", "other_id": "q"}
     rows = [layer("enc1", [0.1], 0.1), layer("enc1", [0.5], 0.5, **nested)]
@@ -149,7 +149,7 @@ def test_null_is_a_band_and_in_the_caption() -> None:
     assert "199 permutations" in found.caption
 
 
-def test_a_mean_that_is_not_there_is_left_out(labels: Check) -> None:
+def test_missing_mean_is_left_out(labels: Check) -> None:
     missing = layer("enc1", [math.nan, 0.3], None)
     (found,) = violins(missing, layer("dec0", [0.2], 0.2))
     assert found.table.columns["resnet18 baseline"] == [None, 0.2]
@@ -157,7 +157,7 @@ def test_a_mean_that_is_not_there_is_left_out(labels: Check) -> None:
     assert "enc1" in labels(found.draw())
 
 
-def test_features_of_no_known_model_go_by_the_names_of_their_files() -> None:
+def test_features_of_unknown_models_are_named_after_their_files() -> None:
     unknown: dict[str, Any] = dict.fromkeys(
         ("encoder", "pruning", "domain", "reference_domain", "shift", "reference_shift", "bins")
     )
@@ -189,7 +189,7 @@ def test_a_page_shows_the_overview_first_and_shifts_in_their_order() -> None:
     assert list(dict.fromkeys(one.heading for one in shown)) == ["How far shifts reach", *heads]
 
 
-def test_shifts_of_two_datasets_are_told_apart_by_name() -> None:
+def test_shifts_of_two_datasets_have_distinct_names() -> None:
     found = violins(*network({"enc1": 0.2}), *network({"enc1": 0.3}, dataset="e"))
     assert [one.heading for one in found] == [
         f"Distance by layer: brightness 0.5 against original, a ({name})" for name in "de"
@@ -216,7 +216,7 @@ def assert_told(one: Exhibit) -> None:
     assert set(values) <= known
 
 
-def test_nothing_is_no_comparison() -> None:
+def test_empty_tables_give_no_exhibit() -> None:
     assert distance_exhibits(*tables()) == []
 
 
@@ -229,7 +229,7 @@ def test_the_violins_are_drawn(labels: Check) -> None:
     assert {"enc1", "dec0"} <= set(texts)
 
 
-def test_another_measure_stands_at_the_axis(labels: Check) -> None:
+def test_axis_names_the_measure(labels: Check) -> None:
     (found,) = violins(layer("enc1", [2.5, 3.0], 2.7, metric="wasserstein"))
     assert "Wasserstein distance" in labels(found.draw())
 
@@ -262,7 +262,7 @@ def test_distance_and_share_of_the_input() -> None:
     assert {number["quantity"] for number in share.numbers} == {"share of input"}
 
 
-def test_words_say_where_the_share_falls_below_half() -> None:
+def test_sentence_names_the_layer_where_the_share_falls_below_half() -> None:
     plain, share = curves(*PRUNED, *BASELINE)
     assert tuple(share.sentences) == (
         "resnet18 L1-pruned: falls below half of the input's distance at dec1 (0.25) and rises "
@@ -275,7 +275,7 @@ def test_words_say_where_the_share_falls_below_half() -> None:
     )
 
 
-def test_nothing_is_said_of_what_is_not_known() -> None:
+def test_unknown_values_have_no_sentence() -> None:
     plain, share = curves(*network({"input": 0.5}), *network({"input": 0.5}, "L1-pruned"))
     assert tuple(plain.sentences) == tuple(share.sentences) == ()
     plain, share = curves(*network({"enc1": math.nan}), *network({"enc1": 0.1}, "L1-pruned"))
@@ -283,7 +283,7 @@ def test_nothing_is_said_of_what_is_not_known() -> None:
     assert plain.table.columns["resnet18 baseline"] == [None]
 
 
-def test_captions_tell_bands_and_null_where_they_are_drawn() -> None:
+def test_captions_explain_bands_and_null_if_drawn() -> None:
     bare = curves(*BASELINE)
     facts: dict[str, Any] = {"ci_low": 0.1, "ci_high": 0.9, "null_high": 0.05, "permutations": 99}
     full = curves(*network({"input": 0.8, "enc1": 0.5}, **facts))
@@ -295,7 +295,7 @@ def test_captions_tell_bands_and_null_where_they_are_drawn() -> None:
     assert "(of at most 6 lines a panel)" in curves(*crowd)[0].caption
 
 
-def test_they_are_drawn(labels: Check) -> None:
+def test_curves_are_drawn(labels: Check) -> None:
     facts: dict[str, Any] = {"ci_low": 0.1, "ci_high": 0.9, "null_high": 0.05}
     for one in curves(*PRUNED, *network({"input": 0.8, "enc1": 0.5, "x": 0.1}, **facts)):
         texts = labels(one.draw())
@@ -304,7 +304,7 @@ def test_they_are_drawn(labels: Check) -> None:
         assert ("share of the input's distance" in texts) is (one.topic == "transmission")
 
 
-def test_a_table_of_layers_leaves_out_what_is_not_known() -> None:
+def test_table_of_layers_leaves_unknown_values_empty() -> None:
     (compared,) = read_distances(*tables(layer("enc1", [0.1], None), layer("x", [0.1], 0.1)))
     assert layer_table(compared, "t", lambda found: found.distance).columns == {
         "layer": ["enc1", "x"],
@@ -340,7 +340,7 @@ def drawn(*layers: Layer) -> Exhibit:
     return found
 
 
-def test_both_sides_of_every_block() -> None:
+def test_decoder_inputs_show_both_sides_of_each_block() -> None:
     found = drawn(*of_network("baseline"), *of_network("L4-pruned"))
     table = found.table.columns
     assert table["block"] == ["dec4", "dec2", "dec1", "dec0"]
@@ -350,7 +350,7 @@ def test_both_sides_of_every_block() -> None:
     assert "connection and of the layers below, before normalisation" in found.caption
 
 
-def test_every_number_says_what_it_is_of() -> None:
+def test_decoder_input_numbers_name_their_layer() -> None:
     found = drawn(*of_network("baseline"), *of_network("L1-pruned"))
     numbers = {(row["pruning"], row["layer"]): row for row in found.numbers}
     assert len(numbers) == 7 + 6
@@ -359,7 +359,7 @@ def test_every_number_says_what_it_is_of() -> None:
     assert (one["quantity"], one["value"], one["ci_high"]) == ("distance", 0.7, 0.72)
 
 
-def test_sentences_go_by_the_intervals() -> None:
+def test_decoder_input_sentences_depend_on_intervals() -> None:
     told = drawn(*of_network("baseline"), *of_network("L4-pruned")).sentences
     assert tuple(told) == (
         "resnet18 baseline: skip connection shifted more than the layers below at dec1 (0.700 "
@@ -367,7 +367,7 @@ def test_sentences_go_by_the_intervals() -> None:
     )
 
 
-def test_two_panels_an_encoder() -> None:
+def test_decoder_inputs_have_two_panels_per_encoder() -> None:
     rows = [*of_network("baseline"), *of_network("L1-pruned"), *of_network("baseline", "resnet34")]
     figure = drawn(*rows).draw()
     assert isinstance(figure, Figure)
@@ -379,7 +379,7 @@ def test_two_panels_an_encoder() -> None:
     assert skips == {(0.1, 0.31, 0.7), (0.1, 0.31)}
 
 
-def test_they_stay_out_of_the_curves_along_the_network() -> None:
+def test_decoder_inputs_are_not_in_curves_along_the_network() -> None:
     rows = of_network("baseline")
     others = [one for one in distance_exhibits(*tables(*rows)) if one.topic != "decoder-inputs"]
     assert {number["layer"] for one in others for number in one.numbers} == {"input", "enc1"}
@@ -387,6 +387,6 @@ def test_they_stay_out_of_the_curves_along_the_network() -> None:
     assert set(VALUES) < set(compared.layers)
 
 
-def test_alone_they_are_all_that_is_shown() -> None:
+def test_decoder_inputs_alone_are_the_only_exhibit() -> None:
     rows = [row for row in of_network("baseline") if row[0]["layer"] in VALUES]
     assert [one.topic for one in distance_exhibits(*tables(*rows))] == ["decoder-inputs"]

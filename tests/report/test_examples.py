@@ -51,7 +51,7 @@ def made(
     return sheet
 
 
-def test_it_is_an_exhibit_whose_table_holds_its_numbers(tmp_path: Path) -> None:
+def test_table_contains_the_numbers(tmp_path: Path) -> None:
     sheet = example_exhibit(made(tmp_path))
     assert (sheet.topic, sheet.heading) == ("examples", "Worst and median predictions")
     assert sheet.title == "resnet18, a, test"
@@ -81,7 +81,7 @@ def test_it_is_an_exhibit_whose_table_holds_its_numbers(tmp_path: Path) -> None:
     assert values[6:] == [None, None]
 
 
-def test_the_caption_says_how_they_were_chosen(tmp_path: Path) -> None:
+def test_caption_describes_the_choice(tmp_path: Path) -> None:
     sheet = made(tmp_path)
     caption = example_exhibit(sheet).caption
     for told in (
@@ -102,19 +102,19 @@ def test_the_caption_says_how_they_were_chosen(tmp_path: Path) -> None:
     assert "median IoU (mean of cell, debris) by" in example_exhibit(several).caption
 
 
-def test_in_words_what_the_others_make_of_the_worst(tmp_path: Path) -> None:
+def test_sentence_compares_networks_on_the_worst_sample(tmp_path: Path) -> None:
     assert tuple(example_exhibit(made(tmp_path)).sentences) == (
         "Worst of 4 samples (original): s1, baseline 0.40, best of the others L1-pruned 1.00.",
     )
 
 
-def test_a_network_alone_has_nothing_to_be_compared_with(tmp_path: Path) -> None:
+def test_single_network_has_no_sentence(tmp_path: Path) -> None:
     sheet = example_exhibit(made(tmp_path, [network()], [ORIGINAL]))
     assert tuple(sheet.sentences) == ()
     assert isinstance(sheet.draw(), Figure)
 
 
-def test_what_is_drawn_is_the_shifted_image_with_both_masks(
+def test_shifted_images_are_drawn_with_both_masks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Any] = []
@@ -138,7 +138,7 @@ def test_what_is_drawn_is_the_shifted_image_with_both_masks(
     ]
 
 
-def test_folds_are_named_where_they_differ(tmp_path: Path) -> None:
+def test_folds_are_named_if_they_differ(tmp_path: Path) -> None:
     mixed = [network(), network("L1-pruned", 3), network("L2-pruned", ENSEMBLE_FOLD)]
     sheet = example_exhibit(made(tmp_path, mixed, [ORIGINAL]))
     names = ["baseline, fold 0", "L1-pruned, fold 3", "L2-pruned, ensemble"]
@@ -146,7 +146,7 @@ def test_folds_are_named_where_they_differ(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_large_images_are_made_small_and_names_do_no_harm(tmp_path: Path, channels: int) -> None:
+def test_large_images_are_reduced_and_names_escaped(tmp_path: Path, channels: int) -> None:
     long = {"subject": "<script>" + "x" * 200, "shape": (300, 520, channels)}
     sheet = example_exhibit(made(tmp_path, shifts=[ORIGINAL], **long))
     assert "blocks of 3 x 3 px" in sheet.caption
@@ -174,7 +174,7 @@ def case(tmp_path: Path) -> Predicted:
     return Predicted(tmp_path, dataset(tmp_path / "d.zarr"), MISSED_PICTURES)
 
 
-def test_the_baseline_chooses_and_all_show_its_samples(case: Predicted) -> None:
+def test_all_networks_show_samples_chosen_by_the_baseline(case: Predicted) -> None:
     """Worked by hand: a sample that lacks m of its 5 rows has an IoU of 1 - m / 5."""
     both = [network("L1-pruned"), network()]
     table, masks = case.write(both, (ORIGINAL, BRIGHT, DARK))
@@ -193,7 +193,7 @@ def test_the_baseline_chooses_and_all_show_its_samples(case: Predicted) -> None:
 
 
 @given(st.dictionaries(st.text(max_size=3), st.floats(0, 1) | st.just(math.nan), max_size=12))
-def test_worst_and_median_against_their_definition(ious: dict[str, float]) -> None:
+def test_worst_and_median_match_their_definition(ious: dict[str, float]) -> None:
     chosen, rated = worst_and_median(ious)
     known = [value for value in ious.values() if not math.isnan(value)]
     assert rated == len(known)
@@ -209,7 +209,7 @@ def test_worst_and_median_against_their_definition(ious: dict[str, float]) -> No
         assert len({sample for _, sample in chosen}) == 2
 
 
-def test_the_first_fold_is_shown_and_the_ensemble_where_there_is_no_fold(case: Predicted) -> None:
+def test_first_fold_is_shown_or_else_the_ensemble(case: Predicted) -> None:
     folds = [network("baseline", fold) for fold in (ENSEMBLE_FOLD, 2, 1)]
     table, masks = case.write([*folds, network("L1-pruned", ENSEMBLE_FOLD)])
     (sheet,), _ = choose_examples([table], [case.store()], [masks])
@@ -219,7 +219,7 @@ def test_the_first_fold_is_shown_and_the_ensemble_where_there_is_no_fold(case: P
     ]
 
 
-def test_six_networks_at_most_and_the_paper_s_before_others(case: Predicted) -> None:
+def test_at_most_six_networks_in_paper_order(case: Predicted) -> None:
     prunings = ["skips-1", "skips-2", *(f"L{n}-pruned" for n in (4, 3, 2, 1)), "baseline"]
     table, masks = case.write([network(name) for name in prunings])
     (sheet,), _ = choose_examples([table], [case.store()], [masks])
@@ -229,7 +229,7 @@ def test_six_networks_at_most_and_the_paper_s_before_others(case: Predicted) -> 
     assert sheet.left_out == 1
 
 
-def test_without_baseline_or_original_the_first_there_is_chooses(case: Predicted) -> None:
+def test_first_network_chooses_without_baseline_or_original(case: Predicted) -> None:
     table, masks = case.write([network("L2-pruned"), network("L1-pruned")], (DARK,))
     (sheet,), _ = choose_examples([table], [case.store()], [masks])
     assert [one.pruning for one in sheet.networks] == ["L1-pruned", "L2-pruned"]
@@ -238,7 +238,7 @@ def test_without_baseline_or_original_the_first_there_is_chooses(case: Predicted
 
 
 @pytest.mark.long
-def test_families_and_domains_have_sheets_of_their_own_but_not_without_end(tmp_path: Path) -> None:
+def test_families_and_domains_have_separate_sheets_up_to_a_limit(tmp_path: Path) -> None:
     case = Predicted(tmp_path, dataset(tmp_path / "d.zarr", domains=("a", "b")))
     others = [network(encoder=name, model_id=name) for name in ("A", "B", "C", "D")]
     table, masks = case.write(others)
@@ -251,7 +251,7 @@ def test_families_and_domains_have_sheets_of_their_own_but_not_without_end(tmp_p
     ]
 
 
-def test_what_is_missing_is_told_and_nothing_is_drawn(case: Predicted, tmp_path: Path) -> None:
+def test_missing_inputs_give_warnings_and_no_exhibit(case: Predicted, tmp_path: Path) -> None:
     table, masks = case.write([network()])
     other, _ = case.write([network(model_id="another")], name="q")
     store = case.store()
@@ -267,7 +267,7 @@ def test_what_is_missing_is_told_and_nothing_is_drawn(case: Predicted, tmp_path:
         assert word in warning
 
 
-def test_a_network_without_a_mask_is_an_empty_cell(case: Predicted) -> None:
+def test_missing_mask_is_an_empty_cell(case: Predicted) -> None:
     both = [network(), network("L1-pruned")]
     table, masks = case.write(both, (ORIGINAL, DARK), leave_out=[("L1-pruned", DARK)])
     (sheet,), warnings = choose_examples([table], [case.store()], [masks])
@@ -285,7 +285,7 @@ def test_samples_without_foreground_are_not_chosen(tmp_path: Path) -> None:
     assert "no sample holds foreground" in warning
 
 
-def test_a_table_that_does_not_fit_its_dataset_is_told(case: Predicted) -> None:
+def test_mismatch_of_table_and_dataset_gives_a_warning(case: Predicted) -> None:
     table, masks = case.write([network()])
     store = case.store()
     domain = store.domains["a"]
@@ -301,7 +301,7 @@ def test_a_table_that_does_not_fit_its_dataset_is_told(case: Predicted) -> None:
         assert word in warning
 
 
-def test_masks_of_other_data_are_refused_by_name(case: Predicted, tmp_path: Path) -> None:
+def test_masks_of_other_data_are_refused(case: Predicted, tmp_path: Path) -> None:
     table, masks = case.write([network()])
     other = replace(case.store(), lineage=replace(case.store().lineage, id="0" * 32))
     with refused(FormatError, "p.zarr", "d.zarr"):
@@ -315,7 +315,7 @@ def case_of_predicted(tmp_path: Path) -> Predicted:
     return Predicted(tmp_path, dataset(tmp_path / "d.zarr"), missed)
 
 
-def test_scores_find_their_masks_by_model_data_domain_and_shift(
+def test_scores_are_paired_with_masks_by_model_data_domain_and_shift(
     case_of_predicted: Predicted,
 ) -> None:
     table, masks = case_of_predicted.write([network(), network("L1-pruned")], (ORIGINAL, DARK))
@@ -331,7 +331,7 @@ def test_scores_find_their_masks_by_model_data_domain_and_shift(
     assert not found[0].has("s4")
 
 
-def test_masks_of_another_dataset_or_model_are_not_taken(case_of_predicted: Predicted) -> None:
+def test_masks_of_another_dataset_or_model_are_not_paired(case_of_predicted: Predicted) -> None:
     table, masks = case_of_predicted.write([network()])
     other, elsewhere = case_of_predicted.write(
         [network(model_id="x")], name="q", inputs={"dataset": "0" * 32}
@@ -341,7 +341,7 @@ def test_masks_of_another_dataset_or_model_are_not_taken(case_of_predicted: Pred
     assert len(masked_scores([table, table], [elsewhere, masks, masks])) == 1
 
 
-def test_the_iou_of_each_sample_follows_from_its_own_counts(case_of_predicted: Predicted) -> None:
+def test_sample_iou_is_computed_from_its_counts(case_of_predicted: Predicted) -> None:
     table, masks = case_of_predicted.write([network(), network("L1-pruned")], (ORIGINAL, DARK))
     plain, dark, pruned, _ = masked_scores([table], [masks])
     assert sample_ious(plain, case_of_predicted.store().classes) == pytest.approx(

@@ -46,14 +46,14 @@ def shown(study: list[Path]) -> dict[str, Exhibit]:
     return {each.topic: each for each in reversed(found)}
 
 
-def test_all_topics_are_here(shown: dict[str, Exhibit]) -> None:
+def test_exhibits_of_all_topics_are_tested(shown: dict[str, Exhibit]) -> None:
     assert set(shown) >= {
         *("iou", "difference", "paired", "reach", "distance", "layers", "transmission"),
         *("forecast-by-layer", "rank-correlation", "parameters"),
     }
 
 
-def test_words_are_whole(shown: dict[str, Exhibit]) -> None:
+def test_captions_and_sentences_are_complete(shown: dict[str, Exhibit]) -> None:
     for topic, each in shown.items():
         assert re.fullmatch(r"[a-z][a-z0-9-]*", topic)
         assert each.heading, topic
@@ -92,14 +92,14 @@ def fake(topic: str, heading: str, **new: Any) -> Exhibit:  # noqa: ANN401
     return Exhibit(topic=topic, heading=heading, numbers=[], **{**facts, **new})
 
 
-def test_headings_come_together_and_topics_are_counted() -> None:
+def test_name_exhibits_groups_headings_and_numbers_topics() -> None:
     named = name_exhibits([fake("iou", "A"), fake("paired", "B"), fake("iou", "A")])
     assert [(each.anchor, each.heading) for each in named] == [
         *(("iou-1", "A"), ("iou-2", "A"), ("paired-1", "B")),
     ]
 
 
-def test_parts_name_what_is_drawn() -> None:
+def test_parts_become_names() -> None:
     parts = ("brightness 0.5", "Brightness 0.5", "contrast", "contrast 2", "contrast", "é/..", "")
     named = name_exhibits(fake("layers", "A", part=part) for part in parts)
     assert [each.anchor for each in named] == [
@@ -112,7 +112,7 @@ def facts(**new: Any) -> dict[str, Any]:  # noqa: ANN401 - columns of any type
     return {**FACTS, **new}
 
 
-def test_every_metric_and_range_has_words() -> None:
+def test_every_metric_and_range_has_a_name() -> None:
     for metric in Metric:
         assert " " in measure_name(metric.value)
     for rule in RangeRule:
@@ -120,7 +120,7 @@ def test_every_metric_and_range_has_words() -> None:
     assert measure_name("theirs") == "theirs"
 
 
-def test_bins_are_told_where_there_are_any() -> None:
+def test_bins_suffix_is_empty_without_bins() -> None:
     assert (range_suffix(None, "minmax"), bins_suffix(None)) == ("", "")
     assert (range_suffix(100, "theirs"), bins_suffix(100)) == (", B = 100 bins", ", B = 100")
 
@@ -134,7 +134,7 @@ def test_bins_are_told_where_there_are_any() -> None:
         ({"domain": None, "reference_domain": None}, "brightness 0.5 against original"),
     ],
 )
-def test_titles(change: dict[str, Any], title: str) -> None:
+def test_comparison_titles(change: dict[str, Any], title: str) -> None:
     assert comparison_title(facts(**change)) == title
     assert title.startswith(" against ".join(compared_names(facts(**change))))
 
@@ -167,7 +167,7 @@ REPEATS = [({**row, "other_id": "again", "repeat": 1}, values) for row, values i
         ([*FOLDS, *REPEATS], "3 trainings of 2 folds"),
     ],
 )
-def test_trainings_are_counted(rows: list[Layer], expected: str) -> None:
+def test_trainings_behind_counts_folds(rows: list[Layer], expected: str) -> None:
     (compared,) = read_distances(*tables(*rows))
     assert trainings_behind(compared) == expected
     (number,) = layer_numbers(compared, "distance", lambda found: found.distance)
@@ -176,7 +176,7 @@ def test_trainings_are_counted(rows: list[Layer], expected: str) -> None:
     assert layer_numbers(compared, "distance", lambda _: None) == []
 
 
-def test_the_interval_is_explained_where_there_is_one() -> None:
+def test_interval_note_is_empty_without_interval() -> None:
     (with_one,) = read_distances(*tables(*(({**row, "unit": "slide"}, v) for row, v in FOLDS)))
     assert interval_note(with_one).startswith("95 % interval of the estimate over slides")
     (without,) = read_distances(*tables(layer("enc1", [0.2], 0.2)))
@@ -185,7 +185,7 @@ def test_the_interval_is_explained_where_there_is_one() -> None:
     assert not {"ci_low", "ci_high", "level"} & set(number)
 
 
-def test_warnings_that_differ_in_numbers_are_one() -> None:
+def test_cautions_that_differ_in_numbers_are_merged() -> None:
     few = "of {} channels vary in too few images to estimate their distance (more are needed)"
     found = caution_text(
         [
@@ -223,7 +223,7 @@ def test_ties(
     assert tied_with(best, values, ends) == expected
 
 
-def test_few_ties_are_named_and_many_are_counted() -> None:
+def test_few_ties_are_named_and_many_counted() -> None:
     assert tied_text([]) == ""
     assert tied_text(["a", "b", "c"]) == ", not distinguishable from a, b, c"
     assert tied_text(["a", "b", "c", "d"]) == ", not distinguishable from a, b and 2 more"
@@ -248,12 +248,12 @@ Training = tuple[int | None, int | None]
         ([(None, None), (0, 0)], "2 networks"),
     ],
 )
-def test_trainings_in_words(trainings: list[Training], words: str) -> None:
+def test_count_trainings_describes_folds_and_repeats(trainings: list[Training], words: str) -> None:
     assert count_trainings(trainings) == words
 
 
 @given(folds=st.integers(1, 9), repeats=st.integers(1, 9))
-def test_no_training_is_lost_in_words(folds: int, repeats: int) -> None:
+def test_count_trainings_includes_every_training(folds: int, repeats: int) -> None:
     words = count_trainings([(fold, repeat) for fold in range(folds) for repeat in range(repeats)])
     numbers = [int(word) for word in words.replace("one", "1").split() if word.isdigit()]
     product = 1
@@ -262,6 +262,6 @@ def test_no_training_is_lost_in_words(folds: int, repeats: int) -> None:
     assert product == folds * repeats
 
 
-def test_the_network_that_was_trained_most_often_is_told() -> None:
+def test_most_trainings_describes_the_network_with_most() -> None:
     assert most_trainings([[(0, 0)], [(0, 0), (0, 1)]]) == "up to 2 repeats of one fold"
     assert most_trainings([[(0, 0), (1, 0)], [(0, 0), (2, 0)]]) == "2 folds"

@@ -46,7 +46,7 @@ def worthless(scores: list[Any], layers: Layers) -> Made:
     return scores, {**layers, "corrected": [0.5] * len(layers["corrected"])}
 
 
-def test_one_exhibit_a_pruning_in_the_order_of_the_paper() -> None:
+def test_each_pruning_has_an_exhibit_in_paper_order() -> None:
     shown = forecast_exhibits(*made())
     assert [each.topic for each in shown] == ["forecast"] * 2
     assert [each.title for each in shown] == [
@@ -79,7 +79,7 @@ def test_with_nothing_to_forecast_the_table_has_the_errors_alone() -> None:
     assert [*columns] == ["of", "layer", "points", "error", "error of the mean"]
 
 
-def test_numbers_say_what_they_are_of() -> None:
+def test_numbers_name_their_origin() -> None:
     numbers = forecast_exhibits(*made())[0].numbers
     common = {"dataset": "study", "pruning": "baseline", "arch": "unet", "encoder": "resnet18"}
     assert all(common.items() <= row.items() for row in numbers)
@@ -102,7 +102,7 @@ def test_numbers_say_what_they_are_of() -> None:
     assert true["value"] == pytest.approx(0.3)
 
 
-def test_a_level_is_that_of_the_kinds_and_of_shifts_within_the_domain_only() -> None:
+def test_level_holds_only_for_shifts_within_the_domain() -> None:
     scores, layers = made()
     lost = [one for one in scores if one.shift != SHIFTS[0]]
     columns = forecast_exhibits(lost, layers)[0].table.columns
@@ -111,7 +111,7 @@ def test_a_level_is_that_of_the_kinds_and_of_shifts_within_the_domain_only() -> 
     ]
 
 
-def test_the_caption_says_what_is_fitted_and_how_it_was_tested() -> None:
+def test_caption_describes_fit_and_cross_validation() -> None:
     scores, layers = made()
     (caption, _) = (each.caption for each in forecast_exhibits(scores, layers))
     for part in (
@@ -132,7 +132,7 @@ def test_the_caption_says_what_is_fitted_and_how_it_was_tested() -> None:
     assert "nothing to forecast" in forecast_exhibits(*sweep())[0].caption
 
 
-def test_in_words_how_well_kinds_left_out_are_forecast() -> None:
+def test_sentence_states_the_error_on_kinds_left_out() -> None:
     first, second, inside = forecast_exhibits(*made())[0].sentences
     assert first.startswith(
         "resnet18 baseline: on kinds of shift left out, the loss of IoU is forecast from the "
@@ -145,7 +145,7 @@ def test_in_words_how_well_kinds_left_out_are_forecast() -> None:
     assert inside == "The true loss lies in the interval in 0 of 1 comparisons with labels."
 
 
-def test_subjects_are_counted_where_they_are_the_unit() -> None:
+def test_subjects_are_counted_if_they_are_the_unit() -> None:
     scores, layers = made(domains=("b",))
     changed = [name == "b" for name in layers["domain"]]
     for place in np.flatnonzero(changed):
@@ -154,7 +154,7 @@ def test_subjects_are_counted_where_they_are_the_unit() -> None:
     assert second.startswith("Forecast loss: b (24 test images of 2 subjects) 0.")
 
 
-def test_where_the_fit_is_no_better_than_the_mean_no_loss_is_forecast() -> None:
+def test_no_loss_is_forecast_if_the_fit_is_no_better_than_the_mean() -> None:
     each = forecast_exhibits(*worthless(*made()))[0]
     (told,) = each.sentences
     assert told.startswith("resnet18 baseline: no loss of IoU can be forecast from these shifts.")
@@ -166,7 +166,7 @@ def test_where_the_fit_is_no_better_than_the_mean_no_loss_is_forecast() -> None:
     assert "no better than the mean" in each.caption
 
 
-def test_images_without_a_shift_are_told_as_such() -> None:
+def test_distances_near_zero_are_reported_as_no_shift() -> None:
     """A few images of the same source: a distance that cannot be told from 0."""
     scores, layers = made(domains=("b",))
     for place, name in enumerate(layers["domain"]):
@@ -187,7 +187,7 @@ def test_images_without_a_shift_are_told_as_such() -> None:
     assert math.isnan(row["value"])
 
 
-def test_what_lies_beyond_the_fit_is_counted() -> None:
+def test_distances_beyond_the_fit_are_counted() -> None:
     many = tuple(f"domain {n}" for n in range(8))  # distances from 0.3 to 1.0
     shown = forecast_exhibits(*made(domains=many))[0]
     assert shown.sentences[-1] == (
@@ -199,20 +199,20 @@ def test_what_lies_beyond_the_fit_is_counted() -> None:
 
 
 @pytest.mark.parametrize(("folds", "domains"), [(1, ("b",)), (3, ("b", "c")), (5, ("b",) * 1)])
-def test_all_are_drawn(folds: int, domains: tuple[str, ...], labels: Check) -> None:
+def test_figures_are_drawn(folds: int, domains: tuple[str, ...], labels: Check) -> None:
     for each in forecast_exhibits(*made(folds, domains)):
         figure = each.draw()
         assert figure is not None
         assert {"Hellinger distance at", "b"} & {*labels(figure)}
 
 
-def test_a_figure_says_that_a_fit_is_worth_nothing(labels: Check) -> None:
+def test_figure_states_that_the_fit_is_no_better_than_the_mean(labels: Check) -> None:
     (figure, _) = (each.draw() for each in forecast_exhibits(*worthless(*made())))
     assert figure is not None
     assert "fit under controlled shifts: no better than the mean" in labels(figure)
 
 
-def test_names_from_data_stay_names(labels: Check) -> None:
+def test_names_from_data_are_escaped_and_cut(labels: Check) -> None:
     long = "<script>" * 25
     facts: dict[str, Any] = {"dataset": long, "encoder": long, "prunings": (long,)}
     scores, layers = made(domains=(long + "b", "$x$"), **facts)
@@ -228,7 +228,7 @@ def test_names_from_data_stay_names(labels: Check) -> None:
     assert {row["dataset"] for row in shown[0].numbers} == {long}
 
 
-def test_names() -> None:
+def test_row_names() -> None:
     found = fit_losses(*sweep(encoder="resnet50"))[0]
     assert forecast_sentences(found)[0].startswith(f"resnet50 {found.pruning}: ")
     plain = replace(
@@ -238,7 +238,7 @@ def test_names() -> None:
     assert "Kullback-Leibler divergence at" in forecast_caption(plain)
 
 
-def test_what_was_left_out_is_told() -> None:
+def test_left_out_comparisons_are_counted() -> None:
     found = fit_losses(*sweep())[0]
     layer = found.layers[found.layer]
     lost = replace(found, left_out=3, passed_over=("dec0", "head"), assumed=7)
@@ -255,7 +255,7 @@ def test_what_was_left_out_is_told() -> None:
     assert forecast_sentences(lost)[1].startswith("No forecast for 3 comparisons without")
 
 
-def test_kinds_that_the_fit_does_not_meet_are_named() -> None:
+def test_kinds_no_better_than_the_mean_are_named() -> None:
     found = fit_losses(*sweep())[0]
     first, *others = found.cross_validation.held
     worse = first._replace(error=first.error_of_mean)

@@ -54,7 +54,7 @@ def texts(shown: Exhibit) -> list[tuple[str, str]]:
     return [(each.get_text(), each.get_fontweight()) for each in drawn]
 
 
-def test_a_matrix_for_each_measure_with_bold_where_sets_differ() -> None:
+def test_each_measure_has_a_matrix_with_significant_values_in_bold() -> None:
     (shown,) = drawn(*rows(), *rows(factor=0.75))
     assert shown.title == "Channels and whole layers: resnet18 baseline, shifts, a"
     found = texts(shown)
@@ -71,7 +71,7 @@ def test_a_matrix_for_each_measure_with_bold_where_sets_differ() -> None:
         assert words in shown.caption
 
 
-def test_table_and_numbers_hold_every_cell() -> None:
+def test_table_and_numbers_contain_every_cell() -> None:
     (shown,) = drawn(*rows(), *rows(factor=0.75))
     table = shown.table
     assert table.columns["shift"] == ["brightness 0.5", "brightness 0.75"] * 4
@@ -89,7 +89,7 @@ def test_table_and_numbers_hold_every_cell() -> None:
     assert {n["metric"] for n in numbers} == set(MEASURED)
 
 
-def test_the_sentence_names_what_channels_hide() -> None:
+def test_sentence_names_shifts_that_channels_do_not_show() -> None:
     (shown,) = drawn(*rows())
     assert tuple(shown.sentences) == (
         "resnet18 baseline, brightness 0.5 against original: at head the marginal distributions of "
@@ -111,7 +111,7 @@ def test_the_shift_that_changes_covariances_most_is_named_first() -> None:
 @pytest.mark.parametrize(
     "changed", [{"hellinger": {"p_adjusted": 0.01}}, {"covariance": {}, "classifier": {}}]
 )
-def test_nothing_is_said_where_channels_differ_or_nothing_does(
+def test_no_sentence_if_channels_differ_or_nothing_does(
     changed: dict[str, dict[str, float]],
 ) -> None:
     found = rows()
@@ -123,7 +123,7 @@ def test_nothing_is_said_where_channels_differ_or_nothing_does(
     shown.draw()
 
 
-def test_domains_and_plain_arrays_have_names_of_their_own() -> None:
+def test_domains_and_plain_arrays_are_named() -> None:
     (shown,) = drawn(*(r for d in "bc" for r in rows(domain=d, shift="original", factor=None)))
     assert "other domains against a" in shown.title
     assert shown.table.columns["domain"][:2] == ["b original", "c original"]
@@ -137,7 +137,7 @@ def test_domains_and_plain_arrays_have_names_of_their_own() -> None:
     assert "o.npy against r.npy" in arrays.sentences[0]
 
 
-def test_layers_that_one_measure_lacks_are_holes() -> None:
+def test_missing_layers_of_a_measure_are_empty() -> None:
     found = [row for row in rows() if (row["metric"], row["layer"]) != ("covariance", "head")]
     (shown,) = drawn(*found)
     assert shown.table.columns["head"][1] is None

@@ -77,7 +77,7 @@ def test_many_architectures_are_averaged_and_named() -> None:
     assert "over the named architectures" in found.caption
 
 
-def test_domains_are_the_rows_where_they_are_compared_unshifted() -> None:
+def test_domains_are_the_rows_if_unshifted() -> None:
     domains = [
         each
         for domain, mean in (("b", 0.3), ("c", 0.4))
@@ -94,17 +94,17 @@ def test_domains_are_the_rows_where_they_are_compared_unshifted() -> None:
     "change",
     [{"metric": "kl"}, {"bins": 50}, {"dataset": "e"}, {"domain": "b"}, {"range_rule": "p0.1"}],
 )
-def test_what_is_measured_otherwise_has_an_overview_of_its_own(change: dict[str, Any]) -> None:
+def test_different_settings_have_separate_overviews(change: dict[str, Any]) -> None:
     found = drawn(*shifts(), *shifts(**change))
     assert [len(each.table.columns["shift"]) for each in found] == [2, 2]
 
 
-def test_one_shift_needs_none_and_nameless_sets_have_none() -> None:
+def test_single_shifts_and_unnamed_sets_have_no_overview() -> None:
     assert drawn(*network({"enc1": 0.5})) == []
     assert drawn(*shifts(shift=None)) == []
 
 
-def test_what_is_missing_is_a_hole(labels: Check) -> None:
+def test_missing_values_are_empty(labels: Check) -> None:
     part = network({"enc1": math.nan, "x": 0.1}, factor=0.9)
     (found,) = drawn(*shifts(), *part)
     assert [*found.table.columns][2:] == ["enc1", "dec0", "x"]
@@ -126,7 +126,7 @@ def keys(prunings: tuple[str, ...], *families: str) -> list[tuple[str, str]]:
     return [(family, pruning) for family in families for pruning in prunings]
 
 
-def test_few_architectures_have_a_matrix_each_families_side_by_side() -> None:
+def test_few_architectures_have_a_matrix_each() -> None:
     found = divide_matrices(keys(FIVE[1::-1], "r18", "r34"), rows=15)
     assert [name for name, _ in found] == [
         *("r18 baseline", "r34 baseline", "r18 L1-pruned", "r34 L1-pruned")
@@ -134,7 +134,7 @@ def test_few_architectures_have_a_matrix_each_families_side_by_side() -> None:
     assert [" ".join(key) for _, (key,) in found] == [name for name, _ in found]
 
 
-def test_of_many_the_baseline_stands_beside_the_mean_of_the_others() -> None:
+def test_many_architectures_are_divided_into_baseline_and_mean_of_pruned() -> None:
     found = divide_matrices(keys(FIVE, "r18", "r34"), rows=15)
     assert found == [
         ("r18 baseline", (("r18", "baseline"),)),
@@ -144,14 +144,14 @@ def test_of_many_the_baseline_stands_beside_the_mean_of_the_others() -> None:
     ]
 
 
-def test_of_many_families_all_are_averaged() -> None:
+def test_many_families_are_averaged() -> None:
     families = [f"r{n}" for n in range(10)]
     assert [name for name, _ in divide_matrices(keys(FIVE[:2], *families), rows=2)] == [
         *("baseline, mean of 10 encoders", "mean of 10 pruned networks")
     ]
 
 
-def test_many_rows_leave_room_for_fewer() -> None:
+def test_many_rows_reduce_the_number_of_matrices() -> None:
     """Four matrices are two rows of them: 60 rows of cells fit, 62 do not."""
     four = keys(FIVE[:2], "r18", "r34")
     assert [len(divide_matrices(four, rows)) for rows in (30, 31)] == [4, 2]
@@ -159,7 +159,9 @@ def test_many_rows_leave_room_for_fewer() -> None:
 
 @pytest.mark.parametrize("wanted", [keys(FIVE, *"abcdefgh"), keys(("x", "y"), "", "a"), [("", "")]])
 @pytest.mark.parametrize("rows", [1, 30, 200])
-def test_no_architecture_is_lost_or_counted_twice(wanted: list[tuple[str, str]], rows: int) -> None:
+def test_every_architecture_is_in_exactly_one_matrix(
+    wanted: list[tuple[str, str]], rows: int
+) -> None:
     found = divide_matrices(wanted, rows)
     members = [key for _, each in found for key in each]
     assert sorted(members) == sorted(wanted)

@@ -91,7 +91,7 @@ def page() -> str:
     )
 
 
-def test_captions_lead_to_the_commands_behind_them() -> None:
+def test_captions_link_to_the_lineage_of_their_sources() -> None:
     """The first three files of the kinds that an exhibit was made from, and how many more."""
     origins = [
         Origin(f"{kind} {n} {EVIL}", kind, "a1", f"skiptool {kind} {n}", "0.2.0", "2026-11-22")
@@ -121,7 +121,7 @@ def test_tags_are_balanced_and_ids_are_unique() -> None:
     assert {"about-iou-1", "iou-2", "how", "figure-1", "figure-2", "table-1"} <= set(ids)
 
 
-def test_nothing_from_data_becomes_markup_or_breaks_the_encoding() -> None:
+def test_data_are_escaped_and_encodable() -> None:
     text = page()
     text.encode()
     assert "\x00" not in text
@@ -130,12 +130,12 @@ def test_nothing_from_data_becomes_markup_or_breaks_the_encoding() -> None:
     assert [tag for tag, _ in Reader(text).tags].count("script") == 1
 
 
-def test_a_plain_string_is_no_figure() -> None:
+def test_plain_strings_are_escaped_as_figures() -> None:
     assert "<img" not in render_page("t", [exhibit(figure="<img src=x onerror=alert(1)>")], [])
 
 
 @pytest.mark.long
-def test_nothing_is_loaded_from_anywhere() -> None:
+def test_page_makes_no_requests() -> None:
     reader = Reader(page())
     links = [
         value or ""
@@ -150,7 +150,7 @@ def test_nothing_is_loaded_from_anywhere() -> None:
     assert "url(http" not in page()
 
 
-def test_contents_lead_to_the_sections() -> None:
+def test_contents_link_to_the_sections() -> None:
     reader = Reader(page())
     ids = {attrs.get("id") for _, attrs in reader.tags}
     targets = [attrs["href"] for tag, attrs in reader.tags if tag == "a"]
@@ -160,7 +160,7 @@ def test_contents_lead_to_the_sections() -> None:
     assert {str(target)[1:] for target in targets} <= ids
 
 
-def test_the_security_policy_knows_the_script_and_forbids_the_rest() -> None:
+def test_security_policy_allows_only_the_script() -> None:
     reader = Reader(page())
     (script,) = re.findall(r"<script>(.*?)</script>", page(), flags=re.DOTALL)
     digest = b64encode(sha256(script.encode()).digest()).decode()
@@ -169,11 +169,11 @@ def test_the_security_policy_knows_the_script_and_forbids_the_rest() -> None:
     assert policy.startswith("default-src 'none'")
 
 
-def test_figures_and_tables_are_numbered_each_for_itself() -> None:
+def test_figures_and_tables_are_numbered_separately() -> None:
     assert Reader(page()).within("b") == ["Figure 1.", "Figure 2.", "Table 1."]
 
 
-def test_figures_have_a_name_for_those_who_do_not_see_them() -> None:
+def test_figures_are_described_for_screen_readers() -> None:
     reader = Reader(page())
     pictures = [attrs for tag, attrs in reader.tags if tag == "svg"]
     ids = {attrs.get("id") for _, attrs in reader.tags}
@@ -183,7 +183,7 @@ def test_figures_have_a_name_for_those_who_do_not_see_them() -> None:
         assert set(str(attrs["aria-labelledby"]).split()) <= ids
 
 
-def test_numbers_carry_what_they_are_sorted_by() -> None:
+def test_numeric_cells_have_sort_keys() -> None:
     table = Table("t", {"name": ["b", "a"], "IoU": [0.94371, float("nan")], "n": [1_234_567, None]})
     text = render_page("t", [exhibit(table=table)], [])
     assert "<td>b</td>" in text
@@ -194,7 +194,7 @@ def test_numbers_carry_what_they_are_sorted_by() -> None:
     assert '<th scope="col">name</th>' in text
 
 
-def test_dark_light_print_and_small_screens_are_provided_for() -> None:
+def test_page_has_styles_for_dark_print_and_small_screens() -> None:
     text = page()
     for rule in ("prefers-color-scheme: dark", "@media print", "width=device-width"):
         assert rule in text
@@ -202,16 +202,16 @@ def test_dark_light_print_and_small_screens_are_provided_for() -> None:
         assert text.count(f"--figure-{tone}:") == 3
 
 
-def test_a_page_without_anything_stands() -> None:
+def test_empty_page_is_rendered() -> None:
     assert Reader(render_page("empty", [], [])).within("h1") == ["empty"]
 
 
 @pytest.mark.long
-def test_same_arguments_same_text() -> None:
+def test_page_is_deterministic() -> None:
     assert page() == page()
 
 
-def test_contents_name_the_parts_of_a_section_that_has_several() -> None:
+def test_contents_list_exhibits_of_sections_with_several() -> None:
     parts = [exhibit(f"part-{n}", "S", title=f"Part {n} {EVIL}") for n in (1, 2)]
     reader = Reader(render_page("t", [*parts, exhibit("alone-1", "Alone")], []))
     targets = [attrs["href"] for tag, attrs in reader.tags if tag == "a"]
@@ -223,7 +223,7 @@ def test_contents_name_the_parts_of_a_section_that_has_several() -> None:
 
 
 @pytest.mark.parametrize(("size", "wraps"), [(40, False), (41, True), (200, True)])
-def test_long_names_may_take_several_lines(size: int, wraps: bool) -> None:
+def test_long_cells_may_wrap(size: int, wraps: bool) -> None:
     table = Table("t", {"x" * size: ["y" * size, 'z"'], "n": [1, 2]})
     text = render_page("t", [exhibit(table=table)], [])
     assert text.count('class="long"') == (2 if wraps else 0)
@@ -242,7 +242,7 @@ def ids(svg: str) -> set[str]:
     return set(re.findall(r'\bid="([^"]+)"', svg))
 
 
-def test_it_is_well_formed_described_and_sized() -> None:
+def test_svg_is_well_formed_described_and_sized() -> None:
     svg = as_svg(matrix_of_inline(), "IoU <b>&", "one 'cell'")
     root = ElementTree.fromstring(svg)
     assert isinstance(svg, Markup)
@@ -256,7 +256,7 @@ def test_it_is_well_formed_described_and_sized() -> None:
     assert f"--width: {root.get('width')}" in root.get("style", "")
 
 
-def test_references_lead_to_ids_of_the_same_figure_and_of_no_other() -> None:
+def test_svg_references_stay_within_the_figure() -> None:
     one, other = (as_svg(matrix_of_inline(value), "t", "d") for value in (0.5, 0.6))
     for svg in (one, other):
         targets = re.findall(r"url\(#([^)]+)\)", svg) + re.findall(r'href="#([^"]+)"', svg)
@@ -266,14 +266,14 @@ def test_references_lead_to_ids_of_the_same_figure_and_of_no_other() -> None:
     assert not ids(one) & ids(other)
 
 
-def test_nothing_reaches_out_of_the_figure() -> None:
+def test_svg_style_rules_stay_within_the_figure() -> None:
     svg = as_svg(matrix_of_inline(), "t", "d")
     tags = {element.tag.removeprefix(SVG) for element in ElementTree.fromstring(svg).iter()}
     assert not tags & {"style", "script", "metadata", "image", "a"}
     assert re.findall(r"https?:[^\"]*", svg) == ["http://www.w3.org/2000/svg"]
 
 
-def test_text_is_text_and_nothing_drawn_is_lost() -> None:
+def test_svg_keeps_text_and_drawn_elements() -> None:
     figure = matrix_of_inline()
     svg = as_svg(figure, "t", "d")
     for text in ("baseline", "resnet18", "original", "0.50", "–"):
@@ -297,7 +297,7 @@ def pictures(places: list[tuple[int, int]]) -> tuple[list[np.ndarray], Figure]:
     return images, sheet.figure
 
 
-def test_pictures_keep_every_pixel_and_stand_in_the_page_once() -> None:
+def test_svg_stores_repeated_images_once_and_unchanged() -> None:
     places = [(10, 20), (110, 20), (10, 120)]
     images, figure = pictures(places)
     root = ElementTree.fromstring(as_svg(figure, "t", "d"))
@@ -314,7 +314,7 @@ def test_pictures_keep_every_pixel_and_stand_in_the_page_once() -> None:
         assert float(use.get("y", "")) == pytest.approx(0.24 * (top - 20), abs=0.01)
 
 
-def test_outlines_are_written_short_and_stay_where_they_are() -> None:
+def test_svg_outlines_are_shortened_and_unchanged() -> None:
     ring = np.array([(10, 10), (60, 10), (60, 40), (50, 50), (10, 50), (10, 10)], dtype=float)
     with drawing_style():
         sheet = Sheet()
@@ -325,7 +325,7 @@ def test_outlines_are_written_short_and_stay_where_they_are() -> None:
     assert 'd="M 2.4 2.4H14.4V9.6 L 12 12H2.4V2.4"' in as_svg(sheet.figure, "t", "d")
 
 
-def test_tones_are_variables_with_the_printed_colour_behind() -> None:
+def test_svg_tones_are_variables_with_printed_fallback() -> None:
     svg = as_svg(matrix_of_inline(), "t", "d")
     for tone in ("ink", "soft", "line", "hole"):
         assert f"var(--figure-{tone}, #" in svg
@@ -333,12 +333,12 @@ def test_tones_are_variables_with_the_printed_colour_behind() -> None:
     assert "#1b1b1b" in svg  # on a coloured cell black stays black
 
 
-def test_places_are_rounded_by_less_than_can_be_seen() -> None:
+def test_svg_coordinates_are_rounded_invisibly() -> None:
     with drawing_style():
         figure, axes = inch_axes(1.0, 1.0)
         axes.plot([1 / 3, 2 / 3], [1 / 3, 2 / 3])
     assert "M 24 24 L 48 48" in as_svg(figure, "t", "d")
 
 
-def test_same_figure_same_text() -> None:
+def test_svg_is_deterministic() -> None:
     assert as_svg(matrix_of_inline(), "t", "d") == as_svg(matrix_of_inline(), "t", "d")

@@ -96,7 +96,7 @@ def test_rows_are_shifts_by_kind_and_all_are_adjusted_together() -> None:
     assert raw.min() < 0.05 / 16
 
 
-def test_the_table_holds_the_numbers() -> None:
+def test_table_contains_the_numbers() -> None:
     (one,) = shown(study(), level=0.9)
     table, numbers = one.table.columns, one.numbers
     assert list(table) == [
@@ -138,14 +138,14 @@ def test_the_table_holds_the_numbers() -> None:
     assert {name: first[name] for name in facts} == facts
 
 
-def test_domains_without_shifts_stand_in_one_plot() -> None:
+def test_domains_without_shifts_share_a_plot() -> None:
     (one,) = shown(study([ORIGINAL], ["b", "a", "c"]))
     assert one.heading == "Comparison with the baseline by domain, d.zarr"
     assert one.table.columns["domain"] == [*"aabbcc"] * 2
     assert [number["domain"] for number in one.numbers][:4] == ["a", "a", "b", "b"]
 
 
-def test_which_plots_there_are() -> None:
+def test_plots_by_shift_and_by_domain() -> None:
     sweep, plain = study(), study([ORIGINAL], ["b"])
     headings = [one.heading for one in shown(joined(sweep, plain))]
     assert headings == [
@@ -159,7 +159,7 @@ def test_which_plots_there_are() -> None:
     assert shown({name: [] for name in sweep}) == []
 
 
-def test_in_words() -> None:
+def test_sentence_names_significant_networks() -> None:
     (one,) = shown(study())
     better, worse = one.sentences
     assert better.startswith(
@@ -170,7 +170,7 @@ def test_in_words() -> None:
     )
 
 
-def test_ensembles_follow_their_folds_and_say_so(labels: Check) -> None:
+def test_ensembles_follow_their_folds_and_are_named(labels: Check) -> None:
     totals = joined(study(folds=[0, 1]), study(folds=[ENSEMBLE_FOLD]))
     (one,) = shown(totals)
     assert one.table.columns["pruning"][:4] == [
@@ -193,7 +193,7 @@ def test_one_subject_and_one_fold_are_drawn_without_interval(labels: Check) -> N
     assert not any("interval" in text for text in labels(one.draw()))
 
 
-def test_a_class_that_is_absent_is_no_mark(labels: Check) -> None:
+def test_absent_class_has_no_mark(labels: Check) -> None:
     totals = study(SWEEP[:2])
     gone = [shift == "saturation" for shift in totals["shift"]]
     pairs = zip(totals["truth"], totals["predicted"], strict=True)
@@ -209,7 +209,7 @@ def test_a_class_that_is_absent_is_no_mark(labels: Check) -> None:
 
 
 @pytest.mark.parametrize("shifts", [[ORIGINAL], SWEEP])
-def test_drawn(labels: Check, shifts: list[Shift]) -> None:
+def test_figures_are_drawn(labels: Check, shifts: list[Shift]) -> None:
     (one,) = shown(study(shifts), level=0.8)
     texts = labels(one.draw())
     assert {
@@ -226,7 +226,7 @@ def test_drawn(labels: Check, shifts: list[Shift]) -> None:
     assert "baseline" not in texts
 
 
-def test_marks_are_filled_where_the_adjusted_p_value_is_small(labels: Check) -> None:
+def test_marks_are_filled_if_the_adjusted_p_value_is_small(labels: Check) -> None:
     """L1-pruned differs clearly; of one training nothing is known about the next."""
 
     def filled(folds: Sequence[int]) -> tuple[set[bool], list[str]]:
@@ -242,7 +242,7 @@ def test_marks_are_filled_where_the_adjusted_p_value_is_small(labels: Check) -> 
     assert not any("p <" in text or "p ≥" in text for text in texts)
 
 
-def test_names_from_data_are_kept_short_in_words() -> None:
+def test_names_from_data_are_cut_in_sentences() -> None:
     (one,) = shown(study([ORIGINAL], ["x" * 200, "<b>"]))
     assert max(map(len, one.sentences)) < 400
     assert one.table.columns["domain"][0] == "<b>"
@@ -288,7 +288,7 @@ ONE = PairedDifference(
 ALONE = replace(ONE, by_training=(0.1,), pairs=((0, 0),), sd_trainings=NAN, p_value=NAN)
 
 
-def test_gains_and_losses_are_told_apart() -> None:
+def test_gains_and_losses_have_separate_sentences() -> None:
     found = [ONE, replace(ONE, value=0.3), replace(ONE, value=0.9)]
     found += [replace(ONE, pruning="L4-pruned", value=value) for value in (-0.2, -0.1, 0.1)]
     places = ["original", "brightness 0.5", "brightness 1.5"] * 2
@@ -300,7 +300,7 @@ def test_gains_and_losses_are_told_apart() -> None:
     )
 
 
-def test_of_many_networks_four_are_named() -> None:
+def test_at_most_four_networks_are_named() -> None:
     found = [replace(ONE, pruning=f"skips-{k}", encoder="e") for k in range(7)]
     (sentence,) = findings(found, ["a"] * 7, [0.01] * 7)
     assert sentence.endswith("e skips-3 (a, +0.10); and 3 more.")
@@ -309,7 +309,7 @@ def test_of_many_networks_four_are_named() -> None:
     assert sentence.endswith("e skips-3 +0.10 [+0.05, +0.15] (a); and 3 more.")
 
 
-def test_nothing_found() -> None:
+def test_no_significant_difference_has_a_sentence() -> None:
     wide = replace(ONE, ci_low=-0.3, ci_high=0.5)
     more = replace(ONE, by_training=(0.1,) * 3, pairs=((0, 0), (1, 0), (2, 0)))
     (sentence,) = findings([ONE, wide, more], ["a"] * 3, [0.2, 0.9, 0.6])
@@ -340,7 +340,7 @@ def test_networks_that_were_trained_once_are_never_called_better() -> None:
     assert sentence.endswith("resnet18 L1-pruned 0.00 [0.00, +0.15] (x).")
 
 
-def test_the_caption_says_what_the_interval_is_of() -> None:
+def test_caption_describes_the_intervals() -> None:
     text = paired_caption([ONE] * 3, "cell IoU", 0.9)
     for part in (
         "Cell IoU of each pruned network minus that of the baseline of the same encoder, fold",
@@ -356,7 +356,7 @@ def test_the_caption_says_what_the_interval_is_of() -> None:
     assert "Folds were measured on disjoint subjects and are the units" in nested
 
 
-def test_the_caption_of_one_training() -> None:
+def test_caption_of_one_training() -> None:
     text = paired_caption([ALONE, replace(ALONE, subjects=30)], "cell IoU", 0.95)
     assert "one training of each. 95 % intervals over 30 to 40 subjects" in text
     assert "for these networks only: another training of the same architecture may differ" in text
@@ -369,12 +369,12 @@ def test_the_caption_of_one_training() -> None:
     )
 
 
-def test_the_caption_says_what_is_left_out() -> None:
+def test_caption_counts_what_is_left_out() -> None:
     text = paired_caption([ONE, replace(ONE, unpaired=3)], "cell IoU", 0.95)
     assert "; up to 3 trainings without a counterpart are left out." in text
 
 
-def test_the_caption_of_one_subject() -> None:
+def test_caption_of_one_subject() -> None:
     one = replace(ONE, subjects=1, p_value=NAN, ci_low=NAN, ci_high=NAN)
     text = paired_caption([one], "cell IoU", 0.95)
     assert text.endswith("With one subject there is neither an interval nor a test.")

@@ -27,7 +27,7 @@ def alone(*rows: tuple[Any, ...]) -> Exhibit:
     return shown
 
 
-def test_a_line_for_each_pair() -> None:
+def test_table_has_a_row_for_each_pair() -> None:
     """Worked by hand."""
     shown = alone(*ROWS)
     assert shown.title == "Residual misalignment, d.zarr"
@@ -76,7 +76,7 @@ def test_each_number_of_the_table_is_among_the_numbers() -> None:
     assert points == [2, 3]
 
 
-def test_in_words() -> None:
+def test_sentence_states_residuals_and_patches() -> None:
     assert tuple(alone(*ROWS).sentences) == (
         "B against A: half of the patches are within 2 px (0.5 µm), 90 % within 2.8 px; 1 of 3 are "
         "kept (1 residual above 2 px, 1 outside of the scan).",
@@ -86,7 +86,7 @@ def test_in_words() -> None:
     assert tuple(alone(ROWS[6]).sentences) == ("C against A: no residual was measured.",)
 
 
-def test_the_caption_says_what_was_allowed_and_how_much_there_was() -> None:
+def test_caption_states_limit_slides_and_patches() -> None:
     caption = alone(*ROWS).caption
     assert "(dashed: the 2 px that were allowed)" in caption
     assert caption.endswith("Up to 3 slides and 3 patches per pair.")
@@ -95,14 +95,14 @@ def test_the_caption_says_what_was_allowed_and_how_much_there_was() -> None:
     assert once.endswith("Up to 1 slide and 1 patches per pair.")
 
 
-def test_it_is_drawn_and_nothing_is_not() -> None:
+def test_figure_is_drawn_and_empty_tables_have_none() -> None:
     assert isinstance(alone(*ROWS).draw(), Figure)
     assert registration_exhibits(table()) == []
     (shown,) = registration_exhibits(table(ROWS[0]))
     assert shown.title == "Residual misalignment"
 
 
-def test_names_from_data_are_cut_in_words() -> None:
+def test_names_from_data_are_cut_in_sentences() -> None:
     odd = ("s", "s", "<b>" * 99, "x" * 200, "p", 1.0, 0.2, False, "y" * 300)
     (sentence,) = alone(odd).sentences
     assert len(sentence) < 220

@@ -48,7 +48,7 @@ def test_samples_and_subjects_are_counted_by_split(tmp_path: Path) -> None:
     assert tuple(shown.sentences) == ()
 
 
-def test_the_caption_says_what_and_how_many(tmp_path: Path) -> None:
+def test_caption_describes_samples_and_counts(tmp_path: Path) -> None:
     (sheet,) = sheets(tmp_path, [sample(n, columns={"mpp": 0.25}) for n in range(40)])
     for told in (
         "16 of 40 samples (26 train, 14 test) of domain a of d.zarr",
@@ -69,7 +69,7 @@ def test_the_caption_says_what_and_how_many(tmp_path: Path) -> None:
         ({"draw": [0, 1]}, "Training patches were drawn 2 times"),
     ],
 )
-def test_scale_and_draws_are_told_where_known(
+def test_caption_states_scale_and_draws_if_known(
     tmp_path: Path, columns: dict[str, list[Any]], told: str
 ) -> None:
     both = [sample(n, columns={key: each[n] for key, each in columns.items()}) for n in range(2)]
@@ -85,7 +85,7 @@ def test_one_split_alone_is_named_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_every_domain_has_a_sheet_and_many_have_smaller_ones(tmp_path: Path) -> None:
+def test_each_domain_has_a_sheet_smaller_with_many_domains(tmp_path: Path) -> None:
     found = sheets(tmp_path, [sample(n, name) for name in "abcd" for n in range(12)])
     assert [sheet.title for sheet in found] == [f"{name}, d.zarr" for name in "abcd"]
     assert all(sheet.caption.startswith("8 of 12 samples") for sheet in found)
@@ -94,7 +94,7 @@ def test_every_domain_has_a_sheet_and_many_have_smaller_ones(tmp_path: Path) -> 
     assert len(shown) == 3 + 2 * 8
 
 
-def test_large_images_are_read_one_by_one_and_made_small(
+def test_large_images_are_read_singly_and_reduced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Any] = []
@@ -113,7 +113,7 @@ def test_large_images_are_read_one_by_one_and_made_small(
 
 
 @pytest.mark.parametrize(("number", "columns"), [(1, 1), (8, 8), (9, 5), (16, 8)])
-def test_rows_are_of_about_one_length(
+def test_rows_have_about_the_same_length(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, columns: int
 ) -> None:
     seen: list[int] = []
@@ -122,14 +122,14 @@ def test_rows_are_of_about_one_length(
     assert seen == [columns]
 
 
-def test_masks_that_are_ignored_throughout_are_left_out(tmp_path: Path) -> None:
+def test_masks_without_labels_are_left_out(tmp_path: Path) -> None:
     mask = np.full((4, 6), 255, dtype=np.uint8)
     (sheet,) = sheets(tmp_path, [sample(n, mask=mask) for n in range(2)])
     assert texts(sheet.draw()) == ["000", "pätient 0", "001", "pätient 0"]
 
 
 @pytest.mark.long
-def test_a_sheet_in_the_page_stays_small_and_names_do_no_harm(tmp_path: Path) -> None:
+def test_sheet_in_the_page_is_small_and_names_escaped(tmp_path: Path) -> None:
     shape = (320, 320, 3)
     mask = np.zeros(shape[:2], dtype=np.uint8)
     named: dict[str, Any] = {"subject": "<script>" + "x" * 200, "mask": mask}

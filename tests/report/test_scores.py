@@ -73,7 +73,7 @@ def test_folds_are_averaged_by_architecture_and_shift() -> None:
     assert "test samples of d.zarr" in matrix.caption
 
 
-def test_repeats_are_trainings_of_their_own() -> None:
+def test_repeats_are_separate_trainings() -> None:
     """Worked by hand: 0.5 and 0.9 of one fold and 0.4 average to 0.6; the mean of folds is 0.55."""
     first, again, other = (
         replace(PLAIN, fold=fold, repeat=repeat, model_id=f"m{fold}{repeat}", miou=miou)
@@ -96,7 +96,7 @@ def test_a_model_in_two_tables_counts_once() -> None:
     assert once.trainings == twice.trainings
 
 
-def test_the_table_holds_the_same_numbers() -> None:
+def test_table_contains_the_scores() -> None:
     table = iou_exhibit(matrices_by_shift(FOUND)[0]).table
     assert table.title == "cell IoU: IoU under shift, a"
     assert table.columns["shift"] == [
@@ -109,7 +109,7 @@ def test_the_table_holds_the_same_numbers() -> None:
     assert table.columns["resnet18 L1-pruned"] == [0.7, None, None, 0.5]
 
 
-def test_in_words_each_architecture_is_measured_against_itself() -> None:
+def test_sentence_states_first_and_lowest_score() -> None:
     assert tuple(iou_exhibit(matrices_by_shift(FOUND)[0]).sentences) == (
         "resnet18 baseline: 0.85 (original), lowest 0.20 (brightness 0.5).",
         "resnet18 L1-pruned: 0.70 (original), lowest 0.50 (saturation 0).",
@@ -135,7 +135,7 @@ def test_datasets_domains_and_splits_have_a_matrix_each() -> None:
     assert len(matrices_by_shift([*FOUND, *elsewhere])) == 4
 
 
-def test_encoders_stand_in_groups_and_prunings_in_the_paper_s_order() -> None:
+def test_rows_are_grouped_by_encoder_in_paper_order() -> None:
     found = [
         score(pruning, 0, shift, 0.5, encoder=encoder)
         for encoder in ("resnet50", "resnet18")
@@ -167,7 +167,7 @@ def test_architectures_of_one_encoder_are_never_averaged() -> None:
     assert matrix.trainings == 1
 
 
-def test_factors_that_look_alike_stay_apart() -> None:
+def test_factors_with_the_same_label_are_separate_columns() -> None:
     near = Shift.parse("brightness=0.50000001")
     (matrix,) = matrices_by_shift(
         [score("baseline", 0, DARK, 0.4), score("baseline", 0, near, 0.2)]
@@ -182,7 +182,7 @@ def test_several_classes_are_named() -> None:
     assert matrix.caption.startswith("Mean IoU (mean of cell, debris) from")
 
 
-def test_domains_stand_side_by_side_unshifted() -> None:
+def test_unshifted_domains_are_columns() -> None:
     found = [
         score("baseline", fold, ORIGINAL, miou, domain=domain)
         for fold, domain, miou in ((0, "b", 0.4), (1, "b", 0.6), (0, "a", 0.9))
@@ -194,7 +194,7 @@ def test_domains_stand_side_by_side_unshifted() -> None:
     assert iou_exhibit(matrix).table.columns["domain"] == ["a", "b"]
 
 
-def test_datasets_that_the_same_networks_were_tested_on_share_a_matrix() -> None:
+def test_datasets_tested_with_the_same_networks_share_a_matrix() -> None:
     own = [score("baseline", 0, ORIGINAL, 0.9, domain="a")]
     other = [replace(own[0], dataset="e.zarr", dataset_id="e", domain=d, miou=0.5) for d in "ab"]
     alien = [replace(own[0], dataset="f.zarr", dataset_id="f", model_id="x", domain="c")]
@@ -209,7 +209,7 @@ def test_datasets_that_the_same_networks_were_tested_on_share_a_matrix() -> None
     assert apart.grid.columns == (Column("c"),)
 
 
-def test_one_domain_is_shown_where_no_matrix_of_shifts_shows_it() -> None:
+def test_single_domain_is_shown_without_a_matrix_by_shift() -> None:
     plain = [each for each in FOUND if each.shift == ORIGINAL]
     (matrix,) = matrices_by_domain(plain)
     np.testing.assert_allclose(matrix.values, [[0.85], [0.7]])
@@ -222,7 +222,7 @@ def test_one_domain_is_shown_where_no_matrix_of_shifts_shows_it() -> None:
 
 
 @pytest.mark.parametrize("folds", [1, 2])
-def test_the_spread_is_drawn_where_there_are_several_folds(labels: Check, folds: int) -> None:
+def test_spread_is_drawn_with_several_folds(labels: Check, folds: int) -> None:
     (matrix,) = matrices_by_shift(
         [each for each in FOUND if each.fold is not None and each.fold < folds]
     )
@@ -234,7 +234,7 @@ def test_the_spread_is_drawn_where_there_are_several_folds(labels: Check, folds:
     assert any("0.07" in text for text in texts) == (folds == 2)
 
 
-def test_an_ensemble_is_not_among_the_folds_it_is_made_of() -> None:
+def test_ensemble_is_not_one_of_its_folds() -> None:
     """Worked by hand: folds 0.8 and 0.9, their ensemble 0.95."""
     together = score("baseline", ENSEMBLE_FOLD, ORIGINAL, 0.95)
     darker = score("baseline", ENSEMBLE_FOLD, DARK, 0.4)
@@ -289,7 +289,7 @@ def test_numbers_by_domain_name_the_domain() -> None:
     ]
 
 
-def test_of_many_architectures_the_extremes_are_told() -> None:
+def test_sentences_list_extremes_of_many_architectures() -> None:
     found = [
         score(pruning, 0, shift, 0.9 if shift == ORIGINAL else rank / 100)
         for rank, pruning in enumerate(["skips-1", "baseline", *(f"x{k}" for k in range(20))])
@@ -303,7 +303,7 @@ def test_of_many_architectures_the_extremes_are_told() -> None:
     )
 
 
-def test_titles_tell_splits_apart() -> None:
+def test_titles_name_splits() -> None:
     held = [replace(one, split="validation") for one in FOUND]
     assert [matrix.title for matrix in matrices_by_shift([*FOUND, *held])] == [
         "IoU under shift, a",
@@ -321,7 +321,7 @@ GRID = ScoreGrid(
 VALUES = np.array([[0.75, np.nan], [0.5, 0.25]])
 
 
-def test_table_and_numbers_hold_the_same() -> None:
+def test_table_and_numbers_agree() -> None:
     table = GRID.table("t", VALUES)
     assert table.title == "t"
     assert table.columns == {
@@ -342,7 +342,7 @@ def test_table_and_numbers_hold_the_same() -> None:
     assert numbers[3]["factor"] == 0.5
 
 
-def test_shifts_stand_by_kind_and_factor_after_the_original() -> None:
+def test_shifts_are_ordered_by_kind_and_factor_after_the_original() -> None:
     texts = ["saturation=0", "contrast=0.5", "brightness=1.5", "brightness=0.5", "original"]
     shifts = sorted(map(Shift.parse, texts), key=shift_order)
     assert shifts[0] == ORIGINAL
@@ -352,7 +352,7 @@ def test_shifts_stand_by_kind_and_factor_after_the_original() -> None:
     ]
 
 
-def test_scores_are_shaded_from_0_to_1_and_differences_to_either_side() -> None:
+def test_scores_are_shaded_from_0_to_1_and_differences_symmetrically() -> None:
     table = GRID.table("t", VALUES)
     assert (table.shade, set(table.groups)) == (Shade(0.0, 1.0), {row.group for row in GRID.rows})
     assert all(name.startswith(table.groups) for name in [*table.columns][1:])
@@ -404,7 +404,7 @@ def exhibit(found: list[Score]) -> Exhibit:
     return difference_exhibit(difference(found), "IoU under shift, a")
 
 
-def test_by_hand() -> None:
+def test_difference_to_baseline_of_a_small_example() -> None:
     """Within folds -0.1 and 0.0; under the shift 0.4 in the one fold that both have."""
     shown = difference(FOUND_DIFFERENCES)
     assert shown.grid.rows == (Row("L1-pruned", "resnet18"), Row("L2-pruned", "resnet18"))
@@ -418,7 +418,7 @@ def test_by_hand() -> None:
     assert "colour scale ends at −0.40 and +0.40" in shown.caption
 
 
-def test_a_difference_stands_right_behind_its_matrix() -> None:
+def test_difference_follows_its_matrix() -> None:
     far = [
         score_of_differences(each.pruning, 0, ORIGINAL, 0.5, domain="b")
         for each in FOUND_DIFFERENCES[::2]
@@ -448,7 +448,7 @@ def test_a_difference_stands_right_behind_its_matrix() -> None:
         [FOUND_DIFFERENCES[4], FOUND_DIFFERENCES[8]],
     ],
 )
-def test_none_where_there_is_nothing_to_compare(found: list[Score]) -> None:
+def test_no_difference_without_a_baseline(found: list[Score]) -> None:
     assert [one.topic for one in score_exhibits(found)] == ["iou"]
     assert score_exhibits([]) == []
 
@@ -491,7 +491,7 @@ def test_several_models_of_a_fold_are_one_value() -> None:
     np.testing.assert_allclose(shown.values[0], [0.3])
 
 
-def test_the_table_holds_the_same_numbers_of_differences() -> None:
+def test_table_contains_the_differences() -> None:
     shown = exhibit(FOUND_DIFFERENCES)
     table = shown.table
     assert table.shade is not None
@@ -517,7 +517,7 @@ def test_the_table_holds_the_same_numbers_of_differences() -> None:
     }
 
 
-def test_in_words_the_ends_are_told() -> None:
+def test_sentence_states_extreme_differences() -> None:
     assert tuple(exhibit(FOUND_DIFFERENCES).sentences) == (
         "resnet18, difference to the baseline: highest +0.40 for L1-pruned (brightness 0.5), "
         "lowest −0.05 for L1-pruned (original).",
@@ -546,7 +546,7 @@ def test_networks_of_one_fold_and_repeat_are_compared() -> None:
 
 
 @pytest.mark.parametrize("folds", [1, 2])
-def test_drawn_with_signs(labels: Check, folds: int) -> None:
+def test_differences_are_drawn_with_signs(labels: Check, folds: int) -> None:
     shown = exhibit(
         [each for each in FOUND_DIFFERENCES if each.fold is not None and each.fold < folds]
     )
@@ -557,7 +557,7 @@ def test_drawn_with_signs(labels: Check, folds: int) -> None:
     assert ("one training of each, hence no spread" in shown.caption) == (folds == 1)
 
 
-def test_by_domain() -> None:
+def test_differences_by_domain() -> None:
     found = [
         score_of_differences(pruning, 0, ORIGINAL, miou, domain=domain)
         for pruning, domain, miou in (
@@ -583,7 +583,7 @@ COUNTS = {
 }
 
 
-def test_table_two_of_the_paper_whatever_the_order_given() -> None:
+def test_parameter_table_is_table_two_in_any_order() -> None:
     counts = {(encoder, p): n for (arch, encoder, p), n in COUNTS.items() if arch == "unet"}
     assert dict(parameter_table(counts).columns) == {
         "architecture": ["baseline", "L1-pruned", "L4-pruned"],
@@ -592,12 +592,12 @@ def test_table_two_of_the_paper_whatever_the_order_given() -> None:
     }
 
 
-def test_without_networks_only_the_stub_is_left() -> None:
+def test_parameter_table_without_networks_has_only_row_names() -> None:
     assert dict(parameter_table({}).columns) == {"architecture": []}
     assert parameter_exhibits({}) == []
 
 
-def test_an_exhibit_without_a_figure_whose_numbers_are_those_of_its_table() -> None:
+def test_parameter_exhibit_has_a_table_and_no_figure() -> None:
     (shown,) = parameter_exhibits(COUNTS)
     assert (shown.topic, shown.heading) == ("parameters", "Parameters")
     assert shown.draw is None
@@ -611,7 +611,7 @@ def test_an_exhibit_without_a_figure_whose_numbers_are_those_of_its_table() -> N
     assert sorted(map(int, cells)) == sorted(COUNTS.values())
 
 
-def test_in_words_what_the_skip_connections_cost() -> None:
+def test_sentence_states_the_parameters_saved() -> None:
     """Worked by hand: 792,576 of 14,328,354 are 5.53 %."""
     assert tuple(parameter_exhibits(COUNTS)[0].sentences) == (
         "resnet18: L4-pruned has 5.5 % fewer parameters than the baseline.",

@@ -38,7 +38,7 @@ def joined(*tables: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
     return {name: [value for table in tables for value in table[name]] for name in tables[0]}
 
 
-def test_two_matrices_of_each_domain_and_split_stand_in_one_section() -> None:
+def test_each_domain_and_split_has_two_matrices_in_one_section() -> None:
     fewer = {None: 10, "2": 15}
     totals = joined(
         study(),
@@ -57,7 +57,7 @@ def test_two_matrices_of_each_domain_and_split_stand_in_one_section() -> None:
     ]
 
 
-def test_networks_stand_in_the_papers_order_and_shifts_by_kind() -> None:
+def test_networks_are_in_paper_order_and_shifts_by_kind() -> None:
     gray = Shift.parse("contrast=0.5")
     totals = joined(
         study((gray, BRIGHT, ORIGINAL, DARK), ("L2-pruned", "L1-pruned"), found={None: 9, "3": 30}),
@@ -94,7 +94,7 @@ def test_many_networks_are_divided_among_sheets() -> None:
     assert [len(heads(one)) for one in shown] == [6, 6, 2, 2]
 
 
-def test_baselines_are_told_first() -> None:
+def test_baselines_have_the_first_sentences() -> None:
     totals = study((DARK,), ("L1-pruned", "baseline"), (0,), 4, ("r18", "r34"), {None: 9, "2": 60})
     first, second = substitution_exhibits(totals)
     told = [sentence.partition(" (one training):")[0] for sentence in first.sentences]
@@ -102,7 +102,7 @@ def test_baselines_are_told_first() -> None:
     assert tuple(second.sentences) == ()
 
 
-def test_nothing_substituted_shows_nothing() -> None:
+def test_no_exhibit_without_substitutions() -> None:
     assert substitution_exhibits(study(found={None: 20})) == []
     assert substitution_exhibits(columns()) == []
     alone = columns(rows(ORIGINAL, None, (1, 2)), rows(ORIGINAL, "1", (1, 2)))
@@ -121,14 +121,14 @@ def test_several_classes_are_a_mean() -> None:
     assert second.caption.startswith("Mean IoU with")
 
 
-def test_the_level_is_checked_and_stands_with_the_numbers() -> None:
+def test_level_is_checked_and_among_the_numbers() -> None:
     with pytest.raises(ArgumentError, match="level"):
         substitution_exhibits(study(), level=0.0)
     _, second = substitution_exhibits(study(), level=0.5)
     assert {number.get("level") for number in second.numbers} == {0.5, None}
 
 
-def test_between_domains_the_clean_one_stands_first() -> None:
+def test_clean_domain_is_the_first_column() -> None:
     totals = columns(
         *(rows(ORIGINAL, clean, (found,) * 16) for clean, found in ((None, 20), ("1", 80))),
         rows(ORIGINAL, None, (90,) * 16, domain="b"),
@@ -151,7 +151,7 @@ def test_between_domains_the_clean_one_stands_first() -> None:
     assert told.endswith("; in domain b 0.90.")
 
 
-def test_a_shift_within_another_domain_is_named_with_it() -> None:
+def test_shift_within_another_domain_is_named_with_the_domain() -> None:
     totals = joined(study((DARK,)), study((ORIGINAL,), found={None: 90}, domain="b"))
     first, _ = substitution_exhibits(totals, clean_domain="b")
     assert [*first.table.columns][2:] == ["b", "brightness 0.5"]
@@ -169,7 +169,7 @@ def told(cells: Mapping[str | None, int], **facts: Any) -> str:  # noqa: ANN401
     return sentence
 
 
-def test_what_brings_a_network_back_where_it_is_worst() -> None:
+def test_sentence_names_the_inputs_that_restore_the_worst_shift() -> None:
     (worst,) = findings({"resnet18 baseline": found()})
     head, _, tail = worst.partition(" [")
     interval, _, tail = tail.partition("]")
@@ -187,7 +187,7 @@ def test_what_brings_a_network_back_where_it_is_worst() -> None:
     assert tail.endswith("; unshifted 0.95.")
 
 
-def test_also_where_one_alone_regains_most() -> None:
+def test_sentence_names_the_shift_where_a_single_input_regains_most() -> None:
     bright = replace(DARK, factor=1.5)
     groups = [
         *(rows(DARK, None, (10,)), rows(DARK, "1", (10,)), rows(DARK, "2", (9,))),
@@ -215,7 +215,7 @@ def test_the_lowest_of_the_substituted_is_not_called_the_lowest_of_all() -> None
     )
 
 
-def test_no_winner_of_a_tie() -> None:
+def test_tied_inputs_are_not_ranked() -> None:
     """L1 regains 0.40 and L2 0.39 with an interval of the difference about 0; L3 is far below."""
     cells = {None: (20, 20, 20, 20), "1": (55, 65, 58, 62), "2": (60, 58, 62, 56)}
     cells |= {"3": (24, 25, 26, 25), "4": (20, 20, 20, 20), "bottleneck": (20, 20, 20, 21)}
@@ -234,7 +234,7 @@ def test_no_winner_of_a_tie() -> None:
     assert "; no other single input regains more than 0.25" in sentence
 
 
-def test_shifted_alone_is_told_as_a_loss_and_nothing_is_said_of_what_was_not_tried() -> None:
+def test_single_shifted_inputs_are_described_by_their_loss() -> None:
     """What predict --shifted-skips each leaves: of single clean parts only the bottleneck."""
     cells = {None: (20, 20), "bottleneck": (19, 19), "2+3+4+bottleneck": (50, 54)}
     cells |= {"1+3+4+bottleneck": (88, 86), "1+2+3+4": (90, 90)}
@@ -250,7 +250,7 @@ def test_shifted_alone_is_told_as_a_loss_and_nothing_is_said_of_what_was_not_tri
     assert "; with a single input shifted it is 0.52 for L1 (−0.39 [" in sentence
 
 
-def test_what_is_there_is_told() -> None:
+def test_sentences_of_incomplete_substitutions() -> None:
     assert told({None: 20, "1": 50}).endswith(
         "a clean L1 alone (the only one tried) raises it from 0.20 to 0.50 (+0.30)."
     )
@@ -264,7 +264,7 @@ def test_what_is_there_is_told() -> None:
     assert len(long) < 220
 
 
-def test_what_others_regain_is_rounded_up_so_that_it_is_true() -> None:
+def test_bound_on_other_inputs_is_rounded_up() -> None:
     """Of 300 pixels of one subject one more is 0.0033, four more are 0.0133."""
 
     def of(*more: int) -> str:
@@ -287,7 +287,7 @@ def test_what_others_regain_is_rounded_up_so_that_it_is_true() -> None:
     assert of(0, 0).endswith("no clean feature map alone raises it (0.20).")
 
 
-def test_nothing_known_says_nothing() -> None:
+def test_no_sentence_without_values() -> None:
     assert findings({}) == ()
     assert findings({"net": []}) == ()
     blank = [
@@ -313,7 +313,7 @@ def test_intervals_are_short(low: float, high: float, text: str) -> None:
     assert short_interval(replace(found()[0].regained, ci_low=low, ci_high=high)) == text
 
 
-def test_captions_say_what_it_rests_on() -> None:
+def test_captions_describe_data_and_limits() -> None:
     effects = found()
     text = substituted_caption(effects, "cell IoU")
     for part in (
@@ -340,7 +340,7 @@ def test_captions_say_what_it_rests_on() -> None:
     assert "neither an interval nor a test" in regained_caption(single, "cell IoU", 0.9, scale)
 
 
-def test_where_nothing_is_lost_nothing_can_be_regained() -> None:
+def test_sentence_without_a_loss_to_regain() -> None:
     groups = [rows(DARK, None, (60,)), rows(DARK, "1", (60,)), rows(ORIGINAL, None, (60,))]
     assert findings({"net": found(columns(*groups))}) == (
         "net (one training): under brightness 0.5 it is 0.60, so there is no loss to "
@@ -356,7 +356,7 @@ def both(totals: Mapping[str, Sequence[Any]], level: float = 0.95) -> tuple[Exhi
     return first, second
 
 
-def test_the_table_of_iou_holds_the_numbers() -> None:
+def test_table_of_iou_contains_the_numbers() -> None:
     shown, _ = both(study())
     table, numbers = shown.table.columns, shown.numbers
     assert list(table) == [
@@ -391,7 +391,7 @@ def test_the_table_of_iou_holds_the_numbers() -> None:
     assert numbers[1]["clean_skips"] is None
 
 
-def test_the_table_of_what_is_regained_holds_the_numbers() -> None:
+def test_table_of_regained_iou_contains_the_numbers() -> None:
     _, shown = both(study(), level=0.9)
     table, numbers = shown.table.columns, shown.numbers
     assert list(table) == [
@@ -431,7 +431,7 @@ def test_the_table_of_what_is_regained_holds_the_numbers() -> None:
     np.testing.assert_array_equal(table["p (Holm)"], holm(p_values))
 
 
-def test_no_number_is_told_twice_of_different_things() -> None:
+def test_numbers_are_uniquely_identified() -> None:
     measured = {
         "value",
         "sd_folds",
@@ -451,7 +451,7 @@ def test_no_number_is_told_twice_of_different_things() -> None:
         assert len(set(keys)) == len(keys)
 
 
-def test_drawn(labels: Check) -> None:
+def test_figures_are_drawn(labels: Check) -> None:
     first, second = both(study(), level=0.8)
     texts = labels(first.draw())
     assert {"resnet18 baseline", "nothing clean", "L1", "all but L1", "original"} <= set(texts)
@@ -473,7 +473,7 @@ def test_one_subject_and_one_fold_are_drawn_without_spread_and_interval(labels: 
         assert set(table[name]) == {None}, name
 
 
-def test_what_was_not_measured_is_a_hole(labels: Check) -> None:
+def test_missing_substitutions_are_empty_cells(labels: Check) -> None:
     totals = columns(
         *(rows(DARK, None, (10, 20)), rows(DARK, "1", (50, 60)), rows(BRIGHT, None, (30, 40))),
         rows(BRIGHT, "2", (35, 45)),

@@ -27,7 +27,7 @@ TWO_FOLDS = (
 )
 
 
-def test_a_line_for_each_run() -> None:
+def test_table_has_a_row_for_each_run() -> None:
     """Worked by hand; the loss of epoch e is 1 / (1 + e), in validation half as much again."""
     columns = dict(alone(*TWO_FOLDS[::-1]).table.columns)
     assert columns == {
@@ -66,7 +66,7 @@ def test_each_number_of_the_table_is_among_the_numbers() -> None:
     assert losses["train", 1] == 1
 
 
-def test_folds_are_averaged_where_there_are_several() -> None:
+def test_several_folds_are_averaged() -> None:
     """Worked by hand: 0.75 and 0.5; sd of two values is their difference over the root of 2."""
     shown = alone(*TWO_FOLDS)
     (mean,) = (row for row in shown.numbers if "sd_folds" in row)
@@ -80,7 +80,7 @@ def test_folds_are_averaged_where_there_are_several() -> None:
     )
 
 
-def test_what_was_not_measured_is_left_open() -> None:
+def test_missing_values_are_empty() -> None:
     shown = alone(history(miou=[None, math.nan], fold=None))
     columns = shown.table.columns
     assert [columns[name] for name in ("best epoch", "best mIoU", "fold")] == [[None]] * 3
@@ -91,13 +91,13 @@ def test_what_was_not_measured_is_left_open() -> None:
     assert isinstance(shown.draw(), Figure)
 
 
-def test_a_fold_without_a_miou_is_not_in_the_mean() -> None:
+def test_fold_without_miou_is_not_in_the_mean() -> None:
     shown = alone(history(miou=[None]), history(miou=[0.5], fold=1))
     assert shown.sentences[0] == "resnet18 baseline: best validation mIoU 0.500, at epoch 0."
     assert not [row for row in shown.numbers if "sd_folds" in row]
 
 
-def test_the_caption_says_how_it_was_trained() -> None:
+def test_caption_describes_the_training() -> None:
     caption = alone(history(epochs=7, fall=3), history(epochs=5, fold=1)).caption
     assert caption.startswith("2 runs of 5 to 7 epochs, counted from 0.")
     assert "the trainings of a network, 2 folds; thick" in caption
@@ -129,7 +129,7 @@ def test_protocols_have_an_exhibit_each() -> None:
     assert training_exhibits([]) == []
 
 
-def test_repeats_have_a_line_each_and_are_averaged_as_trainings() -> None:
+def test_repeats_have_a_row_each_and_are_averaged() -> None:
     """Worked by hand: 0.75 and 0.5 of one fold; a fold trained once needs no column."""
     shown = alone(
         history(miou=[0.5], repeat=1, model="resnet18-L0/fold0-r1"),

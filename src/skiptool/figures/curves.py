@@ -96,7 +96,6 @@ def layer_curves(
 
     Parameters
     ----------
-    curves : sequence of LayerCurve
     layers : sequence of str
         Names along the axis, in order.
     title, vertical : str

@@ -42,7 +42,6 @@ def forecast_sheet(fitted: Fitted, names: Sequence[str], measure: str) -> Figure
 
     Parameters
     ----------
-    fitted : Fitted
     names : sequence of str
         One for each of ``fitted.expected``; the first :data:`MOST` are drawn.
     measure : str

@@ -63,8 +63,6 @@ class Mark:
 
     Attributes
     ----------
-    row : int
-    family, pruning : str
     ensemble : bool
     value, low, high, spread : float
         Difference, its interval and its standard deviation between trainings. NaN is not drawn.
@@ -96,7 +94,6 @@ def forest(
 
     Parameters
     ----------
-    marks : sequence of Mark
     rows : sequence of Column
         Shifts in the block of their kind, or domains.
     label : str

@@ -179,12 +179,10 @@ def draw_matrix(
 
     Parameters
     ----------
-    axes : Axes
     values : float64, shape (R, C)
         NaN is drawn as a hatched cell with a dash.
     rows : sequence of Row, length R
     columns : sequence of Column, length C
-    scale : Scale
     notes : R sequences of C str, optional
         Small texts below the values.
     strong : bool, shape (R, C), optional
@@ -338,7 +336,6 @@ class Heat:
 
     Attributes
     ----------
-    name : str
     values : float64, shape (R, L)
         NaN for missing values.
     low : float

@@ -132,7 +132,6 @@ def layer_violins(
     networks : sequence of Network
         One for each pruning and encoder, with trainings pooled, in any order. Panels follow the
         paper's order of prunings and the first appearance of encoders.
-    title : str
     measure : str
         Name of the vertical axis.
 
@@ -206,8 +205,6 @@ def draw_violins(
 
     Parameters
     ----------
-    axes : Axes
-    network : Network
     order : mapping of layer to int, optional
         Position of each layer. By default, the layers of the network are placed in the order of
         data flow and labelled.

@@ -37,7 +37,6 @@ def table_exhibits(
 
     Parameters
     ----------
-    inputs : Inputs
     level, seed : float, int
         Level of intervals, and seed of their resampling.
     forecast : bool

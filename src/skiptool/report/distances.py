@@ -165,7 +165,6 @@ def violin_exhibit(compared: ShiftDistances, name: str) -> Exhibit:
 
     Parameters
     ----------
-    compared : ShiftDistances
     name : str
         Name of the comparison, unique on the page.
     """
@@ -257,7 +256,6 @@ def curve_exhibit(compared: ShiftDistances, name: str, *, of_input: bool = False
 
     Parameters
     ----------
-    compared : ShiftDistances
     name : str
         Name of the comparison, unique on the page.
     of_input : bool

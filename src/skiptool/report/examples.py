@@ -40,10 +40,8 @@ class MaskedScore:
 
     Attributes
     ----------
-    score : Score
     table : MetricTable
         Contains its counts by sample.
-    masks : MaskStore
     entry : str
         Name of the entry of ``masks``.
     size : tuple of int
@@ -77,10 +75,8 @@ class Example:
     ----------
     index : int
         Index in the domain of the dataset.
-    sample, subject : str
     rank : str
         ``worst`` or ``median``.
-    shift : Shift
     rated : int
         Number of samples it was chosen from.
     """
@@ -99,7 +95,6 @@ class Examples:
 
     Attributes
     ----------
-    store : DatasetStore
     networks : tuple of Score, length R
         One for each row. The samples were chosen by the scores of the first.
     columns : tuple of Example, length C
@@ -131,8 +126,6 @@ def example_exhibits(
     ----------
     tables : sequence of MetricTable
         Tables of other kinds than predictions are ignored.
-    datasets : sequence of DatasetStore
-    masks : sequence of MaskStore
 
     Returns
     -------
@@ -227,7 +220,6 @@ def sample_ious(masked: MaskedScore, classes: Sequence[str]) -> Mapping[str, flo
 
     Parameters
     ----------
-    masked : MaskedScore
     classes : sequence of str
         Names of the labels, from 0.
 

@@ -47,7 +47,6 @@ class Exhibit:
         ``iou-1``.
     heading : str
         Heading of its section; exhibits with the same heading are grouped.
-    title : str
     caption : str
         Description of the figure, with n, folds, shift, B and units.
     sentences : sequence of str

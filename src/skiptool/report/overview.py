@@ -52,7 +52,6 @@ class _Matrix:
 
     Attributes
     ----------
-    name : str
     members : tuple of (family, pruning)
     values : float64, shape (R, L)
         Mean distance over trainings, and over the members; NaN if it was not measured.

@@ -66,7 +66,6 @@ def render_page(
 
     Parameters
     ----------
-    title : str
     exhibits : sequence of Exhibit
         Named and grouped by heading (`skiptool.report.exhibit.name_exhibits`), and drawn. Exhibits
         without a figure are numbered as tables.
@@ -210,7 +209,6 @@ def as_svg(figure: Figure, title: str, description: str) -> Markup:
 
     Parameters
     ----------
-    figure : Figure
     title, description : str
         For screen readers.
 

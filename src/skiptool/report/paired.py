@@ -296,7 +296,6 @@ def findings(
 
     Parameters
     ----------
-    differences : sequence of PairedDifference
     conditions : sequence of str
         Shift or domain of each difference.
     adjusted : sequence of float

@@ -102,7 +102,6 @@ class ScoreMatrix:
 
     Attributes
     ----------
-    title, caption : str
     measure : str
         Name of the score: ``cell IoU``.
     grid : ScoreGrid
@@ -138,7 +137,6 @@ def score_exhibits(scores: Sequence[Score], sizes: _Sizes | None = None) -> list
 
     Parameters
     ----------
-    scores : sequence of Score
     sizes : mapping of (dataset id, domain, split) to (samples, subjects), optional
     """
     exhibits = []

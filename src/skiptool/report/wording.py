@@ -291,7 +291,6 @@ def tied_with(
 
     Parameters
     ----------
-    best : int
     values : sequence of float
         NaN is never tied.
     intervals : sequence of (float, float) or None, optional
