@@ -600,7 +600,7 @@ def planned(folder: Path) -> Any:  # noqa: ANN401 - stands for a plan
         domain=SimpleNamespace(name="a", height=64, width=64),
         hash="5" * 64,
         draws=1,
-        parts=lambda _: ([], []),
+        split=lambda _: ([], []),
     )
 
 
