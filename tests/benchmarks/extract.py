@@ -1,4 +1,4 @@
-"""``skiptool extract wsi --mode grid`` next to bare reading of the same patches.
+"""``skiptool extract wsi --mode grid`` compared with bare reading of the same patches.
 
 Run: ``python tests/benchmarks/extract.py [SIDE [ROUNDS]]`` (20480, 3). A slide of SIDE x SIDE
 pixels (256-px JPEG tiles) is made by the tests' helper and cut into all its patches of 512 px. Bare

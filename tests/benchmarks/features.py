@@ -1,4 +1,4 @@
-"""``skiptool features`` next to a bare forward pass of the same network over the same images.
+"""``skiptool features`` compared with a bare forward pass of the same network over the same images.
 
 Run: ``python tests/benchmarks/features.py [PIXELS [IMAGES [ROUNDS]]]`` (256, 64, 5). The resnet18
 U-net in float32, all twelve layers, the store written; opening and building are counted too. Bare

@@ -1,4 +1,4 @@
-"""``skiptool predict`` next to bare forward passes of the same networks over the same inputs.
+"""``skiptool predict`` compared with bare forward passes of the same networks over the same inputs.
 
 Run: ``python tests/benchmarks/predict.py [PIXELS [IMAGES [MODELS [ROUNDS [PRECISION]]]]]`` (256,
 32, 1, 5, auto). ResNet18 U-nets under the fifteen shifts of the paper's sweep; opening the data,
@@ -65,7 +65,7 @@ def shifted_chunks(data: Path, images: int) -> list[Chunk]:
 
 
 def forward(
-    networks: Sequence[smp.Unet], chunks: Sequence[Chunk], precision: Precision, next to: bool
+    networks: Sequence[smp.Unet], chunks: Sequence[Chunk], precision: Precision, concurrently: bool
 ) -> None:
     """Run the networks, nothing else."""
 
@@ -75,7 +75,7 @@ def forward(
                 network(batch)
 
     for chunk in chunks:
-        if next to:
+        if concurrently:
             map_concurrently(run, chunk)
         else:
             for batch in chunk:

@@ -1,4 +1,4 @@
-"""CPU seconds of ``skiptool ... --help`` next to those of an empty interpreter.
+"""CPU seconds of ``skiptool ... --help`` compared with those of an empty interpreter.
 
 Run: ``python tests/benchmarks/startup.py``. Prints the median of nine runs each, in turn.
 """
