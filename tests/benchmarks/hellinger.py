@@ -1,4 +1,4 @@
-"""The Hellinger engine compared with reading the data and with loops of NumPy and SciPy; its starts.
+"""The Hellinger engine compared with reading the data and with loops of NumPy and SciPy; starts.
 
 Run: ``python tests/benchmarks/hellinger.py [--large]`` (``--large`` adds stores of 2,000 images,
 2.5 GB on disk, in the folder of temporary files). Figures of one line are measured in turn in one

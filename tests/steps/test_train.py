@@ -381,7 +381,7 @@ def test_epochs_use_the_draws_in_turn(tmp_path: Path, monkeypatch: pytest.Monkey
     assert found.summary == {"models": 1, "trained now": 1, "draws": 2}
     config = open_model(found.outputs[0]).config
     assert config["draws"] == 2
-    assert "draws" not in config["lineage"]["command"]
+    assert "--draws" not in config["lineage"]["command"]
     dry = train_models(data, tmp_path / "r", protocol=protocol, dry_run=True)
     assert (dry.summary["training samples"], dry.summary["draws"]) == (10, 2)
 
