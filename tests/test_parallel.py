@@ -363,7 +363,7 @@ def _turn(seconds: float) -> None:
 @pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="not Linux")
 def test_busy_process_reduces_idle_cores() -> None:
-    """LayerResult on one core, which another process keeps busy."""
+    """Measured on one core, which another process keeps busy."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(before)})
     try:

@@ -7,7 +7,7 @@ Simulated: subjects of 10,000 cell pixels have an IoU of their own (standard dev
 both architectures share; each training has an effect, and each subject in each training another
 one. ``old`` is the rule up to version 0.1: networks are fixed, and exchanged within subjects.
 
-LayerResult: the baseline ResNet18 from random weights, 3 folds x 4 repeats, on synthetic smears of
+Measured: the baseline ResNet18 from random weights, 3 folds x 4 repeats, on synthetic smears of
 96 px (72 to train on, 24 to test on, 10 epochs). Each repeat is compared with each other one as if
 it were another architecture, under the paper's sweep: nothing differs but the random seed. Prints
 Markdown.

@@ -222,7 +222,7 @@ def codecs(itemsize: int, *, counts: bool = False) -> list[BloscCodec | Crc32cCo
     """Return LZ4 after a byte shuffle, then a CRC-32C that reveals bit rot on reading.
 
     ``counts`` selects Zstandard after a bit shuffle, which takes less than half the bytes for small
-    integers. LayerResult on the counts of 24 images of 256 px in the layers of a ResNet18 U-net
+    integers. Measured on the counts of 24 images of 256 px in the layers of a ResNet18 U-net
     with 100 bins, 12.0 MB: 2.77 MB by LZ4 with byte shuffle (0.01 s), 1.77 MB by LZ4 with bit
     shuffle (0.01 s), 1.25 MB by Zstandard at level 1 (0.05 s), 1.19 MB at level 5 (0.18 s).
     """
