@@ -583,19 +583,8 @@ class SampleReader(Protocol):
         """Return image (H, W, C) uint8 or float32 and mask (H, W) uint8 of one sample."""
 
 
-def as_paths(paths: Iterable[Path | str] | Path | str) -> list[Path]:
-    """Return a list of paths from one or several paths or strings.
-
-    Examples
-    --------
-    >>> as_paths("runs") == as_paths([Path("runs")]) == [Path("runs")]
-    True
-    """
-    return [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
-
-
 def as_paths_or_urls(paths: Iterable[Path | str] | Path | str) -> list[Path | str]:
-    """Return a list of paths as :func:`as_paths`, but keep URLs as text.
+    """Return a list from one or several paths or strings; URLs stay text.
 
     Examples
     --------

@@ -24,7 +24,6 @@ from skiptool.figures.style import (
     drawing_style,
     figure_bytes,
     in_paper_order,
-    inch_axes,
     label_text,
     round_ticks,
     save,
@@ -117,7 +116,9 @@ def test_text_width_is_that_of_the_widest_and_grows_with_the_size() -> None:
 
 def sheet() -> Figure:
     with drawing_style():
-        figure, axes = inch_axes(2.0, 1.0)
+        figure = Figure(figsize=(2.0, 1.0))
+        axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+        axes.set_axis_off()
         axes.text(0.5, 0.5, "cost $5 in 東京", rotation=90)
         axes.plot([0.0, 1.0], [0.0, 1.0])
     return figure
@@ -179,8 +180,9 @@ def test_save_names_the_formats(tmp_path: Path) -> None:
 def test_notebook_backend_does_not_matter(first: str, backend: str, tmp_path: Path) -> None:
     code = (
         f"import os, pathlib, {first}\n"
-        "from skiptool.figures.style import inch_axes, save\n"
-        "save(inch_axes(1.0, 1.0)[0], pathlib.Path('f.png'))\n"
+        "from matplotlib.figure import Figure\n"
+        "from skiptool.figures.style import save\n"
+        "save(Figure(figsize=(1.0, 1.0)), pathlib.Path('f.png'))\n"
         "print(os.environ.get('MPLBACKEND'))\n"
     )
     (tmp_path / "mine.py").write_text("")  # a backend that can be had

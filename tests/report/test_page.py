@@ -19,7 +19,7 @@ from matplotlib.image import imread
 from skiptool.figures.heatmap import Column, Row, iou_matrix
 from skiptool.figures.masks import PLAIN, show_image, stroke
 from skiptool.figures.sheets import Sheet
-from skiptool.figures.style import INK, PictureFormat, drawing_style, figure_bytes, inch_axes
+from skiptool.figures.style import INK, PictureFormat, drawing_style, figure_bytes
 from skiptool.names import Kind
 from skiptool.records import Table
 from skiptool.report.exhibit import Exhibit
@@ -335,7 +335,10 @@ def test_svg_tones_are_variables_with_printed_fallback() -> None:
 
 def test_svg_coordinates_are_rounded_invisibly() -> None:
     with drawing_style():
-        figure, axes = inch_axes(1.0, 1.0)
+        figure = Figure(figsize=(1.0, 1.0))
+        axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+        axes.set_axis_off()
+        axes.set(xlim=(0.0, 1.0), ylim=(1.0, 0.0))
         axes.plot([1 / 3, 2 / 3], [1 / 3, 2 / 3])
     assert "M 24 24 L 48 48" in as_svg(figure, "t", "d")
 

@@ -141,16 +141,6 @@ def drawing_style() -> Iterator[None]:
         yield
 
 
-def inch_axes(width: float, height: float) -> tuple[Figure, Axes]:
-    """Make a figure with invisible axes over its whole area, in inches from the upper left."""
-    figure = Figure(figsize=(width, height))
-    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
-    axes.set_axis_off()
-    axes.set_xlim(0.0, width)
-    axes.set_ylim(height, 0.0)
-    return figure, axes
-
-
 def in_paper_order(prunings: Iterable[str]) -> list[str]:
     """Sort distinct pruning labels: baseline, L1 to L4, then other subsets by name.
 
