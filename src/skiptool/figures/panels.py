@@ -97,7 +97,6 @@ def fit_layout(
     then fixed for all output formats.
     """
     layout = ConstrainedLayoutEngine()
-    figure.set_layout_engine(layout)
     layout.execute(figure)
     width, height = figure.get_size_inches()
     first = figure.axes[0].get_position(original=True)
@@ -106,7 +105,6 @@ def fit_layout(
     height += (heights[0] - first.height * height) * sum(heights) / heights[0]
     figure.set_size_inches(width, height)
     layout.execute(figure)
-    figure.set_layout_engine("none")
 
 
 # Panels along the layers of networks
