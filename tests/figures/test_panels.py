@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import combinations
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -71,9 +72,20 @@ def test_panels_have_their_height_and_do_not_overlap(
     boxes = [axes.get_window_extent() for axes in panels]
     assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
     assert [box.height / figure.dpi for box in boxes] == pytest.approx(
-        [1.25] * len(boxes), abs=0.01
+        [1.25] * len(boxes), abs=1e-6
     )
     assert figure.get_figwidth() == TWO_COLUMNS
+
+
+def test_labels_are_measured_once_and_saving_does_not_repeat_the_layout() -> None:
+    figure, panels = grid([(0, 0), (0, 1)])
+    assert figure.get_layout_engine() is None
+    with patch.object(Axes, "get_tightbbox", side_effect=AssertionError):
+        fitted = [axes.get_tightbbox(for_layout_only=True) for axes in panels]
+    with drawing_style():
+        measured = [Axes.get_tightbbox(axes, for_layout_only=True) for axes in panels]
+    for once, again in zip(fitted, measured, strict=True):
+        assert once.extents == pytest.approx(again.extents, abs=0.1)
 
 
 def test_axes_are_labelled_at_the_outer_panels_only() -> None:

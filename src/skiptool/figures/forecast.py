@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from skiptool.figures.panels import fit_layout, legend_below
+from skiptool.figures.panels import Panel, fit_layout, legend_below
 from skiptool.figures.scatter import kind_handle, marker_of, set_ticks
 from skiptool.figures.style import (
     INK,
@@ -64,11 +64,11 @@ def forecast_sheet(fitted: Fitted, names: Sequence[str], measure: str) -> Figure
         grid = figure.add_gridspec(
             len(heights), len(widths), height_ratios=heights, width_ratios=widths
         )
-        fit = figure.add_subplot(grid[0, 0])
+        fit = figure.add_subplot(grid[0, 0], axes_class=Panel)
         draw_fit(fit, fitted)
         fit.set_xlabel(shorten(f"{measure} at {fitted.layers[fitted.layer]}", 7.0, 2.6))
         if rows:
-            axes = figure.add_subplot(grid[:, 1])
+            axes = figure.add_subplot(grid[:, 1], axes_class=Panel)
             draw_forecasts(axes, rows, names[: len(rows)], colour)
             handles += _forecast_handles(rows, colour)
         legend_below(figure, handles)

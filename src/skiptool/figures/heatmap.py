@@ -20,7 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
 from skiptool.errors import ArgumentError
-from skiptool.figures.panels import fit_layout
+from skiptool.figures.panels import Panel, fit_layout
 from skiptool.figures.style import (
     HOLE,
     INK,
@@ -561,7 +561,7 @@ def _sheet(
     heights = [height] * down + [_BAR_HEIGHT]
     grid = figure.add_gridspec(down + 1, len(widths), width_ratios=widths, height_ratios=heights)
     for n, tile in enumerate(tiles):
-        axes = figure.add_subplot(grid[divmod(n, across)])
+        axes = figure.add_subplot(grid[divmod(n, across)], axes_class=Panel)
         draw_matrix(
             axes,
             tile.values,
@@ -579,7 +579,8 @@ def _sheet(
         axes.tick_params("y", which="both", labelleft=n % across == 0)
     if title:
         figure.suptitle(label_text(title, 100), x=0.06 / TWO_COLUMNS, ha="left")
-    foot = figure.add_subplot(grid[-1, :], box_aspect=_BAR_HEIGHT / bar, anchor="SW")
+    aspect = _BAR_HEIGHT / bar
+    foot = figure.add_subplot(grid[-1, :], axes_class=Panel, box_aspect=aspect, anchor="SW")
     _colour_bar(foot, tiles[0].scale, label_text(label), ticks=ticks)
     fit_layout(figure, heights, widths)
     return figure

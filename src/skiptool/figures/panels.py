@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.path import Path
-from matplotlib.transforms import ScaledTranslation, blended_transform_factory
+from matplotlib.transforms import Bbox, ScaledTranslation, blended_transform_factory
 
 from skiptool.errors import ArgumentError
 from skiptool.figures.style import INK, TWO_COLUMNS, label_text, text_width
@@ -23,7 +24,7 @@ from skiptool.names import SKIP_LEVELS, in_data_flow
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
+    from matplotlib.backend_bases import RendererBase
 
     from skiptool.records import Float64
 
@@ -35,6 +36,42 @@ _HANDLE: Final = 0.55  # inches of a legend entry without its text
 _BRACKETS: Final = 0.22  # inches of the brackets of skip connections below a panel
 _NARROWEST: Final = 0.1  # inches of a layer with a vertical name
 _NAME_SIZE: Final = 6.5
+_SPACE: Final = 1.0  # inches between panels while their labels are measured
+
+
+class Panel(Axes):
+    """Axes whose labels are measured once, not in each round of Matplotlib's layout."""
+
+    _margins: Float64 | None = None  # pixels from each edge to the end of its labels
+
+    def measure(self) -> None:
+        """Measure the labels around the panel at its present size, for the layouts that follow."""
+        for axis in (self.xaxis, self.yaxis):
+            if not axis.get_label_text():
+                axis.set_label_coords(0.5, 0.0)  # otherwise looked for at each drawing
+        self._margins = None
+        around = super().get_tightbbox(for_layout_only=True)
+        if around is not None:
+            self._margins = np.subtract(around.extents, self.bbox.extents)
+
+    def get_tightbbox(
+        self,
+        renderer: RendererBase | None = None,
+        *,
+        call_axes_locator: bool = True,
+        bbox_extra_artists: Sequence[Artist] | None = None,
+        for_layout_only: bool = False,
+    ) -> Bbox | None:
+        """Return the bounding box of the panel with its labels, for a layout as measured."""
+        if self._margins is None or not for_layout_only:
+            return super().get_tightbbox(
+                renderer,
+                call_axes_locator=call_axes_locator,
+                bbox_extra_artists=bbox_extra_artists,
+                for_layout_only=for_layout_only,
+            )
+        self.apply_aspect()
+        return Bbox.from_extents(*(self.bbox.extents + self._margins))
 
 
 def panel_grid(
@@ -55,7 +92,10 @@ def panel_grid(
     for row, column in cells:
         first = panels[0] if panels else None
         axes = figure.add_subplot(
-            grid[row, column], sharex=first if sharex else None, sharey=first if sharey else None
+            grid[row, column],
+            axes_class=Panel,
+            sharex=first if sharex else None,
+            sharey=first if sharey else None,
         )
         if sharex:
             axes.tick_params(
@@ -96,9 +136,19 @@ def fit_layout(
     The first panel must be in the first row and column, or in ones of equal size. The layout is
     then fixed for all output formats.
     """
+    width = figure.get_figwidth() if widths is None else sum(widths) + _SPACE * (len(widths) + 1)
+    height = sum(heights) + _SPACE * (len(heights) + 1)
+    figure.set_size_inches(width, height)
+    edge = _SPACE / height
+    figure.subplots_adjust(bottom=edge, top=1.0 - edge, hspace=_SPACE / float(np.mean(heights)))
+    if widths is not None:
+        edge = _SPACE / width
+        figure.subplots_adjust(left=edge, right=1.0 - edge, wspace=_SPACE / float(np.mean(widths)))
+    for axes in figure.axes:  # now of their final height (and width)
+        if isinstance(axes, Panel):
+            axes.measure()
     layout = ConstrainedLayoutEngine()
     layout.execute(figure)
-    width, height = figure.get_size_inches()
     first = figure.axes[0].get_position(original=True)
     if widths is not None:
         width += (widths[0] - first.width * width) * sum(widths) / widths[0]
@@ -123,7 +173,11 @@ def layer_grid(
     width = max(panel_width(columns), _NARROWEST * len(names))
     figure, panels = panel_grid(cells, width=(width + _GUTTER) * columns + _LEFT)
     for axes in panels:
-        layer_axes(axes, names, width)
+        if axes.xaxis.get_tick_params()["labelbottom"]:
+            layer_axes(axes, names, width)
+        else:
+            axes.xaxis.set_visible(False)
+            axes.grid(axis="y")
     return figure, panels, width
 
 

@@ -14,6 +14,7 @@ import unicodedata
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from itertools import cycle
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -191,9 +192,13 @@ def label_text(text: str, limit: int = 32) -> str:
 
 def text_width(texts: Sequence[str], size: float) -> float:
     """Return the width in inches of the widest label at a font size in points; 0 without labels."""
-    font = FontProperties(size=size)
-    measure = TextToPath().get_text_width_height_descent
-    return max((measure(text, font, False)[0] for text in texts if text), default=0.0) / 72.0
+    return max((_width(text, size) for text in texts if text), default=0.0)
+
+
+@cache
+def _width(text: str, size: float) -> float:
+    width, _, _ = TextToPath().get_text_width_height_descent(text, FontProperties(size=size), False)
+    return float(width) / 72.0
 
 
 def shorten(text: str, size: float, width: float) -> str:
