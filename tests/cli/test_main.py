@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from skiptool.cli.console import OnceCommand
 from skiptool.steps import synth
 
 Run = Callable[..., Any]
@@ -78,6 +79,19 @@ def test_unexpected_errors_are_reported_in_one_line(
     found = run("synth", "--n", "8", "--folds", "2", *SMALL)
     assert found.code == 1
     assert "unexpected TypeError" in found.line()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["parse_args", "invoke"])
+def test_an_interrupt_outside_a_command_prints_a_line(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(OnceCommand, place, interrupted)
+    found = run("synth", "--n", "1", "-o", tmp_path / "s.zarr")
+    assert (found.code, found.line()) == (130, "skiptool: interrupted")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -121,7 +121,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         name = path.removeprefix("skiptool").strip()
         print_error(name, f"{error.format_message().rstrip('. ')} (see '{path} --help')")
         return 2
-    except (KeyboardInterrupt, typer.Abort):
-        print_error("", "interrupted")
+    except typer.Abort:  # the command has printed its line
         return 130
+    except KeyboardInterrupt:
+        code = 130
+    if code == 130:  # typer returns it after Ctrl-C outside a command, and prints nothing
+        print_error("", "interrupted")
     return int(code or 0)

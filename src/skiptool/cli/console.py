@@ -99,7 +99,7 @@ def command(function: Callable[..., Outcome]) -> Callable[..., int]:
 
     Adds ``--json``, ``--quiet`` and ``--debug``, and ``--workers`` and ``--seed`` if the function
     lacks them; passes a :class:`Terminal` as ``progress``; prints the outcome and returns the exit
-    code.
+    code. After Ctrl-C, raises `typer.Abort` once it has printed its line.
     """
     name = function.__name__.replace("_", " ")
     signature = inspect.signature(function, eval_str=True)
@@ -124,7 +124,7 @@ def command(function: Callable[..., Outcome]) -> Callable[..., int]:
             return 143
         except KeyboardInterrupt:
             print_error(name, f"interrupted{hint}")
-            return 130
+            raise typer.Abort from None
         except Exception as error:  # every error becomes one line for the user
             return _fail(name, error, flags["debug"], hint)
         if outcome.silent:
