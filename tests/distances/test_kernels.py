@@ -252,7 +252,7 @@ def test_numba_refuses_to_cache_without_a_folder(monkeypatch: pytest.MonkeyPatch
 COUNTED = """
 import numpy as np
 from numba.core import event
-from skiptool.distances import kernel
+from skiptool.distances import kernels
 from skiptool.distances.bins import equal_width
 from skiptool.distances.counting import count
 from skiptool.distances.bins import joint_range
@@ -262,7 +262,7 @@ joint = joint_range(extent(x))
 with event.install_recorder("numba:compile") as compiled:
     counts = count(x, equal_width(joint, 4))
 starts = sum(each.is_start for _, each in compiled.buffer)
-print(sum(kernel.count_equal_width_half.stats.cache_hits.values()), starts, counts.sum())
+print(sum(kernels.count_equal_width_half.stats.cache_hits.values()), starts, counts.sum())
 """
 
 
