@@ -253,14 +253,12 @@ COUNTED = """
 import numpy as np
 from numba.core import event
 from skiptool.distances import kernels
-from skiptool.distances.bins import equal_width
-from skiptool.distances.counting import count
-from skiptool.distances.bins import joint_range
-from skiptool.distances.counting import extent
+from skiptool.distances.bins import equal_width, joint_range
+from skiptool.distances.counting import activation_extremes, count_activations
 x = np.arange(32, dtype=np.float16).reshape(2, 2, 8)
-joint = joint_range(extent(x))
+joint = joint_range(activation_extremes(x))
 with event.install_recorder("numba:compile") as compiled:
-    counts = count(x, equal_width(joint, 4))
+    counts = count_activations(x, equal_width(joint, 4))
 starts = sum(each.is_start for _, each in compiled.buffer)
 print(sum(kernels.count_equal_width_half.stats.cache_hits.values()), starts, counts.sum())
 """
