@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from skiptool.errors import ArgumentError, ExistsError, SourceError
-from skiptool.model.resize import resize_images, resize_masks
 from skiptool.records import Sample
 from skiptool.sources.pictures.files import read_mask, read_picture
+from skiptool.sources.smear.resize import resize_image, resize_mask
 from skiptool.sources.smear.scenes import SceneSettings, cell_count, compose, prepare
 from skiptool.sources.smear.templates import load_templates
 from skiptool.steps import synth
@@ -34,8 +34,8 @@ def test_samples_are_composed_as_in_the_paper(experiment: SimpleNamespace) -> No
     for index in (0, 17):
         scene = compose(stage, 0, index)
         image, mask = reader.read(index)
-        assert (image == resize_images(scene.image[None], 64)[0]).all()
-        assert (mask == resize_masks(scene.mask[None], 64)[0]).all()
+        assert (image == resize_image(scene.image, 64)).all()
+        assert (mask == resize_mask(scene.mask, 64)).all()
     assert store.classes == ("background", "cell")
     columns = store.domain("synthetic").columns
     assert columns["cells"].tolist() == [cell_count(settings, 0, index) for index in range(24)]

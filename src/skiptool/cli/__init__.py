@@ -23,7 +23,6 @@ from typing import Annotated
 import typer
 from typer.completion import completion_init  # type: ignore[attr-defined] # not re-exported
 from typer.core import TyperGroup
-from typer.exceptions import TyperException
 
 from skiptool.cli.console import OnceCommand, open_streams, show_help
 from skiptool.cli.extract import extract
@@ -36,6 +35,11 @@ from skiptool.cli.report import report
 from skiptool.cli.study import study
 from skiptool.cli.synth import synth
 from skiptool.cli.train import train
+
+try:
+    from typer.exceptions import TyperException
+except ImportError:  # typer < 0.28
+    from click import ClickException as TyperException  # type: ignore[assignment]
 
 __all__ = ["app", "main"]
 

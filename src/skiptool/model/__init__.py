@@ -11,7 +11,6 @@
 - ``inference``: segmentation, pixel counts, substitution of skip connections.
 - ``layers``: pooled activations of named layers.
 - ``device``: device, precision, threads, and errors of the machine.
-- ``resize``: antialiased resizing of images and masks.
 
 May import `skiptool.metrics` and `skiptool.parallel`, and the modules below them; not `stores`.
 """

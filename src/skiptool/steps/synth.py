@@ -12,11 +12,11 @@ import numpy as np
 from skiptool.errors import ArgumentError
 from skiptool.exports.folders import export_folder
 from skiptool.exports.png import write_pairs
-from skiptool.model.resize import resize_images, resize_masks
 from skiptool.names import Split
 from skiptool.parallel import available_cores, ordered_map
 from skiptool.records import SILENT, Outcome, Progress, Sample, as_path
 from skiptool.sources.smear.cutting import cut_templates
+from skiptool.sources.smear.resize import resize_image, resize_mask
 from skiptool.sources.smear.scenes import PreparedScene, SceneSettings, cell_count, compose, prepare
 from skiptool.sources.smear.templates import Box, Templates, load_templates, save_templates
 from skiptool.splits import assign_folds, hold_out
@@ -44,8 +44,8 @@ class _Renderer:
 
     def render(self, index: int) -> Sample:
         scene = compose(self.stage, self.seed, index)
-        image = resize_images(scene.image[None], self.size)[0]
-        mask = resize_masks(scene.mask[None], self.size)[0]
+        image = resize_image(scene.image, self.size)
+        mask = resize_mask(scene.mask, self.size)
         fold = int(self.folds[index])
         return Sample(
             id=f"{index:05d}",

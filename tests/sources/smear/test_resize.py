@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -12,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image as Pictures
+from torch.nn.functional import interpolate
 
-from skiptool.model.resize import resize_images, resize_masks
+from skiptool.sources.smear.resize import resize_image, resize_mask
 
 if TYPE_CHECKING:
     from skiptool.records import UInt8
@@ -33,33 +33,49 @@ def test_images_equal_those_of_pillow_within_a_grey_level(
     height: int, width: int, size: int
 ) -> None:
     image = smooth_noise(height, width)
-    result = resize_images(image[None], size)
+    result = resize_image(image, size)
     theirs = Pictures.fromarray(image).resize((size, size), Pictures.Resampling.BICUBIC)
-    assert result.shape == (1, size, size, 3)
-    assert np.abs(result[0].astype(int) - np.asarray(theirs)).max() <= 1
+    assert result.shape == (size, size, 3)
+    assert np.abs(result.astype(int) - np.asarray(theirs)).max() <= 1
 
 
 def test_noise_equals_that_of_pillow_within_a_grey_level() -> None:
     image = np.random.default_rng(1).integers(0, 256, (150, 150, 3), dtype=np.uint8)
     theirs = Pictures.fromarray(image).resize((64, 64), Pictures.Resampling.BICUBIC)
-    result = resize_images(image[None], 64)[0]
+    result = resize_image(image, 64)
     assert np.abs(result.astype(int) - np.asarray(theirs)).max() <= 1
 
 
-def test_images_do_not_depend_on_threads_or_batches() -> None:
-    images = np.stack([smooth_noise(120, 120), 255 - smooth_noise(120, 120)])
-    images.flags.writeable = False
-    expected = resize_images(images, 50)
-    before = torch.get_num_threads()
-    try:
-        for threads in (1, 2):
-            torch.set_num_threads(threads)
-            np.testing.assert_array_equal(resize_images(images, 50), expected)
-    finally:
-        torch.set_num_threads(before)
-    with ThreadPoolExecutor(2) as pool:
-        single = list(pool.map(lambda image: resize_images(image[None], 50)[0], images))
-    np.testing.assert_array_equal(np.stack(single), expected)
+@settings(max_examples=100, deadline=None)
+@given(
+    st.tuples(st.integers(1, 90), st.integers(1, 90), st.sampled_from([1, 3])),
+    st.integers(1, 70),
+    st.sampled_from([1, 255]),
+    st.integers(0, 99),
+)
+def test_images_equal_those_of_torch_to_the_bit(
+    shape: tuple[int, int, int], size: int, step: int, seed: int
+) -> None:
+    image = np.random.default_rng(seed).integers(0, 256 // step + 1, shape) * step
+    image = image.clip(max=255).astype(np.uint8)
+    theirs = interpolate(
+        torch.from_numpy(image[None]).permute(0, 3, 1, 2),
+        size=(size, size),
+        mode="bicubic",
+        antialias=True,
+    )
+    np.testing.assert_array_equal(resize_image(image, size), theirs[0].permute(1, 2, 0).numpy())
+
+
+def test_an_image_of_the_size_of_a_smear_equals_that_of_torch() -> None:
+    image = smooth_noise(1500, 1496)
+    theirs = interpolate(
+        torch.from_numpy(image[None]).permute(0, 3, 1, 2),
+        size=(512, 512),
+        mode="bicubic",
+        antialias=True,
+    )
+    np.testing.assert_array_equal(resize_image(image, 512), theirs[0].permute(1, 2, 0).numpy())
 
 
 def area_by_area(mask: UInt8, size: int) -> UInt8:
@@ -90,31 +106,26 @@ def area_by_area(mask: UInt8, size: int) -> UInt8:
     st.integers(1, 6),
 )
 def test_masks_take_the_label_of_most_area(mask: UInt8, size: int) -> None:
-    np.testing.assert_array_equal(resize_masks(mask[None], size)[0], area_by_area(mask, size))
+    np.testing.assert_array_equal(resize_mask(mask, size), area_by_area(mask, size))
 
 
 def test_ties_go_to_the_highest_label() -> None:
     mask = np.array([[0, 1, 0, 0], [0, 1, 0, 1], [0, 0, 1, 1], [0, 0, 0, 1]], np.uint8)
-    np.testing.assert_array_equal(resize_masks(mask[None], 2), [[[1, 0], [0, 1]]])
+    np.testing.assert_array_equal(resize_mask(mask, 2), [[1, 0], [0, 1]])
 
 
 def test_disc_keeps_its_area() -> None:
     rows, columns = np.mgrid[:300, :300]
     disc = ((rows - 141) ** 2 + (columns - 153) ** 2 < 90**2).astype(np.uint8)
-    small = resize_masks(disc[None], 128)[0]
+    small = resize_mask(disc, 128)
     assert small.mean() == pytest.approx(disc.mean(), rel=0.005)
 
 
 @pytest.mark.long
 def test_large_masks_do_not_overflow() -> None:
-    mask = np.ones((1, 2, 70_000), np.uint8)
-    mask[0, 0, 0] = 0
-    assert resize_masks(mask, 2).all()
-    tall = np.zeros((1, 70_000, 2), np.uint8)
-    tall[0, 40_000:] = 1
-    np.testing.assert_array_equal(resize_masks(tall, 2), [[[0, 0], [1, 1]]])
-
-
-def test_stacked_masks_are_resized_individually() -> None:
-    masks = np.stack([np.zeros((9, 9), np.uint8), np.full((9, 9), 255, np.uint8)])
-    np.testing.assert_array_equal(resize_masks(masks, 4), masks[:, :4, :4])
+    mask = np.ones((2, 70_000), np.uint8)
+    mask[0, 0] = 0
+    assert resize_mask(mask, 2).all()
+    tall = np.zeros((70_000, 2), np.uint8)
+    tall[40_000:] = 1
+    np.testing.assert_array_equal(resize_mask(tall, 2), [[0, 0], [1, 1]])
