@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import product
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from skiptool.records import AnyArray, Float64, Int64, UInt8
 
 _REACH: Final = 2.0  # pixels to either side of the centre that a cubic kernel covers
+_ROWS: Final = 256  # of one channel resized at once: the temporaries fit into the cache
 _SHARPNESS: Final = -0.5  # the kernel's a, see Keys 1981
 
 
@@ -30,14 +32,11 @@ def resize_image(image: UInt8, size: int) -> UInt8:
     """
     height, width, channels = image.shape
     if width != size:
-        # by channel, because moving single bytes of interleaved colours costs more than the sums
-        columns = np.empty((width, channels, height), np.uint8)
-        for channel in range(channels):
-            columns[:, channel] = image[:, :, channel].T
-        columns = _resample(columns.reshape(width, -1), size).reshape(size, channels, height)
-        image = np.empty((height, size, channels), np.uint8)
-        for channel in range(channels):
-            image[:, :, channel] = columns[:, channel].T
+        rows = np.empty((height, size, channels), np.uint8)
+        for channel, start in product(range(channels), range(0, height, _ROWS)):
+            block = image[start : start + _ROWS, :, channel]
+            rows[start : start + _ROWS, :, channel] = _resample(block.T, size).T
+        image = rows
     if height != size:
         image = _resample(image.reshape(height, -1), size).reshape(size, size, channels)
     return image
