@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import cv2
+import numpy as np
 
 if TYPE_CHECKING:
     from skiptool.records import UInt8
@@ -33,6 +33,13 @@ def otsu(values: UInt8) -> int:
     >>> otsu(np.array([10, 10, 12, 200, 201], dtype=np.uint8))
     12
     """
-    threshold, _ = cv2.threshold(values.reshape(1, -1), 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    # OpenCV returns 0 for a single grey level, and any level of the gap between the two classes
-    return int(values[values <= max(threshold, values.min())].max())
+    counts = np.bincount(values.ravel()).astype(np.float64)
+    sums = np.cumsum(counts * np.arange(len(counts)))
+    low = np.cumsum(counts)[:-1]
+    high = counts.sum() - low
+    split = np.flatnonzero((low > 0) & (high > 0))
+    if not len(split):
+        return int(values.max())
+    low, high, sums, total = low[split], high[split], sums[split], sums[-1]
+    variance = low * high * (sums / low - (total - sums) / high) ** 2
+    return int(split[np.argmax(variance)])
