@@ -3,7 +3,7 @@
 Pillow silently keeps 8 of 16 bits in colour, reads signed bytes as unsigned and mixes up planar
 16-bit channels; it does not know 64-bit and half-precision numbers and some compressions, and
 reports these files as damaged. This module recognises all of them by their headers, and reads them
-with tifffile (TIFF) and OpenCV (PNG).
+with tifffile (TIFF) and imagecodecs (PNG).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import cv2
+import imagecodecs
 import numpy as np
 import tifffile
 from PIL import Image
@@ -368,16 +368,16 @@ def _orientation(page: Any) -> int:  # noqa: ANN401 - tifffile's own
 
 
 def _deep_png(path: Path, *, grey: bool) -> DeepPicture:
-    """Read a PNG of 16 bits per channel; OpenCV expands grey with alpha to RGBA without loss."""
+    """Read a PNG of 16 bits per channel: RGB or RGBA, or grey with alpha."""
     try:
-        pixels = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        pixels = None
-    if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3:
+        pixels = imagecodecs.png_decode(path.read_bytes())
+    except (imagecodecs.PngError, ValueError):
+        pixels = np.empty(0)
+    if pixels.dtype != np.uint16 or pixels.ndim != 3:
         raise SourceError(
             f"{path}: the picture is truncated or damaged, or its form of 16-bit colours cannot be "
             "read; save it as 16-bit RGB PNG"
         )
-    alpha = pixels[..., 3] if pixels.shape[2] == 4 else None
-    values = pixels[..., 0] if grey else pixels[..., 2::-1]  # BGR to RGB
+    alpha = pixels[..., -1] if pixels.shape[2] in (2, 4) else None
+    values = pixels[..., 0] if grey else pixels[..., :3]
     return DeepPicture(np.ascontiguousarray(values), alpha, "grey" if grey else "rgb")
