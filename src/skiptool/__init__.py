@@ -11,7 +11,7 @@ library is imported in one place only. import-linter checks all of it (``pyproje
     report               exhibits of the report page, from tables: figures, captions, sentences
     exports              what lies next to a dataset: contact sheets, PNG pairs, nnU-Net folders
     sources | stores | model | figures
-        sources          Pillow, OpenCV, tifffile, OpenSlide, nibabel: pictures, slides, volumes,
+        sources          Pillow, tifffile, OpenSlide, OpenCV, nibabel: pictures, slides, volumes,
                          annotations, registration, synthetic smears
         stores           zarr, pyarrow, safetensors, fsspec: every file format of skiptool, each
                          specified in the docstring of its module
@@ -156,7 +156,15 @@ _forget_unusable_backend()
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
     if name not in _MODULES:
         raise AttributeError(f"module 'skiptool' has no attribute {name!r}")
-    return getattr(import_module(_MODULES[name]), name)
+    try:
+        module = import_module(_MODULES[name])
+    except ModuleNotFoundError as error:
+        from skiptool.errors import missing_extra
+
+        if line := missing_extra(error):
+            raise ModuleNotFoundError(f"skiptool.{name} {line}", name=error.name) from error
+        raise
+    return getattr(module, name)
 
 
 def __dir__() -> list[str]:

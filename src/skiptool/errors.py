@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Final
 
 
 class SkiptoolError(Exception):
@@ -48,6 +49,36 @@ class OutOfMemoryError(SkiptoolError, MemoryError):
 
 class WorkerError(SkiptoolError, ChildProcessError):
     """A worker process died; finished work is kept."""
+
+
+_EXTRAS: Final = {
+    "cv2": "wsi",
+    "huggingface_hub": "train",
+    "lightning": "train",
+    "nibabel": "mri",
+    "openslide": "wsi",
+    "segmentation_models_pytorch": "train",
+    "threadpoolctl": "wsi",
+    "timm": "train",
+    "torch": "train",
+}
+"""Optional libraries, and the extra of skiptool that installs each."""
+
+
+def missing_extra(error: BaseException) -> str | None:
+    """Return the line for an optional library that is not installed; None for any other error.
+
+    Examples
+    --------
+    >>> missing_extra(ModuleNotFoundError(name="nibabel"))
+    "needs nibabel, which is not installed; pip install 'skiptool[mri]'"
+    """
+    if not isinstance(error, ModuleNotFoundError):
+        return None
+    name = (error.name or "").partition(".")[0]
+    if name not in _EXTRAS:
+        return None
+    return f"needs {name}, which is not installed; pip install 'skiptool[{_EXTRAS[name]}]'"
 
 
 def first_line(error: BaseException) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -159,10 +160,10 @@ SEEN_OR_DRAWN = {*PICTURES, "PIL", "matplotlib"}
         ("study", {*COMPUTING, *SEEN_OR_DRAWN, "scipy"}),
         ("report", {*COMPUTING, *PICTURES}),
         ("hellinger", {"torch", "lightning", *SEEN_OR_DRAWN}),
-        ("extract_images", {*COMPUTING, "openslide", "nibabel"}),
-        ("extract_mri.extract_mri", {*COMPUTING, "openslide"}),
+        ("extract_images", {*COMPUTING, "cv2", "openslide", "nibabel"}),
+        ("extract_mri.extract_mri", {*COMPUTING, "cv2", "openslide"}),
         ("extract_wsi.extract_wsi", {*COMPUTING, "nibabel"}),
-        pytest.param("synth", {"numba", "matplotlib", "openslide"}, marks=pytest.mark.slow),
+        ("synth", {*COMPUTING, "cv2", "matplotlib", "openslide", "nibabel"}),
         pytest.param("train", {"numba", *PICTURES}, marks=pytest.mark.slow),
         pytest.param("predict.predict", {"numba", *PICTURES}, marks=pytest.mark.slow),
         pytest.param("features.features", PICTURES, marks=pytest.mark.slow),
@@ -176,6 +177,89 @@ def test_step_imports_only_what_it_needs(step: str, unneeded: set[str]) -> None:
     imported = set(found.stdout.split())
     assert "numpy" in imported
     assert not imported & unneeded
+
+
+OPTIONAL = ("torch", "lightning", "timm", "cv2", "openslide", "nibabel", "threadpoolctl")
+
+WITHOUT = f"""
+import sys
+sys.modules.update(dict.fromkeys({OPTIONAL}))
+from skiptool.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def without_extras(*words: object) -> subprocess.CompletedProcess[str]:
+    """Run a command as if only the required libraries were installed."""
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT, *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+@pytest.mark.long
+def test_the_base_install_makes_images_compares_features_and_reports(
+    experiment: SimpleNamespace, tmp_path: Path
+) -> None:
+    data, table, pictures = tmp_path / "s.zarr", tmp_path / "shift.parquet", tmp_path / "png"
+    size = ("--size", 32, "--canvas", 200, "--cells", "1:3")
+    for words in (
+        ("synth", "--n", 4, "--folds", 2, *size, "--export", "png", pictures, "-o", data),
+        (
+            *("extract", "images", "--images", pictures / "images", "--masks", pictures / "masks"),
+            *("--folds", 2, "-o", tmp_path / "images.zarr"),
+        ),
+        ("hellinger", experiment.plain, experiment.dark, "--permutations", 9, "-o", table),
+        ("report", table, experiment.predictions, "-o", tmp_path / "report.html"),
+        ("info", experiment.baseline, data, table),
+    ):
+        ended = without_extras(*words)
+        assert ended.returncode == 0, ended.stderr
+    assert "<svg" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("words", "library", "extra"),
+    [
+        (("train", "DATA"), "torch", "train"),
+        (("predict", "MODEL", "--data", "DATA"), "torch", "train"),
+        (("features", "MODEL", "--data", "DATA"), "torch", "train"),
+        (("extract", "wsi", "DATA", "--mpp", "1"), "openslide", "wsi"),
+        (("extract", "mri", "DATA"), "nibabel", "mri"),
+    ],
+)
+def test_a_missing_extra_is_one_line_with_the_command_that_installs_it(
+    experiment: SimpleNamespace,
+    tmp_path: Path,
+    words: tuple[str, ...],
+    library: str,
+    extra: str,
+) -> None:
+    paths = {"DATA": str(experiment.data), "MODEL": str(experiment.baseline)}
+    out = tmp_path / "out"
+    ended = without_extras(*(paths.get(word, word) for word in words), "-o", out)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.count("\n") == 1
+    assert "is not installed; pip install 'skiptool[" in ended.stderr, ended.stderr
+    assert ended.stderr.endswith(f"[{extra}]'\n"), ended.stderr
+    assert library in ended.stderr
+    assert not out.exists()
+
+
+def test_a_missing_extra_is_named_in_python() -> None:
+    probe = "import sys; sys.modules['torch'] = None; import skiptool; skiptool.train_models"
+    ended = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, check=False
+    )
+    last = ended.stderr.splitlines()[-1]
+    assert last == (
+        "ModuleNotFoundError: skiptool.train_models needs torch, which is not installed; "
+        "pip install 'skiptool[train]'"
+    )
 
 
 def test_package_face_is_lazy() -> None:

@@ -30,7 +30,7 @@ from rich.style import Style
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from skiptool.errors import LeftoverError, SkiptoolError
+from skiptool.errors import LeftoverError, SkiptoolError, missing_extra
 from skiptool.records import Outcome, Shade, Table, Task, luminance
 
 ConsoleT = TypeVar("ConsoleT", bound=Console)
@@ -410,6 +410,8 @@ def error_text(error: Exception, resume_hint: str = "") -> str:
         return f"{error}, or --resume to go on with it"
     if isinstance(error, SkiptoolError):
         return str(error)
+    if line := missing_extra(error):
+        return line
     if isinstance(error, UnicodeEncodeError):
         letter = ascii(error.object[error.start : error.start + 1])
         return (
