@@ -251,7 +251,7 @@ ASAP = '<Annotation Name="n" Type="%s" PartOfGroup="m"><Coordinates>%s</Coordina
 SPOT = '<Coordinate Order="0" X="%s" Y="9"/>'
 HEAD = "image,mask,domain,subject\n"
 ROW = "a.png,a-mask.png,A,a\n"
-VAL = np.full(20, "val", dtype=np.dtypes.StringDType())
+VAL = np.full(20, "val", dtype=object)
 GREY = np.zeros((32, 32), np.uint8)
 
 Case = tuple[Make, Sequence[str], int, Sequence[str]]
