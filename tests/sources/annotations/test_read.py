@@ -115,6 +115,7 @@ PLAIN = json.dumps([FEATURE]).encode()
         zipped(("a.geojson", PLAIN)),
         zipped(("sub/", b""), ("sub/a.geojson", PLAIN), ("__MACOSX/._a.geojson", b"x")),
     ],
+    ids=["gzip", "two gzip members", "zip", "zip with folders"],  # bytes hold the time of day
 )
 def test_compressed_files_are_unpacked(written: Writer, packed: bytes) -> None:
     for name in ("a.geojson", "a.geojson.gz", "a.zip"):
