@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from skiptool.cli import output
 from skiptool.cli.console import OnceCommand
 from skiptool.steps import synth
 
@@ -42,9 +45,33 @@ def test_missing_subcommand_prints_help(words: list[str], run: Run) -> None:
     assert "Commands:" in found.err
 
 
-def test_version(run: Run) -> None:
-    assert run("--version") == run("--version")
-    assert run("--version").out == "skiptool 0.1.0\n"
+def test_version(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output, "requires", lambda _: ["numpy>=2", "gone[x]>=1; extra == 'y'"])
+    found = run("--version")
+    assert (found.code, found.err) == (0, "")
+    assert found.lines[:2] == [
+        f"skiptool {version('skiptool')}",
+        f"Python {sys.version.split()[0]}",
+    ]
+    assert found.lines[2].startswith("platform ")
+    assert found.lines[3:] == [f"numpy {version('numpy')}", "gone not installed"]
+    told = run("--version", "--json").json
+    assert (told["skiptool"], told["libraries"]) == (
+        version("skiptool"),
+        {"numpy": version("numpy"), "gone": None},
+    )
+
+
+def test_version_names_the_libraries_that_matter_and_imports_none() -> None:
+    script = (
+        "import sys; from skiptool.cli import main; code = main(['--version', '--json']); "
+        "sys.exit(code or len({'torch', 'numpy', 'zarr', 'pyarrow'} & {*sys.modules}))"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert found.returncode == 0
+    libraries = json.loads(found.stdout)["libraries"]
+    assert {"typer", "numpy", "torch", "zarr", "pyarrow", "distributed"} <= set(libraries)
+    assert not {"pytest", "ruff", "hypothesis"} & set(libraries)
 
 
 def test_module_runs_the_command_line() -> None:
