@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from skiptool.cli import output
-from skiptool.cli.console import OnceCommand
+from skiptool.cli.console import _PANELS, OnceCommand
 from skiptool.steps import synth
 
 Run = Callable[..., Any]
@@ -270,3 +271,37 @@ def test_workers_and_seed_do_not_change_predictions(
 def made(run: Run, out: Path) -> list[dict[str, Any]]:
     paths = [out] if out.is_file() else list(out.iterdir())
     return list(run("info", *paths, "--json").json["summary"].values())
+
+
+EVERY = [words[:2] if words[0] == "extract" else words[:1] for words in ONE_VALUE]
+
+
+@pytest.mark.parametrize("words", [*EVERY, ("study",), ("info",)], ids=" ".join)
+def test_help_is_grouped_in_panels(words: tuple[str, ...], run: Run) -> None:
+    lines = run(*words, "--help").lines
+    order = ["Inputs", "Protocol", "Statistics", "Outputs", "Run"]
+    panels: dict[str, list[str]] = {}
+    for line in lines:
+        if heading := re.fullmatch(r"([A-Z]\w+):", line):
+            panels[heading[1]] = []
+        elif panels and (option := re.match(r"  (?:-\w, )?(--[\w-]+)", line)):
+            panels[[*panels][-1]].append(option[1])
+    assert list(panels) == [name for name in order if name in panels]
+    assert max(map(len, lines)) < 80
+    options = [option for own in panels.values() for option in own]
+    assert len(options) == len(set(options))
+    assert {"--json", "--quiet", "--debug", "--config", "--help"} <= {*panels["Run"]}
+    assert ("--command" if words == ("info",) else "--out") in panels["Outputs"]
+
+
+def test_every_panel_names_options_that_exist(run: Run) -> None:
+    """A renamed option would move to the default panel without notice."""
+    import typer
+
+    from skiptool.cli import app
+
+    found = {"help"}
+    for command in typer.main.get_command(app).commands.values():
+        for leaf in getattr(command, "commands", {"": command}).values():
+            found |= {parameter.name for parameter in leaf.params}
+    assert set().union(*_PANELS.values()) <= found

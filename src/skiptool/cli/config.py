@@ -29,7 +29,6 @@ import shlex
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -38,7 +37,7 @@ import typer
 from typer.core import TyperCommand, TyperOption
 
 from skiptool.cli.paths import stdin_text
-from skiptool.errors import ArgumentError, FormatError
+from skiptool.errors import ArgumentError, FormatError, suggestion
 
 STDIN: Final = "-"
 
@@ -96,7 +95,7 @@ def expand(file: str, context: typer.Context, typed: Mapping[str, Any]) -> Expan
         type.
     """
     where = "stdin" if file == STDIN else file
-    path = _command_path(context)
+    path = command_path(context)
     command = context.command
     keys = _keys(command)
     options: list[str] = []
@@ -107,7 +106,7 @@ def expand(file: str, context: typer.Context, typed: Mapping[str, Any]) -> Expan
         shown = f"{name!r} in {table}" if table else repr(name)
         key = keys.get(name.replace("_", "-"))
         if key is None:
-            hint = near(name.replace("_", "-"), [*keys])
+            hint = suggestion(name.replace("_", "-"), keys)
             raise ArgumentError(f"{where}: unknown key {shown} of skiptool {path}{hint}")
         parameter = key.parameter
         if parameter.name in used:
@@ -122,19 +121,8 @@ def expand(file: str, context: typer.Context, typed: Mapping[str, Any]) -> Expan
     return Expansion(options, arguments, applied)
 
 
-def near(name: str, choices: Sequence[str]) -> str:
-    """Return a question for the choice nearest to a name, empty if none is near.
-
-    Examples
-    --------
-    >>> near("epoch", ["epochs", "seed"]), near("x", ["epochs"])
-    ("; did you mean 'epochs'?", '')
-    """
-    found = get_close_matches(name, choices, n=1)
-    return f"; did you mean {found[0]!r}?" if found else ""
-
-
-def _command_path(context: typer.Context) -> str:
+def command_path(context: typer.Context) -> str:
+    """Return the name of a command without that of the program: ``extract wsi``."""
     return context.command_path.partition(" ")[2]
 
 
@@ -253,7 +241,7 @@ def _tables(
             continue
         command = group.commands.get(name)
         if command is None:
-            hint = near(name, [*group.commands]) or "; tables are named after commands: [train]"
+            hint = suggestion(name, group.commands) or "; tables are named after commands"
             raise ArgumentError(f"{where}: unknown table [{shown}]{hint}")
         if hasattr(command, "commands"):
             yield from _tables(value, where, command, (*parents, name))

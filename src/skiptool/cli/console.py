@@ -12,18 +12,18 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperCommand, TyperOption
 
-from skiptool.cli.config import expand
+from skiptool.cli.config import command_path, expand
 from skiptool.cli.output import Terminal, error_text, print_error, print_result
-from skiptool.cli.paths import check_outputs, typed_inputs, writes_to_url
+from skiptool.cli.paths import WRITTEN, check_outputs, typed_inputs, writes_to_url
 from skiptool.errors import ArgumentError, ExistsError
 from skiptool.records import Outcome
 from skiptool.stores.staging import protect_inputs
@@ -197,7 +197,10 @@ def exit_code(error: BaseException) -> int:
 
 
 class OnceCommand(TyperCommand):
-    """A command that reads ``--config``, and refuses a repeated option of a single value."""
+    """A command that reads ``--config``, and refuses a repeated option of a single value.
+
+    Its help lists the parameters in panels by topic.
+    """
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         """Parse the arguments of the command."""
@@ -222,6 +225,54 @@ class OnceCommand(TyperCommand):
             if place is None:
                 raise
             ctx.fail(f"{place}: {error.message}")
+
+    def format_options(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]  # noqa: ANN401
+        """Write the parameters in panels."""
+        panels: dict[str, list[tuple[str, str]]] = {name: [] for name in _PANELS}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                text = record[1].replace("\\[", "[")  # typer 0.15 escapes for rich
+                panels[_panel_of(parameter, command_path(ctx))].append((record[0], text))
+        for name, records in panels.items():
+            if records:
+                with formatter.section(name):
+                    formatter.write_dl(records)
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_PANELS: Final[Mapping[str, frozenset[str]]] = {
+    "Inputs": _names(
+        "annotations artifact_box data domain images mask_pattern masks models pattern ranges "
+        "reference source split table templates test train_domain"
+    ),
+    "Protocol": frozenset(),
+    "Statistics": _names(
+        "all_pairs bins forecast group level literal_eq5 metric paired permutations range_rule "
+        "sweep_bins"
+    ),
+    "Outputs": _names(
+        "check command figures formats keep_features last out overlay_count per_channel pictures "
+        "qc title"
+    ),
+    "Run": _names(
+        "as_json compile_ config dask debug deterministic device devices dry_run help logger "
+        "memory nodes overwrite precision quiet resume seed threads workers"
+    ),
+}
+"""Panels of a help page in order, with their options; all other options are in "Protocol"."""
+
+
+def _panel_of(parameter: Any, command: str) -> str:  # noqa: ANN401 - of typer's own click
+    """Return the panel of a parameter: arguments are inputs, and whatever is written an output."""
+    if parameter.param_type_name == "argument":
+        return "Inputs"
+    if parameter.name in WRITTEN.get(command, {}):
+        return "Outputs"
+    return next((name for name, own in _PANELS.items() if parameter.name in own), "Protocol")
 
 
 def _takes_one_value(option: Any) -> bool:  # noqa: ANN401 - a parameter of typer's own click
