@@ -9,10 +9,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skiptool.cli.config import _literal
+from skiptool.cli import app
+from skiptool.cli.config import _literal, table_of
+from skiptool.errors import FormatError
 from skiptool.steps import synth
 
 Run = Callable[..., Any]
@@ -369,3 +372,16 @@ def test_config_and_command_say_the_same(run: Run, experiment: SimpleNamespace) 
     table = tomllib.loads(run("info", "--config", experiment.predictions).out)["predict"]
     options = {word[2:] for word in words if word.startswith("--")}
     assert options == {*table} - {"models"}
+
+
+def test_what_cannot_be_repeated_is_a_comment() -> None:
+    root = typer.main.get_command(app)
+    name, lines = table_of("skiptool hellinger https://host/a.zarr b --out c", root, "t")
+    assert (name, lines[0], lines[2]) == ("hellinger", "[hellinger]", 'out = "c"')
+    assert lines[1].startswith('stores = ["https://host/a.zarr", "b"]  # credentials')
+    _, lines = table_of("skiptool synth --out \udcff", root, "t")
+    assert lines[1].startswith("# out = ")
+    tomllib.loads("\n".join(lines))
+    for command in ("skiptool synth --colour red", "skiptool distil a.zarr", "skiptool extract"):
+        with pytest.raises(FormatError, match=r"t: was made by"):
+            table_of(command, root, "t")
