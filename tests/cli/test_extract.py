@@ -295,6 +295,16 @@ def test_stdout_has_the_store_and_stderr_the_counts(run: Run, folder: Path, tmp_
     assert found.out.startswith("skiptool extract mri ")
 
 
+@pytest.mark.long
+def test_config_reproduces_the_mri_store(run: Run, folder: Path, tmp_path: Path) -> None:
+    first, again, file = (tmp_path / name for name in ("a.zarr", "b.zarr", "made.toml"))
+    words = ("--size", "A=32", "--percentiles", "1,99", "--slice-axis", "A=3", "--domain", "A")
+    assert run("extract", "mri", folder / "volumes.csv", "-o", first, *QUICK, *words).code == 0
+    file.write_text(run("info", "--config", first).out)
+    assert run("extract", "mri", "--config", file, "-o", again).code == 0
+    assert len({open_dataset(path).lineage.id for path in (first, again)}) == 1
+
+
 def test_a_manifest_on_stdin(run: Run, folder: Path, tmp_path: Path) -> None:
     text = f"image,mask,domain,subject\n{folder}/p0_sa.nii.gz,{folder}/p0_sa_gt.nii.gz,A,p0\n"
     words = ("extract", "mri", "-", "-o", tmp_path / "d.zarr", *QUICK, "--test-fraction", "0")
@@ -843,6 +853,21 @@ def test_corrected_pairs_can_be_extracted(
         pair = [store.samples("A", [index]).read(0) for store in (first, second)]
         assert np.array_equal(pair[0][0], pair[1][0])
         assert np.array_equal(pair[0][1], pair[1][1])
+
+
+@pytest.mark.long
+def test_config_reproduces_the_wsi_store(
+    run: Run, folder_of_extract_wsi: Path, tmp_path: Path
+) -> None:
+    first, again, file = (tmp_path / name for name in ("a.zarr", "b.zarr", "made.toml"))
+    manifest = folder_of_extract_wsi / "slides.csv"
+    words = (*SAMPLED, "--draws", "2", "--seed", "5", "--export", tmp_path / "p")
+    assert run("extract", "wsi", manifest, "-o", first, *words).code == 0
+    file.write_text(run("info", "--config", first).out)
+    typed = ("-o", again, "--export", tmp_path / "q")
+    assert run("extract", "wsi", "--config", file, *typed).code == 0
+    assert len({open_dataset(path).lineage.id for path in (first, again)}) == 1
+    assert (tmp_path / "q").is_dir()
 
 
 @pytest.mark.long

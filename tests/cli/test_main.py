@@ -1,18 +1,22 @@
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from skiptool.cli.console import OnceCommand
+from skiptool.cli import output
+from skiptool.cli.console import _PANELS, OnceCommand
 from skiptool.steps import synth
 
 Run = Callable[..., Any]
@@ -42,9 +46,33 @@ def test_missing_subcommand_prints_help(words: list[str], run: Run) -> None:
     assert "Commands:" in found.err
 
 
-def test_version(run: Run) -> None:
-    assert run("--version") == run("--version")
-    assert run("--version").out == "skiptool 0.1.0\n"
+def test_version(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output, "requires", lambda _: ["numpy>=2", "gone[x]>=1; extra == 'y'"])
+    found = run("--version")
+    assert (found.code, found.err) == (0, "")
+    assert found.lines[:2] == [
+        f"skiptool {version('skiptool')}",
+        f"Python {sys.version.split()[0]}",
+    ]
+    assert found.lines[2].startswith("platform ")
+    assert found.lines[3:] == [f"numpy {version('numpy')}", "gone not installed"]
+    told = run("--version", "--json").json
+    assert (told["skiptool"], told["libraries"]) == (
+        version("skiptool"),
+        {"numpy": version("numpy"), "gone": None},
+    )
+
+
+def test_version_names_the_libraries_that_matter_and_imports_none() -> None:
+    script = (
+        "import sys; from skiptool.cli import main; code = main(['--version', '--json']); "
+        "sys.exit(code or len({'torch', 'numpy', 'zarr', 'pyarrow'} & {*sys.modules}))"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert found.returncode == 0
+    libraries = json.loads(found.stdout)["libraries"]
+    assert {"typer", "numpy", "torch", "zarr", "pyarrow", "distributed"} <= set(libraries)
+    assert not {"pytest", "ruff", "hypothesis"} & set(libraries)
 
 
 def test_module_runs_the_command_line() -> None:
@@ -243,3 +271,37 @@ def test_workers_and_seed_do_not_change_predictions(
 def made(run: Run, out: Path) -> list[dict[str, Any]]:
     paths = [out] if out.is_file() else list(out.iterdir())
     return list(run("info", *paths, "--json").json["summary"].values())
+
+
+EVERY = [words[:2] if words[0] == "extract" else words[:1] for words in ONE_VALUE]
+
+
+@pytest.mark.parametrize("words", [*EVERY, ("study",), ("info",)], ids=" ".join)
+def test_help_is_grouped_in_panels(words: tuple[str, ...], run: Run) -> None:
+    lines = run(*words, "--help").lines
+    order = ["Inputs", "Protocol", "Statistics", "Outputs", "Run"]
+    panels: dict[str, list[str]] = {}
+    for line in lines:
+        if heading := re.fullmatch(r"([A-Z]\w+):", line):
+            panels[heading[1]] = []
+        elif panels and (option := re.match(r"  (?:-\w, )?(--[\w-]+)", line)):
+            panels[[*panels][-1]].append(option[1])
+    assert list(panels) == [name for name in order if name in panels]
+    assert max(map(len, lines)) < 80
+    options = [option for own in panels.values() for option in own]
+    assert len(options) == len(set(options))
+    assert {"--json", "--quiet", "--debug", "--config", "--help"} <= {*panels["Run"]}
+    assert ("--command" if words == ("info",) else "--out") in panels["Outputs"]
+
+
+def test_every_panel_names_options_that_exist(run: Run) -> None:
+    """A renamed option would move to the default panel without notice."""
+    import typer
+
+    from skiptool.cli import app
+
+    found = {"help"}
+    for command in typer.main.get_command(app).commands.values():
+        for leaf in getattr(command, "commands", {"": command}).values():
+            found |= {parameter.name for parameter in leaf.params}
+    assert set().union(*_PANELS.values()) <= found

@@ -91,6 +91,8 @@ def test_choices() -> None:
     for text in ("", "gif", "pdf,gif"):
         with pytest.raises(ArgumentError, match="expected some of pdf, svg, png"):
             options.parse_choices(text, PictureFormat, "--format")
+    with pytest.raises(ArgumentError, match=r"did you mean hellinger\?"):
+        options.parse_choices("helinger", Metric, "--metric")
 
 
 @pytest.mark.parametrize("word", ["", "1,2,3", "1,2,3,x", "5,2,5,9", "1,9,5,9", "-1,2,3,4"])

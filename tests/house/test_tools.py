@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -67,6 +69,15 @@ def test_nothing_names_this_machine() -> None:
                 assert not [word for word in words if word in text], path
 
 
+def test_one_version_is_cited_packaged_and_described() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    cited = re.search(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
+    newest = re.search(r"^## \[(.+)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert cited is not None
+    assert newest is not None
+    assert {cited[1], newest[1]} == {project}
+
+
 def test_face_lists_what_it_loads() -> None:
     import skiptool
 
@@ -100,6 +111,7 @@ HEAVY = (
 
 PROBE = """
 import sys
+import tomllib
 from skiptool.cli import main
 code = main(sys.argv[1:])
 print("loaded:", *sorted({name.partition(".")[0] for name in sys.modules} & set(%r)))

@@ -115,6 +115,12 @@ def test_captions_link_to_the_lineage_of_their_sources() -> None:
     assert [text for text in found.within("a") if "more" in text] == ["2 more", "3 more"]
 
 
+def test_the_list_of_files_says_what_to_cite() -> None:
+    (cite,) = [text for text in Reader(page()).within("p") if text.startswith("Please cite ")]
+    assert "Rethinking U-net Skip Connections for Biomedical Image Segmentation" in cite
+    assert "skiptool 0.1.0" in cite  # the version that wrote the page
+
+
 def test_tags_are_balanced_and_ids_are_unique() -> None:
     ids = [attrs["id"] for _, attrs in Reader(page()).tags if "id" in attrs]
     assert len(ids) == len(set(ids))

@@ -305,6 +305,32 @@ def test_steps_of_each_network_are_summarised(
     ]
 
 
+def test_a_study_is_repeated_from_its_config(
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Both studies call the same commands, up to the first, which is made to fail here."""
+    monkeypatch.setattr(study, "_call", lambda words, tell=None: (1, ""))
+    first, again, file = (tmp_path / name for name in ("first", "again", "study.toml"))
+    words = ["--prune", "1", "--epochs", "3", "--lr", "0.01", "--shift", "contrast=0.5"]
+    words += ["--no-substitute", "--permutations", "9", "--title", "A study", "--test", str(data)]
+    assert main(["study", str(data), *words, "-o", str(first)]) == 1
+    capsys.readouterr()
+    assert main(["info", "--config", str(first)]) == 0
+    file.write_text(capsys.readouterr().out)
+    assert 'title = "A study"' in file.read_text()
+    assert main(["study", "--config", str(file), "-o", str(again)]) == 1
+    records = [json.loads((path / "study.json").read_text()) for path in (first, again)]
+    logs = [(path / "commands.sh").read_text().replace(str(path), "OUT") for path in (first, again)]
+    for record, path in zip(records, (first, again), strict=True):
+        record["command"] = record["command"].replace(str(path), "OUT")
+    assert records[0] == records[1]
+    assert logs[0] == logs[1]
+    assert records[0]["train"]["epochs"] == "3"
+
+
 @pytest.mark.long
 def test_lines_of_stderr_are_passed_on() -> None:
     lines: list[str] = []

@@ -17,7 +17,6 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -29,7 +28,7 @@ from skiptool.cli.extract import extract
 from skiptool.cli.features import features
 from skiptool.cli.hellinger import hellinger
 from skiptool.cli.info import info
-from skiptool.cli.output import print_error
+from skiptool.cli.output import print_error, print_versions
 from skiptool.cli.predict import predict
 from skiptool.cli.report import report
 from skiptool.cli.study import study
@@ -68,22 +67,20 @@ app = typer.Typer(
 )
 
 
-def _show_version(requested: bool) -> None:
-    if requested:
-        print(f"skiptool {version('skiptool')}")
-        raise typer.Exit
-
-
 @app.callback(invoke_without_command=True)
 def _root(
     context: typer.Context,
-    _version: Annotated[
+    versions: Annotated[
         bool,
-        typer.Option(
-            "--version", callback=_show_version, is_eager=True, help="Print the version and exit."
-        ),
+        typer.Option("--version", help="Print the versions of skiptool and its libraries."),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --version: print one JSON object.")
     ] = False,
 ) -> None:
+    if versions:
+        print_versions(as_json)
+        raise typer.Exit
     show_help(context)
 
 

@@ -12,17 +12,18 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperCommand, TyperOption
 
+from skiptool.cli.config import command_path, expand
 from skiptool.cli.output import Terminal, error_text, print_error, print_result
-from skiptool.cli.paths import check_outputs, typed_inputs, writes_to_url
+from skiptool.cli.paths import WRITTEN, check_outputs, typed_inputs, writes_to_url
 from skiptool.errors import ArgumentError, ExistsError
 from skiptool.records import Outcome
 from skiptool.stores.staging import protect_inputs
@@ -81,6 +82,18 @@ _SHARED = {
 }
 
 
+_CONFIG = {
+    "config": Annotated[
+        str | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="Read options from this file (TOML or YAML); those on the command line win.",
+        ),
+    ]
+}
+
+
 _ACCEPTED = {
     "workers": Annotated[
         int | None,
@@ -97,26 +110,31 @@ _ACCEPTED = {
 def command(function: Callable[..., Outcome]) -> Callable[..., int]:
     """Turn a function that calls a step and returns its outcome into a subcommand.
 
-    Adds ``--json``, ``--quiet`` and ``--debug``, and ``--workers`` and ``--seed`` if the function
-    lacks them; passes a :class:`Terminal` as ``progress``; prints the outcome and returns the exit
-    code. After Ctrl-C, raises `typer.Abort` once it has printed its line.
+    Adds ``--json``, ``--quiet`` and ``--debug``, and ``--config``, ``--workers`` and ``--seed`` if
+    the function lacks them; passes a :class:`Terminal` as ``progress``; prints the outcome and
+    returns the exit code. After Ctrl-C, raises `typer.Abort` once it has printed its line.
     """
     name = function.__name__.replace("_", " ")
     signature = inspect.signature(function, eval_str=True)
     parameters = [value for key, value in signature.parameters.items() if key != "progress"]
-    ignored = {key: kind for key, kind in _ACCEPTED.items() if key not in signature.parameters}
+    ignored = {
+        key: kind
+        for key, kind in {**_CONFIG, **_ACCEPTED}.items()
+        if key not in signature.parameters
+    }
     parameters += _keyword_parameters(ignored, None) + _keyword_parameters(_SHARED, False)
 
     @wraps(function)
     def run(**arguments: Any) -> int:  # noqa: ANN401 - typer calls with what the signature says
         flags = {key: bool(arguments.pop(key)) for key in _SHARED}
+        inputs = typed_inputs(name, arguments)
         for key in ignored:
             arguments.pop(key)
         terminal = Terminal(flags["quiet"])
         started = time.monotonic()
         hint = _resume_hint(name, arguments)
         try:
-            with terminable(), protect_inputs(typed_inputs(name, arguments)):
+            with terminable(), protect_inputs(inputs):
                 check_outputs(name, arguments)
                 outcome = function(**arguments, progress=terminal)
         except Terminated:
@@ -179,17 +197,82 @@ def exit_code(error: BaseException) -> int:
 
 
 class OnceCommand(TyperCommand):
-    """A command that refuses a repeated option of a single value, instead of using the last."""
+    """A command that reads ``--config``, and refuses a repeated option of a single value.
+
+    Its help lists the parameters in panels by topic.
+    """
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         """Parse the arguments of the command."""
-        if not ctx.resilient_parsing:
-            order = self.make_parser(ctx).parse_args(args=list(args))[2]
-            for option in dict.fromkeys(order):
-                count = order.count(option)
-                if count > 1 and _takes_one_value(option):
-                    ctx.fail(f"{option.opts[0]} is given {count} times, but takes one value")
-        return super().parse_args(ctx, args)
+        if ctx.resilient_parsing:
+            return super().parse_args(ctx, args)
+        typed, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        for option in dict.fromkeys(order):
+            count = order.count(option)
+            if count > 1 and _takes_one_value(option):
+                ctx.fail(f"{option.opts[0]} is given {count} times, but takes one value")
+        file = typed.get("config")
+        if not isinstance(file, str) or typed.get("help") is True:
+            return super().parse_args(ctx, args)
+        try:
+            expansion = expand(file, ctx, typed)
+        except ArgumentError as error:
+            ctx.fail(str(error))
+        try:
+            return super().parse_args(ctx, expansion.around(args))
+        except typer.BadParameter as error:
+            place = expansion.places.get(getattr(error.param, "name", None) or "")
+            if place is None:
+                raise
+            ctx.fail(f"{place}: {error.message}")
+
+    def format_options(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]  # noqa: ANN401
+        """Write the parameters in panels."""
+        panels: dict[str, list[tuple[str, str]]] = {name: [] for name in _PANELS}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                text = record[1].replace("\\[", "[")  # typer 0.15 escapes for rich
+                panels[_panel_of(parameter, command_path(ctx))].append((record[0], text))
+        for name, records in panels.items():
+            if records:
+                with formatter.section(name):
+                    formatter.write_dl(records)
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_PANELS: Final[Mapping[str, frozenset[str]]] = {
+    "Inputs": _names(
+        "annotations artifact_box data domain images mask_pattern masks models pattern ranges "
+        "reference source split table templates test train_domain"
+    ),
+    "Protocol": frozenset(),
+    "Statistics": _names(
+        "all_pairs bins forecast group level literal_eq5 metric paired permutations range_rule "
+        "sweep_bins"
+    ),
+    "Outputs": _names(
+        "check command figures formats keep_features last out overlay_count per_channel pictures "
+        "qc title"
+    ),
+    "Run": _names(
+        "as_json compile_ config dask debug deterministic device devices dry_run help logger "
+        "memory nodes overwrite precision quiet resume seed threads workers"
+    ),
+}
+"""Panels of a help page in order, with their options; all other options are in "Protocol"."""
+
+
+def _panel_of(parameter: Any, command: str) -> str:  # noqa: ANN401 - of typer's own click
+    """Return the panel of a parameter: arguments are inputs, and whatever is written an output."""
+    if parameter.param_type_name == "argument":
+        return "Inputs"
+    if parameter.name in WRITTEN.get(command, {}):
+        return "Outputs"
+    return next((name for name, own in _PANELS.items() if parameter.name in own), "Protocol")
 
 
 def _takes_one_value(option: Any) -> bool:  # noqa: ANN401 - a parameter of typer's own click

@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from skiptool.errors import ArgumentError
+from skiptool.errors import ArgumentError, suggestion
 from skiptool.names import (
     SKIP_LEVELS,
     Arch,
@@ -234,8 +234,10 @@ def parse_boxes(words: Sequence[str] | None, option: str) -> tuple[tuple[int, in
 def parse_choices(text: str, choices: type[Choice], option: str) -> tuple[Choice, ...]:
     """Parse a comma-separated list of the values of an enumeration, without repetitions."""
     words = parse_list([text])
-    if not words or not set(words) <= set(choices):
-        raise ArgumentError(f"{option} {text!r}: expected some of {', '.join(choices)}")
+    unknown = next((word for word in words if word not in set(choices)), "")
+    if not words or unknown:
+        near = suggestion(unknown, choices)
+        raise ArgumentError(f"{option} {text!r}: expected some of {', '.join(choices)}{near}")
     return tuple(choices(word) for word in dict.fromkeys(words))
 
 

@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import platform
 import re
 import sys
 import time
@@ -13,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from textwrap import wrap
 from typing import Any, Final, TypeAlias, TypeVar
@@ -76,6 +77,31 @@ def print_result(
     else:
         _print_tables(outcome.tables)
     sys.stdout.flush()
+
+
+def print_versions(as_json: bool) -> None:
+    """Print the versions that a bug report needs, without importing the libraries."""
+    python, system, libraries = platform.python_version(), platform.platform(), _libraries()
+    if as_json:
+        found = {"skiptool": version("skiptool"), "python": python, "platform": system}
+        print(json.dumps({**found, "libraries": libraries}))
+        return
+    print(f"skiptool {version('skiptool')}\nPython {python}\nplatform {system}")
+    for name, installed in libraries.items():
+        print(f"{name} {installed or 'not installed'}")
+
+
+def _libraries() -> dict[str, str | None]:
+    """Return the versions of the requirements of skiptool and of its extras, except for tests."""
+    versions: dict[str, str | None] = {}
+    for line in requires("skiptool") or ():
+        if not re.search(r"extra == .test.", line):
+            name = re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0]
+            try:
+                versions[name] = version(name)
+            except PackageNotFoundError:
+                versions[name] = None
+    return versions
 
 
 def as_given(path: Path | str, out: str | None) -> str:

@@ -121,6 +121,7 @@ WRITTEN: Final[Mapping[str, Mapping[str, OutputType]]] = {
 _READ: Final = frozenset(
     {
         "annotations",
+        "config",
         "data",
         "encoder_weights",
         "images",

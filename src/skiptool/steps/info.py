@@ -23,6 +23,7 @@ from skiptool.stores.artifacts import (
     lineage_of,
     local_file,
     natural_order,
+    study_origin,
     verify,
 )
 from skiptool.stores.contents import contents_tables
@@ -101,6 +102,39 @@ def describe(
         for path, entry in entries.items()
     )
     return Outcome(summary=entries, failures=tuple(failures), text=text)
+
+
+def read_origins(
+    paths: Sequence[Path | str] | Path | str, *, progress: Progress = SILENT
+) -> dict[str, dict[str, str]]:
+    """Read which command made each artifact; a study counts as one.
+
+    Returns
+    -------
+    dict
+        ``command`` and ``version`` of skiptool, by path.
+
+    Raises
+    ------
+    FormatError
+        If something was not made by skiptool, or did not record its command.
+    """
+    origins: dict[str, dict[str, str]] = {}
+    for path in as_paths_or_urls(paths):
+        study = study_origin(path) if isinstance(path, Path) else None
+        if study is not None:
+            origins[str(path)] = study
+            continue
+        for place in _expand(path):
+            lineage = _describe(place, False, progress)["lineage"]
+            shown = redact(str(place))
+            if lineage is None:
+                raise FormatError(f"{shown}: was not made by skiptool, so its command is unknown")
+            origins[shown] = {
+                "command": lineage["command"],
+                "version": lineage["skiptool_version"],
+            }
+    return origins
 
 
 def _expand(place: Path | str) -> list[Path | str]:

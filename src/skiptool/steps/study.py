@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -28,14 +29,12 @@ from skiptool.errors import ArgumentError, ExistsError, MismatchError, SkiptoolE
 from skiptool.names import Split
 from skiptool.records import SILENT, Outcome, Progress
 from skiptool.stores.addresses import last_part, parent_url, path_or_url, redact, require_local
-from skiptool.stores.artifacts import model_places
+from skiptool.stores.artifacts import STUDY_RECORD, model_places
 from skiptool.stores.dataset import DatasetStore, Domain, open_dataset
 from skiptool.stores.features import open_features
+from skiptool.stores.lineage import Invocation
 from skiptool.stores.staging import atomic_file
 from skiptool.substitution import PIXEL_SIZES, SAME_SCALE
-
-RECORD: Final = "study.json"
-"""File in the folder of a study with its data and options."""
 
 MEASURED: Final = ("brightness=0.5", "brightness=0.75", "brightness=1.5", "contrast=0.5")
 """Shifts of a single domain under which distances are measured and skip connections substituted."""
@@ -183,7 +182,7 @@ def run_study(
     )
     steps = _Steps(study.out, progress, dry=dry_run)
     if not dry_run:
-        _write_record(study, [redact(str(model)) for model in models])
+        _write_record(study, models, title)
         steps.begin()
     trained = [str(model) for model in models] or _train(study, steps)
     tables = [*_predict(study, steps, trained), *_measure(study, steps, trained)]
@@ -318,14 +317,14 @@ def _pixel_sizes(domain: Domain, split: str | None) -> dict[tuple[str, str], dic
     }
 
 
-def _write_record(study: _Study, models: Sequence[str]) -> None:
+def _write_record(study: _Study, models: Sequence[Path | str], title: str | None) -> None:
     """Record data and options of the study; refuse a folder that holds another one."""
     options = study.options
     record: dict[str, Any] = {
         "data": open_dataset(study.data).lineage.id,
         "test": open_dataset(study.test).lineage.id,
         "train_domain": study.reference,
-        "models": sorted(models),
+        "models": sorted(redact(str(model)) for model in models),
         "train": {
             name: value if isinstance(value, str) else list(value)
             for name, value in sorted(options.train.items())
@@ -336,7 +335,7 @@ def _write_record(study: _Study, models: Sequence[str]) -> None:
         "permutations": options.permutations,
         "seed": options.seed,
     }
-    path = study.out / RECORD
+    path = study.out / STUDY_RECORD
     if path.exists():
         before = json.loads(path.read_text())
         before.setdefault("foreign", {})  # studies begun before there were such options
@@ -350,8 +349,33 @@ def _write_record(study: _Study, models: Sequence[str]) -> None:
     if study.out.exists() and any(study.out.iterdir()):
         raise ExistsError(f"{study.out}: exists, but is no study; give another --out")
     study.out.mkdir(parents=True, exist_ok=True)
+    origin = {
+        "command": _invocation(study, models, title).command,
+        "skiptool_version": version("skiptool"),
+    }
     with atomic_file(path) as partial:
-        partial.write_text(json.dumps(record, indent=1) + "\n")
+        partial.write_text(json.dumps({**record, **origin}, indent=1) + "\n")
+
+
+def _invocation(study: _Study, models: Sequence[Path | str], title: str | None) -> Invocation:
+    """Return the call that repeats the study."""
+    options = study.options
+    parameters: dict[str, Any] = {
+        "train_domain": study.reference,
+        "models": list(models),
+        **options.train,
+        **options.foreign,
+        "shift": list(options.shifts),
+        "split": options.split,
+        "permutations": options.permutations,
+        "seed": options.seed,
+        "no_substitute": not options.substitute,
+        "keep_features": options.keep_features,
+        "title": title,
+    }
+    if study.test != study.data:
+        parameters["test"] = study.test
+    return Invocation("study", (study.data,), parameters, {"out": study.out})
 
 
 # Commands

@@ -32,7 +32,7 @@ from skiptool.model.fit import (
 from skiptool.model.lightning import Logging, check_loggers
 from skiptool.model.unet import build, parameter_count
 from skiptool.model.weights import load_encoder_weights
-from skiptool.names import SKIP_LEVELS, Arch, Kind, LoggerName
+from skiptool.names import SKIP_LEVELS, Arch, Kind, LoggerName, quote_name
 from skiptool.parallel import available_cores
 from skiptool.records import (
     SILENT,
@@ -430,11 +430,12 @@ def plan_job(
         "skips": ",".join(map(str, architecture.skips)) or "none",
         **training.recorded(),
     }
+    weights = [f"{quote_name(name)}={weight}" for name, weight in training.class_weights]
     invocation = Invocation(
         "train",
         (plan.store.path,),
         settings,
-        {"out": out},
+        {"class_weight": weights, "out": out},
         {"dataset": plan.store.lineage.id, "split": plan.hash[:32]},
         {"augmentation": ", ".join(f"{name} {value}" for name, value in AUGMENTATION.items())},
         grows="epochs",

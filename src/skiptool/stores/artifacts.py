@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from reprlib import repr as brief
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
@@ -189,6 +189,36 @@ def _kind(store: Path | str) -> str | None:
 def _is_model(path: Path) -> bool:
     """Return whether a folder is a model or the remains of one, which opening it explains."""
     return any((path / name).is_file() for name in (CONFIG, WEIGHTS))
+
+
+STUDY_RECORD: Final = "study.json"
+"""File in the folder of a study: its data and options, and the command that began it."""
+
+
+def study_origin(folder: Path) -> dict[str, str] | None:
+    """Return the command that began the study in a folder, and the version of skiptool.
+
+    None for any other folder.
+
+    Raises
+    ------
+    FormatError
+        If the record is damaged, or was made by a version that did not record the command.
+    """
+    path = folder / STUDY_RECORD
+    if not path.is_file():
+        return None
+    try:
+        record = json.loads(path.read_text())
+        origin = {"command": record["command"], "version": record["skiptool_version"]}
+    except (ValueError, KeyError, TypeError):
+        raise FormatError(
+            f"{path}: does not record the command of the study, as later versions of skiptool do; "
+            "see commands.sh for those of its steps"
+        ) from None
+    if not all(isinstance(value, str) for value in origin.values()):
+        raise FormatError(f"{path}: is damaged; see commands.sh for the commands of the steps")
+    return origin
 
 
 def natural_order(path: Path | str) -> list[tuple[int, str]]:

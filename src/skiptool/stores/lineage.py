@@ -68,7 +68,8 @@ class Invocation:
     arguments : sequence
         Its inputs in order.
     parameters : mapping
-        Options that determine the content; compared when a run is resumed.
+        Options that determine the content; compared when a run is resumed. A mapping among them is
+        not part of the command: its option goes into ``placement``.
     placement : mapping
         Options that do not, such as output path, workers and device.
     inputs : mapping
@@ -112,7 +113,7 @@ class Invocation:
                 words.append(option)
             elif isinstance(value, list | tuple):
                 words += [word for item in value for word in (option, _shown(item))]
-            elif value is not None and value is not False:
+            elif value is not None and value is not False and not isinstance(value, Mapping):
                 words += [option, _shown(value)]
         return shlex.join(words)
 
