@@ -159,6 +159,16 @@ def test_metadata_of_all_members_is_read_with_that_of_the_root(
     assert metadata_requests() > len(LAYERS)
 
 
+def test_other_programs_find_the_arrays_without_listing(web: SimpleNamespace) -> None:
+    assert set(zarr.open_group(web.url, mode="r")["layers"].array_keys()) == set(LAYERS)
+    xarray = pytest.importorskip("xarray", reason="opens a URL with xarray, which is not installed")
+    layers = xarray.open_zarr(web.url, group="layers")
+    store = open_features(web.url)
+    assert set(layers) == set(LAYERS)
+    for name in LAYERS:
+        np.testing.assert_array_equal(layers[name].values, store.read(name, slice(None)))
+
+
 def test_threads_can_read_concurrently(web: SimpleNamespace, features: Path) -> None:
     store, local = open_features(web.url), open_features(features)
     parts = [(layer, slice(row, row + 3)) for layer in store.layers for row in range(0, 18, 3)] * 4
