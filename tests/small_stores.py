@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 import zarr
 
-from skiptool.names import Split
+from skiptool.names import Kind, Split
 from skiptool.records import Sample
 from skiptool.stores.dataset_writer import DatasetWriter
 from skiptool.stores.features_writer import CHUNK, FeatureWriter
-from skiptool.stores.lineage import Invocation
+from skiptool.stores.lineage import Invocation, create_lineage, hash_json
+from skiptool.stores.masks import MaskWriter
 from skiptool.stores.seals import seal_store
 from skiptool.stores.zarrs import create_array
 
@@ -123,6 +124,18 @@ def write_features(path: Path, images: int, **how: object) -> Path:
     return path
 
 
+def write_masks(path: Path, images: int, size: tuple[int, int] = (3, 4)) -> Path:
+    """Write a store of predicted masks with two entries, unshifted and darkened."""
+    writer = MaskWriter(path, create_lineage(Kind.MASKS, MAKING, 1), CLASSES)
+    for seed, (shift, factor) in enumerate((("original", None), ("brightness", 0.5))):
+        facts = {"model": "m", "model_id": "1", "domain": "a", "shift": shift, "factor": factor}
+        name = writer.begin(facts, [f"{index:03d}" for index in range(images)], size)
+        rng = np.random.default_rng(seed)
+        writer.append(name, rng.integers(0, 3, (images, *size), dtype=np.uint8))
+    writer.finish()
+    return path
+
+
 def flip(file: Path, position: int = -9) -> None:
     """Turn one bit of a file round."""
     data = bytearray(file.read_bytes())
@@ -154,6 +167,24 @@ def unshard(path: Path) -> Path:
             create_array(root, name, values.shape, str(values.dtype), **how)[:] = values
     seal_store(path)
     return path
+
+
+def unconsolidate(path: Path) -> Path:
+    """Remove the copy of the members' metadata from the root, as in stores before version 0.2."""
+    set_json(path / "zarr.json", consolidated_metadata=None)
+    root = json.loads((path / "zarr.json").read_text())
+    seal = root["attributes"].pop("seal", None)
+    if seal is not None:
+        set_attributes(path, seal={**seal, ".": hash_json(root)[:8]})
+    return path
+
+
+def unname(path: Path) -> Path:
+    """Turn a complete store into one of early versions, whose axes had no names."""
+    for file in path.rglob("zarr.json"):
+        set_json(file, dimension_names=None)
+    seal_store(path)
+    return unconsolidate(path)
 
 
 def set_json(file: Path, **values: object) -> None:

@@ -34,12 +34,14 @@ from skiptool.stores.masks import MaskWriter, open_masks
 from skiptool.stores.remote import RemoteFolder, fetch_file, map_items, open_store, read_error
 from small_stores import (
     CLASSES,
+    LAYERS,
     MAKING,
     flip,
     refused,
     set_attributes,
     set_json,
     spoil_chunk,
+    unconsolidate,
     unseal,
     unshard,
 )
@@ -144,6 +146,29 @@ def test_opening_requests_no_chunk_of_a_layer(web: SimpleNamespace) -> None:
     assert len(asked) < 30
 
 
+def test_metadata_of_all_members_is_read_with_that_of_the_root(
+    web: SimpleNamespace, features: Path
+) -> None:
+    def metadata_requests() -> int:
+        del web.requests[:]
+        open_features(web.url)
+        return sum("zarr.json" in path for path, _ in web.requests)
+
+    assert metadata_requests() == 1
+    unconsolidate(features)
+    assert metadata_requests() > len(LAYERS)
+
+
+def test_other_programs_find_the_arrays_without_listing(web: SimpleNamespace) -> None:
+    assert set(zarr.open_group(web.url, mode="r")["layers"].array_keys()) == set(LAYERS)
+    xarray = pytest.importorskip("xarray", reason="opens a URL with xarray, which is not installed")
+    layers = xarray.open_zarr(web.url, group="layers")
+    store = open_features(web.url)
+    assert set(layers) == set(LAYERS)
+    for name in LAYERS:
+        np.testing.assert_array_equal(layers[name].values, store.read(name, slice(None)))
+
+
 def test_threads_can_read_concurrently(web: SimpleNamespace, features: Path) -> None:
     store, local = open_features(web.url), open_features(features)
     parts = [(layer, slice(row, row + 3)) for layer in store.layers for row in range(0, 18, 3)] * 4
@@ -243,6 +268,7 @@ def test_truncated_or_changed_chunk_is_named(web: SimpleNamespace, features: Pat
 
 
 def test_lost_array_is_named(web: SimpleNamespace, features: Path) -> None:
+    unconsolidate(features)
     shutil.rmtree(features / "layers/dec0")
     with refused(FormatError, web.url, "layers: has no 'dec0'"):
         open_features(web.url)
@@ -256,11 +282,12 @@ def test_columns_are_found_without_listing(
 ) -> None:
     """Stores of earlier versions do not list them: then the host must list folders."""
     assert set(open_features(web.url).columns) == {"id", "subject", "fold"}
-    set_attributes(features / "samples", columns=None)
+    set_attributes(unconsolidate(features) / "samples", columns=None)
     with refused(FormatError, web.url, "holds no image"):
         open_features(web.url)
     files = fsspec.filesystem("memory")
-    files.put(str(features / "samples/zarr.json"), "/deep/f.zarr/samples/zarr.json")
+    for name in ("zarr.json", "samples/zarr.json"):
+        files.put(str(features / name), f"/deep/f.zarr/{name}")
     check_equal(open_features(memory), open_features(unseal(features)))
     set_attributes(features / "samples", columns=["id", 3])
     with refused(FormatError, web.url, "attribute columns"):
@@ -268,7 +295,7 @@ def test_columns_are_found_without_listing(
 
 
 def test_remote_store_without_ranges(web: SimpleNamespace, features: Path) -> None:
-    shutil.rmtree(features / "ranges")
+    shutil.rmtree(unconsolidate(features) / "ranges")
     assert open_features(web.url).ranges("enc1") is None
 
 
@@ -305,7 +332,7 @@ def test_other_urls_are_refused(web: SimpleNamespace, dataset: Path, s3: str) ->
 
 
 def test_damaged_metadata_is_reported_in_one_line(web: SimpleNamespace, features: Path) -> None:
-    (features / "layers/enc1/zarr.json").write_text("<html>not found</html>")
+    (unconsolidate(features) / "layers/enc1/zarr.json").write_text("<html>not found</html>")
     with refused(FormatError, web.url, "'enc1'"):
         open_features(web.url)
     (features / "zarr.json").write_text("<html>not found</html>")
@@ -323,8 +350,9 @@ def test_damaged_metadata_is_reported_in_one_line(web: SimpleNamespace, features
     ],
 )
 def test_server_errors_are_reported_in_one_line(
-    web: SimpleNamespace, answer: Callable[[Handler], None], words: list[str]
+    web: SimpleNamespace, features: Path, answer: Callable[[Handler], None], words: list[str]
 ) -> None:
+    unconsolidate(features)
     store = open_features(web.url)
     web.answers["/layers/dec0/"] = answer
     with refused(SourceError, f"{web.url}: layer dec0, images 0 to 15: cannot be fetched", *words):
@@ -337,7 +365,7 @@ def test_server_errors_are_reported_in_one_line(
 
 
 def test_denied_listing_is_reported(web: SimpleNamespace, features: Path) -> None:
-    set_json(features / "zarr.json", attributes={})
+    set_json(unconsolidate(features) / "zarr.json", attributes={})
     web.answers[r"/f\.zarr/?$"] = fail(403)
     with refused(SourceError, web.url, "the server answers 403"):
         open_features(web.url)
@@ -561,7 +589,7 @@ def test_no_pixels_are_fetched_before_reading(web_of_remote_datasets: SimpleName
 def test_domains_need_a_seal_or_listing(
     web_of_remote_datasets: SimpleNamespace, dataset: Path
 ) -> None:
-    unseal(dataset)
+    unseal(unconsolidate(dataset))
     with refused(FormatError, web_of_remote_datasets.url, "holds no domain", "its host lists none"):
         open_dataset(web_of_remote_datasets.url)
 

@@ -37,7 +37,18 @@ from skiptool.stores.zarrs import (
     report_failures,
     write_columns,
 )
-from small_stores import HOSTILE_JSON, flip, refused, sample, write_dataset, write_features
+from small_counts import counted
+from small_stores import (
+    HOSTILE_JSON,
+    LAYERS,
+    blocks,
+    feature_writer,
+    flip,
+    refused,
+    sample,
+    write_dataset,
+    write_masks,
+)
 
 SMALL = settings(
     max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -322,21 +333,87 @@ def test_pipe_is_refused_without_waiting(root: zarr.Group, tmp_path: Path) -> No
         open_root(tmp_path / "s.zarr", "dataset")
 
 
-def test_axes_of_the_same_name_have_the_same_length(tmp_path: Path) -> None:
+GROUPS: dict[str, list[str]] = {
+    "d.zarr": ["a", "a/samples", "b", "b/samples"],
+    "f.zarr": ["layers", "samples", *(f"ranges/{layer}" for layer in LAYERS)],
+    "c.zarr": ["counts", "samples", "bins/enc1", "ranges/enc1", "bins/dec0", "ranges/dec0"],
+    "m.zarr": ["0", "0/samples", "1", "1/samples"],
+}
+"""Groups of arrays in a store of each kind."""
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with a store of each kind; values include zeros, which must not become NaN."""
+    folder = tmp_path_factory.mktemp("stores")
+    samples = [*(sample(n) for n in range(20)), sample(0, "b", (5, 3, 1))]
+    write_dataset(folder / "d.zarr", samples)
+    writer = feature_writer(folder / "f.zarr", 20)
+    for start in (0, 16):
+        rectified = {k: v.clip(0) for k, v in blocks(start, min(start + 16, 20)).items()}
+        writer.append(rectified)
+    writer.finish()
+    counted(folder / "c.zarr", {"enc1": blocks(0, 20)["enc1"], "dec0": blocks(0, 20)["dec0"]})
+    write_masks(folder / "m.zarr", 20)
+    return folder
+
+
+@pytest.mark.parametrize("store", GROUPS)
+def test_axes_of_the_same_name_have_the_same_length(stores: Path, store: str) -> None:
     """As required by xarray: every axis has a name, and axes of the same name the same length."""
-    write_dataset(tmp_path / "d.zarr", [*(sample(n) for n in range(3)), sample(0, "b", (5, 3, 1))])
-    write_features(tmp_path / "f.zarr", 3)
-    for store in ("d.zarr", "f.zarr"):
-        root = zarr.open_group(tmp_path / store, mode="r")
-        groups = [root, *(g for _, g in root.members(max_depth=None) if isinstance(g, zarr.Group))]
-        for group in groups:
-            lengths: dict[str, int] = {}
-            for name, array in group.arrays():
-                names = array.metadata.dimension_names
-                assert names is not None, name
-                assert len(set(names)) == array.ndim
-                for axis, length in zip(names, array.shape, strict=True):
-                    assert lengths.setdefault(axis, length) == length, (name, axis)
+    root = zarr.open_group(stores / store, mode="r")
+    groups = {name: g for name, g in root.members(max_depth=None) if isinstance(g, zarr.Group)}
+    assert {name for name, group in groups.items() if [*group.arrays()]} == set(GROUPS[store])
+    for group in groups.values():
+        lengths: dict[str, int] = {}
+        for name, array in group.arrays():
+            names = array.metadata.dimension_names
+            assert names is not None, name
+            assert len(set(names)) == array.ndim
+            for axis, length in zip(names, array.shape, strict=True):
+                assert lengths.setdefault(axis, length) == length, (name, axis)
+
+
+@pytest.mark.parametrize(("store", "group"), [(s, g) for s, names in GROUPS.items() for g in names])
+def test_xarray_reads_every_array_as_stored(stores: Path, store: str, group: str) -> None:
+    """Values, types and names of axes, without a warning; zeros are values."""
+    xarray = pytest.importorskip("xarray", reason="compares with xarray, which is not installed")
+    stored = zarr.open_group(stores / store, mode="r", path=group)
+    for opened in (
+        xarray.open_zarr(stores / store, group=group),
+        xarray.open_datatree(stores / store, engine="zarr", chunks=None)[group].dataset,
+    ):
+        assert set(opened.variables) == set(stored.array_keys())
+        for name, array in stored.arrays():
+            found, expected = opened[name], array[:]
+            assert found.dims == array.metadata.dimension_names
+            if expected.dtype.kind != "T":
+                assert found.dtype == expected.dtype
+            assert found.values.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("store", GROUPS)
+def test_dask_reads_every_array_as_stored(stores: Path, store: str) -> None:
+    dask = pytest.importorskip("dask.array", reason="compares with Dask (extra dask)")
+    for group in GROUPS[store]:
+        for name, array in zarr.open_group(stores / store, mode="r", path=group).arrays():
+            found = dask.from_zarr(stores / store / group / name)
+            assert found.dtype == array.dtype
+            assert found.compute(scheduler="synchronous").tolist() == array[:].tolist()
+
+
+@pytest.mark.parametrize("store", GROUPS)
+def test_root_repeats_the_metadata_of_its_members(stores: Path, store: str) -> None:
+    root = zarr.open_consolidated(stores / store, mode="r")
+    files = {str(f.parent.relative_to(stores / store)) for f in (stores / store).rglob("zarr.json")}
+    consolidated = dict(root.members(max_depth=None))
+    assert {".", *consolidated} == files
+    for name, member in consolidated.items():
+        own = zarr.open(stores / store / name, mode="r", use_consolidated=False)
+        assert type(member) is type(own)
+        assert dict(member.attrs) == dict(own.attrs)
+        if isinstance(own, zarr.Array):
+            assert member.metadata == own.metadata
 
 
 @pytest.fixture

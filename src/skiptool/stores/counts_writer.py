@@ -312,5 +312,5 @@ def resumed_bins(
     if not isinstance(determinants, dict):
         return None
     check_same_run(determinants, invocation, str(path))
-    root = zarr.open_group(path, mode="r", zarr_format=3)
+    root = zarr.open_group(path, mode="r", zarr_format=3, use_consolidated=False)
     return read_bins(root, layers, int(invocation.parameters["bins"]), str(path))

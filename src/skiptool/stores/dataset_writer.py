@@ -52,7 +52,7 @@ class DatasetWriter:
         self._positions: dict[str, dict[str, int]] = {}
         self._journal = Journal(path, invocation)
         if self._journal.begun:
-            self._root = zarr.open_group(path, mode="a", zarr_format=3)
+            self._root = zarr.open_group(path, mode="a", zarr_format=3, use_consolidated=False)
             self._resume()
         else:
             self._root = zarr.open_group(path, mode="w", zarr_format=3)

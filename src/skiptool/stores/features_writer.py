@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 import zarr
@@ -140,7 +140,8 @@ class ChunkedWriter(Generic[LayerT]):
         parts, self._journal.entries = self._journal.entries, []
         self._arithmetic = [part.get("arithmetic", {}) for part in parts]
         self._done = int(parts[-1].get(self.counter, 0)) if parts else 0
-        self._root = zarr.open_group(path, mode="a" if self._journal.begun else "w", zarr_format=3)
+        mode: Literal["a", "w"] = "a" if self._journal.begun else "w"
+        self._root = zarr.open_group(path, mode=mode, zarr_format=3, use_consolidated=False)
         if self._journal.begun:
             remove_partial_files(path)
             self._resume(parts)
@@ -361,7 +362,7 @@ class FeatureWriter(ChunkedWriter[_FeatureArrays]):
                 layer,
                 (self._images, *shape),
                 self._dtype,
-                f"{layer} place",
+                f"{layer} position",
                 chunk=CHUNK,
                 shard=shard,
                 ranges_chunk=chunk,

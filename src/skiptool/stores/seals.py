@@ -4,7 +4,9 @@ Zarr chunks end in a CRC-32C and Parquet pages in a CRC-32, but metadata has no 
 every finished artifact is sealed, and the seal is verified on reading:
 
 - a Zarr store has at its root the attribute ``seal``: for each ``zarr.json`` in it (its folder,
-  ``.`` for the root) 8 hex digits, a hash of the JSON without the seal itself;
+  ``.`` for the root) 8 hex digits, a hash of the JSON without the seal itself. The metadata of all
+  members is also copied into the ``zarr.json`` of the root ("consolidated metadata", since version
+  0.2): other programs need one request for it, and no list of folders, which web servers lack;
 - a ``config.json`` or ``overlays.json`` has under ``seal`` a hash of its other keys;
 - a Parquet file has under ``skiptool.seal`` in the footer's key-value metadata a hash of all bytes
   of the file, in which the 32 digits of the seal itself count as zeros.
@@ -18,11 +20,13 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import zarr
+from zarr.errors import ZarrUserWarning
 from zarr.storage import LocalStore
 
 from skiptool.errors import FormatError
@@ -40,8 +44,10 @@ _REMEDY = f"the metadata is damaged, make it again (or remove {SEAL!r} if you ch
 
 
 def seal_store(path: Path) -> None:
-    """Seal the metadata of a complete Zarr store, replacing an earlier seal."""
-    root = zarr.open_group(path, mode="r+", zarr_format=3)
+    """Consolidate and seal the metadata of a complete Zarr store, replacing an earlier seal."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ZarrUserWarning)  # not yet in the specification of Zarr
+        root = zarr.consolidate_metadata(path, zarr_format=3)
     # sorted, as the order of directory listings depends on the file system
     root.update_attributes({SEAL: dict(sorted(_hash_members(path).items()))})
 

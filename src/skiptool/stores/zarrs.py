@@ -7,6 +7,9 @@ disk, the file of every chunk or shard is checked once with a ``stat``; a remote
 missing ones on reading (see ``remote``). A chunk missing from the index of its shard is detected on
 reading (see ``shards``), and so are changed bytes, by their CRC-32C.
 
+The root of a complete store repeats the metadata of its members (see ``seals``). Behind a URL it is
+read from there; on a local disk, each member is read from its own file.
+
 The attribute ``failures`` at the root of a store lists inputs that failed while the others were
 processed, one line each; it is absent if none failed. No id depends on it.
 """
@@ -154,9 +157,12 @@ def open_root(place: Path | str, kind: str, formats: Sequence[Literal[2, 3]] = (
             raise FormatError(f"{where}: no such {kind} store; check the path")
         refuse_pipe(place / "zarr.json", where)
     store = place if isinstance(place, Path) else open_store(place)
+    consolidated = False if isinstance(place, Path) else None  # None: if there is any
     for version in formats:
         try:
-            root = zarr.open_group(store, mode="r", zarr_format=version)
+            root = zarr.open_group(
+                store, mode="r", zarr_format=version, use_consolidated=consolidated
+            )
         except (NodeNotFoundError, ContainsArrayError, FileNotFoundError, NotADirectoryError):
             continue
         except Exception as error:  # Zarr's JSON parser raises many kinds
@@ -348,7 +354,7 @@ FAILURES = "failures"
 def record_failures(path: Path, failures: Sequence[str]) -> None:
     """Record the failed inputs of a complete store, if any."""
     if failures:
-        root = zarr.open_group(path, mode="r+", zarr_format=3)
+        root = zarr.open_group(path, mode="r+", zarr_format=3, use_consolidated=False)
         root.attrs[FAILURES] = [*map(restore_urls, failures)]
         seal_store(path)
 
