@@ -172,8 +172,8 @@ def layer_grid(
     columns = 1 + max(column for _, column in cells)
     width = max(panel_width(columns), _NARROWEST * len(names))
     figure, panels = panel_grid(cells, width=(width + _GUTTER) * columns + _LEFT)
-    for axes in panels:
-        if axes.xaxis.get_tick_params()["labelbottom"]:
+    for axes, (row, column) in zip(panels, cells, strict=True):
+        if row == max(r for r, c in cells if c == column):
             layer_axes(axes, names, width)
         else:
             axes.xaxis.set_visible(False)
