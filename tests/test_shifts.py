@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from importlib.metadata import version
 from types import SimpleNamespace
 from typing import Any
 
@@ -119,6 +120,10 @@ def test_contrast_of_a_large_image_equals_torchvision_given_the_exact_mean(facto
     np.testing.assert_array_equal(shifted, blended.permute(1, 2, 0).numpy())
 
 
+@pytest.mark.skipif(
+    version("torchvision").startswith(("0.20.", "0.21.", "0.22.")),
+    reason="earlier torchvision rounds these means otherwise",
+)
 @pytest.mark.parametrize(("seed", "factor"), [(2, 1.6), (31, 0.1), (78, 1.75), (88, 1.75)])
 def test_means_that_float32_cannot_hold_are_rounded_as_in_torchvision(
     seed: int, factor: float

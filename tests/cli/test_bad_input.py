@@ -27,7 +27,7 @@ FOLDERS = (
 DARK, PLAIN, OTHER = "{dark}", "{plain}", "{plain_pruned}"
 
 BAD: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
-    "subcommand unknown": (2, ("sinth",), ("sinth", "synth", "'skiptool --help'")),
+    "subcommand unknown": (2, ("sinth",), ("sinth", "'skiptool --help'")),
     "option unknown": (2, ("synth", "--cels", "3"), ("--cels", "--cells", "synth --help")),
     "option of a group": (
         2,

@@ -228,14 +228,15 @@ def tables(change: Callable[[pa.Table], pa.Table]) -> Make:
 def arrays(store: str, change: Callable[[Any], object]) -> Make:
     def act(here: Path) -> None:
         unseal(here / store)
-        change(zarr.open_group(here / store, mode="r+"))
+        change(zarr.open_group(here / store, mode="r+", use_consolidated=False))
 
     return act
 
 
 def replaced(group: Any, name: str, values: Any) -> None:  # noqa: ANN401 - Zarr's and NumPy's
     del group[name]
-    group.create_array(name, data=values)
+    dtype = str if values.dtype == object else values.dtype
+    group.create_array(name, shape=values.shape, dtype=dtype)[:] = values
 
 
 def config(**values: Any) -> Make:  # noqa: ANN401 - JSON

@@ -22,6 +22,8 @@ import huggingface_hub as hub
 import segmentation_models_pytorch as smp
 import timm
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from segmentation_models_pytorch.base import SegmentationModel
 
 from skiptool.errors import ArgumentError, SourceError, first_line, suggestion
@@ -149,6 +151,9 @@ FOREIGN_OBJECT: Final = re.compile(
 """torch's messages about an object whose code it would have to execute."""
 
 
+_UNREADABLE: Final = (OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError)
+
+
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """Read all tensors of a file by their full names.
 
@@ -162,11 +167,13 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         content: Any
         if _is_safetensors(path):
-            content = hub.load_state_dict_from_file(path, weights_only=True)
+            content = load_file(path)
         else:
             with path.open("rb") as file:  # given a path, torch would trust the suffix
                 content = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        if isinstance(content, torch.jit.ScriptModule):  # read by torch before 2.6
+            raise ValueError("TorchScript")
+    except (SafetensorError, *_UNREADABLE) as error:
         raise SourceError(f"{path.name}: cannot be read as weights ({_reason(error)})") from error
     if not isinstance(content, Mapping):
         raise SourceError(f"{path.name}: holds a {type(content).__name__}, expected a state dict")
