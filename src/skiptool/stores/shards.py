@@ -30,7 +30,7 @@ import google_crc32c
 import numpy as np
 from numcodecs import Blosc
 from numcodecs.abc import Codec
-from zarr.codecs import BloscCodec, BloscShuffle, BytesCodec, Crc32cCodec, Endian, ShardingCodec
+from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec
 
 from skiptool.errors import FormatError
 from skiptool.stores.remote import RemoteStore
@@ -281,14 +281,14 @@ def _is_sharded_here(array: zarr.Array[Any]) -> bool:
     """Return whether the codecs are those of shards written here, with any settings."""
     outer: Sequence[object] = getattr(array.metadata, "codecs", ())
     shards = outer[0] if len(outer) == 1 else None
-    if not isinstance(shards, ShardingCodec) or shards.index_location.value != "end":
+    if not isinstance(shards, ShardingCodec) or _text(shards.index_location) != "end":
         return False
     inner, index = shards.codecs, shards.index_codecs
-    endians = [codec.endian for codec in (*inner, *index) if isinstance(codec, BytesCodec)]
+    endians = [_text(c.endian) for c in (*inner, *index) if isinstance(c, BytesCodec)]
     return (
         [*map(type, inner)] == [BytesCodec, BloscCodec, Crc32cCodec]
         and [*map(type, index)] == [BytesCodec, Crc32cCodec]
-        and Endian.big not in endians
+        and "big" not in endians
     )
 
 
@@ -359,7 +359,12 @@ def _codec_of(array: zarr.Array[Any]) -> Codec:
 
 def _codec(inner: Iterable[object]) -> Codec:
     settings = next(codec for codec in inner if isinstance(codec, BloscCodec))
-    return _blosc(settings.cname.value, settings.clevel, _SHUFFLES[settings.shuffle])
+    return _blosc(_text(settings.cname), settings.clevel, _SHUFFLES[_text(settings.shuffle)])
+
+
+def _text(setting: object) -> str:
+    """Return a setting of a codec as text; it is a member of an enumeration in older Zarrs."""
+    return str(getattr(setting, "value", setting))
 
 
 @cache
@@ -368,9 +373,9 @@ def _blosc(name: str, level: int, shuffle: int) -> Codec:
 
 
 _SHUFFLES = {
-    BloscShuffle.noshuffle: Blosc.NOSHUFFLE,
-    BloscShuffle.shuffle: Blosc.SHUFFLE,
-    BloscShuffle.bitshuffle: Blosc.BITSHUFFLE,
+    "noshuffle": Blosc.NOSHUFFLE,
+    "shuffle": Blosc.SHUFFLE,
+    "bitshuffle": Blosc.BITSHUFFLE,
 }
 
 
