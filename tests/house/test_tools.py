@@ -147,6 +147,13 @@ def test_hellinger_needs_no_torch() -> None:
     assert not found & {"torch", "lightning", "matplotlib"}
 
 
+def test_comparing_numpy_files_needs_only_numeric_libraries(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{name}.npy" for name in "ab"]
+    for seed, path in enumerate(paths):
+        np.save(path, np.random.default_rng(seed).normal(size=(9, 2, 3)))
+    assert loaded("hellinger", *map(str, paths)) == {"numpy", "numba", "scipy"}
+
+
 PICTURES = {"cv2", "tifffile", "imagecodecs", "openslide", "nibabel"}
 COMPUTING = {"torch", "lightning", "numba"}
 SEEN_OR_DRAWN = {*PICTURES, "PIL", "matplotlib"}
@@ -158,7 +165,7 @@ SEEN_OR_DRAWN = {*PICTURES, "PIL", "matplotlib"}
         ("info", {*COMPUTING, *SEEN_OR_DRAWN, "scipy"}),
         ("study", {*COMPUTING, *SEEN_OR_DRAWN, "scipy"}),
         ("report", {*COMPUTING, *PICTURES}),
-        ("hellinger", {"torch", "lightning", *SEEN_OR_DRAWN}),
+        ("hellinger", {"torch", "lightning", *SEEN_OR_DRAWN, "pyarrow", "zarr"}),
         ("extract_images", {*COMPUTING, "openslide", "nibabel"}),
         ("extract_mri.extract_mri", {*COMPUTING, "openslide"}),
         ("extract_wsi.extract_wsi", {*COMPUTING, "nibabel"}),
