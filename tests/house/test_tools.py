@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from skiptool.cli import ORDER
 from skiptool.distances.binned import DISTANCES
 from skiptool.errors import SkiptoolError
 from skiptool.model.loss import SegmentationLoss
@@ -95,6 +96,7 @@ HEAVY = (
     "pyarrow",
     "zarr",
     "numpy",
+    "pydantic",
 )
 
 PROBE = """
@@ -141,6 +143,20 @@ def test_help_imports_nothing_heavy(words: list[str]) -> None:
     assert loaded(*words) == set()
 
 
+@pytest.mark.parametrize("name", ORDER)
+def test_help_imports_no_other_subcommand(name: str) -> None:
+    probe = (
+        "import sys; from skiptool.cli import main; code = main(sys.argv[1:]);"
+        "print('loaded:', *(name for name in sys.modules if name.startswith('skiptool.cli.')))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", probe, name, "--help"], capture_output=True, text=True, check=True
+    )
+    modules = found.stdout.splitlines()[-1].split()[1:]
+    shared = {"console", "options", "output", "paths"}
+    assert {module.rpartition(".")[2] for module in modules} - shared == {name}
+
+
 def test_hellinger_needs_no_torch() -> None:
     found = loaded("hellinger", "no-such-a.zarr", "no-such-b.zarr")
     assert "zarr" in found
@@ -151,7 +167,7 @@ def test_comparing_numpy_files_needs_only_numeric_libraries(tmp_path: Path) -> N
     paths = [tmp_path / f"{name}.npy" for name in "ab"]
     for seed, path in enumerate(paths):
         np.save(path, np.random.default_rng(seed).normal(size=(9, 2, 3)))
-    assert loaded("hellinger", *map(str, paths)) == {"numpy", "numba", "scipy"}
+    assert loaded("hellinger", *map(str, paths)) == {"numpy", "numba", "scipy", "pydantic"}
 
 
 PICTURES = {"cv2", "tifffile", "imagecodecs", "openslide", "nibabel"}

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from importlib.metadata import version
 from pathlib import Path
 from textwrap import wrap
 from typing import Any, Final, TypeAlias, TypeVar
@@ -55,6 +54,8 @@ def print_result(
     """
     paths = [as_given(path, out) for path in outcome.outputs]
     if as_json:
+        from importlib.metadata import version  # lazy: it takes a tenth of the start
+
         result = {
             "command": name,
             "version": version("skiptool"),
