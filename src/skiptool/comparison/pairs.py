@@ -363,7 +363,7 @@ def result_columns(measured: LayerResult, design: Design) -> dict[str, Any]:
         "range_rule": None if measured.range_rule is None else measured.range_rule.value,
         "constant_channels": [
             int(measured.constant.sum()),
-            *measured.constant[:size].astype(int),
+            *measured.constant[:size].astype(int).tolist(),
         ],
         "unresolved_channels": unresolved,
         "warnings": [warnings] + [None] * size,
