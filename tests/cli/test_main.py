@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from skiptool.cli import output
 from skiptool.cli.console import _PANELS, OnceCommand
 from skiptool.steps import synth
 

@@ -107,7 +107,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         warnings.simplefilter("ignore")
         if not logging.root.handlers:
             logging.root.addHandler(logging.NullHandler())
-    # Building all subcommands would double the time of a help page.
+    # Building all subcommands would double the time of a help page, but a config file may have
+    # tables for any of them.
     needs_all = COMPLETION in os.environ or any(word.startswith("--config") for word in words)
     named = [] if needs_all else [name for name in words[:1] if name in ORDER]
     try:
