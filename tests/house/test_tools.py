@@ -179,7 +179,8 @@ def test_comparing_numpy_files_needs_only_numeric_libraries(tmp_path: Path) -> N
     paths = [tmp_path / f"{name}.npy" for name in "ab"]
     for seed, path in enumerate(paths):
         np.save(path, np.random.default_rng(seed).normal(size=(9, 2, 3)))
-    assert loaded("hellinger", *map(str, paths)) == {"numpy", "numba", "scipy", "pydantic"}
+    found = loaded("hellinger", *map(str, paths)) - {"pydantic"}  # recent versions of typer load it
+    assert found == {"numpy", "numba", "scipy"}
 
 
 PICTURES = {"cv2", "tifffile", "imagecodecs", "openslide", "nibabel"}
