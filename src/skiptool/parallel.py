@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import time
-from asyncio import run, wait_for
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -226,6 +225,7 @@ def _connected(dask: Any, address: str, workers: int | None) -> Iterator[Any]:  
 
 def _check_scheduler(dask: Any, address: str) -> None:  # noqa: ANN401 - Dask has no types
     """Shake hands first, as Dask's client waits forever if another kind of server listens."""
+    from asyncio import run, wait_for  # lazy: only a cluster needs it
 
     async def greet() -> None:
         comm = await wait_for(dask.comm.connect(address, CONNECT_SECONDS), CONNECT_SECONDS)

@@ -13,7 +13,7 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skiptool.cli import app
+from skiptool.cli import create_app
 from skiptool.cli.config import _literal, table_of
 from skiptool.errors import FormatError
 from skiptool.steps import synth
@@ -375,7 +375,7 @@ def test_config_and_command_say_the_same(run: Run, experiment: SimpleNamespace) 
 
 
 def test_what_cannot_be_repeated_is_a_comment() -> None:
-    root = typer.main.get_command(app)
+    root = typer.main.get_command(create_app())
     name, lines = table_of("skiptool hellinger https://host/a.zarr b --out c", root, "t")
     assert (name, lines[0], lines[2]) == ("hellinger", "[hellinger]", 'out = "c"')
     assert lines[1].startswith('stores = ["https://host/a.zarr", "b"]  # credentials')

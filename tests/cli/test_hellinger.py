@@ -80,7 +80,10 @@ def test_json_has_the_table(run: Run, experiment: SimpleNamespace) -> None:
 
 
 def test_per_channel_prints_every_channel(run: Run, experiment: SimpleNamespace) -> None:
-    rows = run("hellinger", experiment.plain, experiment.dark, "--per-channel").rows()
+    words = ("hellinger", experiment.plain, experiment.dark, "--per-channel")
+    rows = run(*words).rows()
+    (printed,) = json.loads(run(*words, "--json").out)["tables"]
+    assert len(printed["columns"]["channel"]) == len(rows)
     table = pq.read_table(experiment.shift)
     assert len(rows) == table.num_rows
     for name in ("value", "corrected", "p_value"):

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from skiptool.cli import output
 from skiptool.cli.console import _PANELS, OnceCommand
 from skiptool.steps import synth
 
@@ -47,7 +46,8 @@ def test_missing_subcommand_prints_help(words: list[str], run: Run) -> None:
 
 
 def test_version(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(output, "requires", lambda _: ["numpy>=2", "gone[x]>=1; extra == 'y'"])
+    requirements = ["numpy>=2", "gone[x]>=1; extra == 'y'"]
+    monkeypatch.setattr("importlib.metadata.requires", lambda _: requirements)
     found = run("--version")
     assert (found.code, found.err) == (0, "")
     assert found.lines[:2] == [
@@ -298,10 +298,10 @@ def test_every_panel_names_options_that_exist(run: Run) -> None:
     """A renamed option would move to the default panel without notice."""
     import typer
 
-    from skiptool.cli import app
+    from skiptool.cli import create_app
 
     found = {"help"}
-    for command in typer.main.get_command(app).commands.values():
+    for command in typer.main.get_command(create_app()).commands.values():
         for leaf in getattr(command, "commands", {"": command}).values():
             found |= {parameter.name for parameter in leaf.params}
     assert set().union(*_PANELS.values()) <= found

@@ -25,7 +25,7 @@ from skiptool.distances.counting import count_activations
 from skiptool.distances.float16 import key_counts
 from skiptool.errors import ArgumentError, FormatError
 from skiptool.names import Metric, RangeRule
-from skiptool.stores.features import FeatureStore
+from skiptool.stores.arrays import FeatureStore
 from skiptool.stores.lineage import Invocation
 from small_activations import ONE, Noted, activations, extremes, numbered, threads
 from small_stores import refused

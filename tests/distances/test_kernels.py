@@ -3,8 +3,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numba
@@ -16,7 +16,6 @@ from numba.core.caching import NullCache
 from numpy.typing import NDArray
 
 from skiptool.distances import counting, kernels
-from skiptool.distances import kernels as module
 from skiptool.distances.kernels import (
     _between,
     compiled,
@@ -220,25 +219,7 @@ def test_inlined_functions_are_compiled_with_their_callers_alone() -> None:
 
 
 def test_kernels_work_without_a_writable_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    tried: list[bool] = []
-
-    def refusing(*, cache: bool = False, **options: Any) -> Callable[..., Any]:  # noqa: ANN401
-        def decorate(function: Callable[..., Any]) -> Any:  # noqa: ANN401
-            tried.append(cache)
-            if cache:
-                raise RuntimeError("cannot cache function 'total': no locator available for file")
-            return numba.njit(**options)(function)
-
-        return decorate
-
-    monkeypatch.setattr(module, "njit", refusing)
-    function = compiled(total)
-    assert tried == [True, False]
-    assert function(np.arange(5.0)) == 10.0
-
-
-def test_numba_refuses_to_cache_without_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The error above is numba's without a writable cache, as on read-only installations.
+    # Without a writable cache, as on read-only installations, numba refuses to cache.
     from numba.core.caching import CacheImpl
 
     monkeypatch.setattr(CacheImpl, "_locator_classes", [])
@@ -250,6 +231,7 @@ def test_numba_refuses_to_cache_without_a_folder(monkeypatch: pytest.MonkeyPatch
 
 
 COUNTED = """
+import sys
 import numpy as np
 from numba.core import event
 from skiptool.distances import kernels
@@ -261,6 +243,8 @@ with event.install_recorder("numba:compile") as compiled:
     counts = count_activations(x, equal_width(joint, 4))
 starts = sum(each.is_start for _, each in compiled.buffer)
 print(sum(kernels.count_equal_width_half.stats.cache_hits.values()), starts, counts.sum())
+print("numba.cpython.unicode" in sys.modules)
+print(kernels.inlined(lambda x: x.sum())(np.arange(4.0)))
 """
 
 
@@ -273,7 +257,35 @@ def test_the_first_start_compiles_one_function_and_the_second_none(tmp_path: Pat
         ).stdout.split()
         for _ in range(2)
     ]
-    assert lines == [[b"0", b"1", b"32"], [b"1", b"0", b"32"]]
+    # All that numba can compile is loaded only by a start that compiles, or later on demand.
+    assert lines == [[b"0", b"1", b"32", b"True", b"6.0"], [b"1", b"0", b"32", b"False", b"6.0"]]
+
+
+class UnlikeNumba:
+    """A cache without the private parts of numba's own."""
+
+    def load_overload(self, signature: object, context: object) -> None: ...
+
+
+def is_quick(loop: Any) -> bool:  # noqa: ANN401 - numba's own
+    return "load_overload" in vars(loop._cache)
+
+
+@pytest.mark.parametrize("version", [(0, 58), (0, 69), (1, 0), (0, None)])
+def test_caches_of_other_versions_of_numba_read_as_they_do(
+    monkeypatch: pytest.MonkeyPatch, version: tuple[int, int | None]
+) -> None:
+    assert is_quick(compiled(total))
+    monkeypatch.setattr(kernels, "version_info", SimpleNamespace(short=version))
+    assert not is_quick(compiled(total))
+
+
+def test_caches_without_the_expected_parts_read_as_they_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cache in (None, NullCache(), UnlikeNumba()):
+        kernels._read_quickly(cache)
+        assert "load_overload" not in getattr(cache, "__dict__", {})
+    monkeypatch.setitem(sys.modules, "numba.core.runtime.nrt", None)
+    assert not is_quick(compiled(total))
 
 
 def test_an_invalid_numba_variable_is_reported() -> None:

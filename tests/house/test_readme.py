@@ -13,7 +13,7 @@ import pytest
 import typer
 
 from skiptool import compare_features
-from skiptool.cli import app
+from skiptool.cli import create_app
 from skiptool.names import Precision
 from skiptool.records import ORIGINAL, Shift
 from skiptool.steps.predict.predict import predict_dataset
@@ -30,7 +30,7 @@ PAGES = [
 TEXT = "\n".join(page.read_text() for page in PAGES)
 TABLES = (ROOT / "examples" / "guide" / "tables.md").read_text()
 
-GROUP = typer.main.get_command(app)
+GROUP = typer.main.get_command(create_app())
 
 
 def leaves() -> dict[str, object]:

@@ -6,7 +6,6 @@ import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,7 +23,6 @@ from skiptool.stores.artifacts import (
     verify,
 )
 from skiptool.stores.dataset import open_dataset
-from skiptool.stores.features import open_features
 from skiptool.stores.lineage import Invocation, create_lineage
 from skiptool.stores.masks import MaskWriter
 from skiptool.stores.models import model_identity, write_model
@@ -255,19 +253,6 @@ def test_replaced_damaged_or_deleted_dataset_is_detected(tmp_path: Path) -> None
     shutil.rmtree(path)
     with refused(FormatError, path, "no such dataset store"):
         check_unchanged(opened)
-
-
-@pytest.mark.long
-def test_replaced_features_are_detected(tmp_path: Path, experiment: SimpleNamespace) -> None:
-    path = tmp_path / "f.zarr"
-    shutil.copytree(experiment.plain, path)
-    opened = open_features(path)
-    check_unchanged(opened)
-    shutil.rmtree(path)
-    shutil.copytree(experiment.dark, path)
-    with pytest.raises(FormatError, match=r"f\.zarr: was replaced while it was read"):
-        check_unchanged(opened)
-    check_unchanged(open_features(path))
 
 
 def make(root: Path, *names: str) -> None:

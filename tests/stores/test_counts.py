@@ -12,8 +12,9 @@ from skiptool.comparison.pairs import equal_bins
 from skiptool.errors import FormatError
 from skiptool.names import Kind
 from skiptool.steps.info import describe
-from skiptool.stores.artifacts import check_unchanged, verify
-from skiptool.stores.counts import CountsStore, open_activations, open_counts, ranges_id
+from skiptool.stores.activations import check_unchanged, open_activations
+from skiptool.stores.artifacts import verify
+from skiptool.stores.counts import CountsStore, open_counts, ranges_id
 from skiptool.stores.features import open_features
 from small_activations import activations, written
 from small_counts import bins_of, counted

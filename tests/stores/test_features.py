@@ -23,17 +23,10 @@ from zarr.codecs import GzipCodec
 
 from skiptool.errors import ArgumentError, FormatError
 from skiptool.names import Kind
-from skiptool.stores.features import (
-    BLOCK_BYTES,
-    Layer,
-    check_layout,
-    open_features,
-    open_npy,
-    three_axes,
-    zarr_layer,
-)
+from skiptool.stores.arrays import BLOCK_BYTES, Layer, check_layout, open_npy, three_axes
 from skiptool.stores.features import FACTS as FACTS_ARRAYS
 from skiptool.stores.features import FACTS as FACTS_FOREIGN
+from skiptool.stores.features import open_features, zarr_layer
 from skiptool.stores.zarrs import create_array, write_columns
 from small_stores import (
     FACTS,

@@ -26,12 +26,13 @@ from skiptool.errors import ArgumentError, FormatError, SourceError
 from skiptool.names import Kind
 from skiptool.records import SILENT
 from skiptool.stores.addresses import last_part, path_or_url, redact
+from skiptool.stores.arrays import FeatureStore, read_error
 from skiptool.stores.artifacts import check_unchanged
 from skiptool.stores.dataset import DatasetStore, announce_download, open_dataset
-from skiptool.stores.features import FeatureStore, open_features
+from skiptool.stores.features import open_features
 from skiptool.stores.lineage import create_lineage
 from skiptool.stores.masks import MaskWriter, open_masks
-from skiptool.stores.remote import RemoteFolder, fetch_file, map_items, open_store, read_error
+from skiptool.stores.remote import RemoteFolder, fetch_file, map_items, open_store
 from small_stores import (
     CLASSES,
     LAYERS,

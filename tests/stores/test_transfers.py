@@ -21,14 +21,9 @@ from skiptool.errors import ArgumentError, ExistsError, FormatError, SourceError
 from skiptool.names import Kind
 from skiptool.records import SILENT, Outcome, Progress
 from skiptool.stores import transfers
+from skiptool.stores.activations import find_feature_stores
 from skiptool.stores.addresses import join_url, parent_url
-from skiptool.stores.artifacts import (
-    check_unchanged,
-    find_feature_stores,
-    model_folders,
-    model_places,
-    verify,
-)
+from skiptool.stores.artifacts import check_unchanged, model_folders, model_places, verify
 from skiptool.stores.copies import restore_urls, temporary_copies
 from skiptool.stores.dataset import open_dataset
 from skiptool.stores.features import open_features
@@ -37,7 +32,6 @@ from skiptool.stores.models import open_model
 from skiptool.stores.remote import RemoteFolder
 from skiptool.stores.staging import OutputType, atomic_output, check_writable, protect_inputs
 from skiptool.stores.transfers import (
-    accept_urls,
     entries_below,
     fetch_artifact,
     fetch_domain,
@@ -45,6 +39,7 @@ from skiptool.stores.transfers import (
     is_folder_at,
     upload,
 )
+from skiptool.stores.urls import accept_urls
 from small_artifacts import write_small_model
 from small_stores import flip, refused, unseal
 

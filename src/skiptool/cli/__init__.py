@@ -17,57 +17,56 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Annotated
 
 import typer
 from typer.completion import completion_init  # type: ignore[attr-defined] # not re-exported
-from typer.core import TyperGroup
 
-from skiptool.cli.console import OnceCommand, open_streams, show_help
-from skiptool.cli.extract import extract
-from skiptool.cli.features import features
-from skiptool.cli.hellinger import hellinger
-from skiptool.cli.info import info
+from skiptool.cli.console import Group, OnceCommand, open_streams, show_help
 from skiptool.cli.output import print_error, print_versions
-from skiptool.cli.predict import predict
-from skiptool.cli.report import report
-from skiptool.cli.study import study
-from skiptool.cli.synth import synth
-from skiptool.cli.train import train
 
 try:
     from typer.exceptions import TyperException
 except ImportError:  # typer < 0.28
     from click import ClickException as TyperException  # type: ignore[assignment]
 
-__all__ = ["app", "main"]
-
 COMPLETION = "_SKIPTOOL_COMPLETE"
 
 ORDER = ("synth", "extract", "train", "predict", "features", "hellinger", "report", "study", "info")
+"""Subcommands in the order of use; each is the function or app of its name in its module."""
 
 
-class _InOrder(TyperGroup):
+class _InOrder(Group):
     """List the subcommands in the order of use; typer would list groups last."""
 
     def list_commands(self, ctx: object) -> list[str]:
         return sorted(self.commands, key=ORDER.index)
 
 
-app = typer.Typer(
-    name="skiptool",
-    cls=_InOrder,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Measure how far a domain shift reaches into a U-net, find the skip connections that "
-    "carry it to the decoder, and test whether the network segments better without them.",
-    epilog="Guides, one page per command: examples/guide in the source folder.",
-)
+def create_app(subcommands: Sequence[str] = ORDER) -> typer.Typer:
+    """Create the command line of some subcommands, importing only their modules."""
+    app = typer.Typer(
+        name="skiptool",
+        cls=_InOrder,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        help="Measure how far a domain shift reaches into a U-net, find the skip connections that "
+        "carry it to the decoder, and test whether the network segments better without them.",
+        epilog="Guides, one page per command: examples/guide in the source folder.",
+    )
+    app.callback(invoke_without_command=True)(_root)
+    for name in subcommands:
+        subcommand = getattr(import_module(f"skiptool.cli.{name}"), name)
+        if isinstance(subcommand, typer.Typer):
+            app.add_typer(subcommand)
+        else:
+            app.command(cls=OnceCommand)(subcommand)
+    return app
 
 
-@app.callback(invoke_without_command=True)
 def _root(
     context: typer.Context,
     versions: Annotated[
@@ -82,12 +81,6 @@ def _root(
         print_versions(as_json)
         raise typer.Exit
     show_help(context)
-
-
-app.command(cls=OnceCommand)(synth)
-app.add_typer(extract)
-for subcommand in (train, predict, features, hellinger, report, study, info):
-    app.command(cls=OnceCommand)(subcommand)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -114,8 +107,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         warnings.simplefilter("ignore")
         if not logging.root.handlers:
             logging.root.addHandler(logging.NullHandler())
+    # Building all subcommands would double the time of a help page, but a config file may have
+    # tables for any of them.
+    needs_all = COMPLETION in os.environ or any(word.startswith("--config") for word in words)
+    named = [] if needs_all else [name for name in words[:1] if name in ORDER]
     try:
-        code = app(words, prog_name="skiptool", standalone_mode=False)
+        code = create_app(named or ORDER)(words, prog_name="skiptool", standalone_mode=False)
     except TyperException as error:
         context = getattr(error, "ctx", None)
         path = "skiptool" if context is None else str(context.command_path)

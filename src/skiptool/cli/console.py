@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Annotated, Any, Final
 
 import typer
-from typer.core import TyperCommand, TyperOption
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from skiptool.cli.config import command_path, expand
 from skiptool.cli.output import Terminal, error_text, print_error, print_result
@@ -279,6 +279,17 @@ def _takes_one_value(option: Any) -> bool:  # noqa: ANN401 - a parameter of type
     if not isinstance(option, TyperOption) or option.multiple or option.count:
         return False
     return bool(option.secondary_opts) or not option.is_flag  # a repeated flag changes nothing
+
+
+class Group(TyperGroup):
+    """A group of subcommands whose help pages appear without delay."""
+
+    def get_help_option(self, ctx: Any) -> Any:  # noqa: ANN401 - typer's own click
+        """Return ``--help``, false where it is not given: to convert None, typer loads pydantic."""
+        option = super().get_help_option(ctx)
+        if option is not None and option.default is None:
+            option.default = False
+        return option
 
 
 def show_help(context: typer.Context) -> None:

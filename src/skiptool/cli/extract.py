@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 from skiptool.cli import options, paths
-from skiptool.cli.console import OnceCommand, command, show_help
+from skiptool.cli.console import Group, OnceCommand, command, show_help
 from skiptool.names import ExportFormat, PatchMode
 from skiptool.records import Outcome, Progress
 
 extract = typer.Typer(
     name="extract",
+    cls=Group,
     rich_markup_mode=None,
     help="Extract a dataset store from images and masks.",
 )

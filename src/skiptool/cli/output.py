@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from textwrap import wrap
 from typing import Any, Final, TypeAlias, TypeVar
@@ -56,6 +55,8 @@ def print_result(
     """
     paths = [as_given(path, out) for path in outcome.outputs]
     if as_json:
+        from importlib.metadata import version  # lazy: it takes a tenth of the start
+
         result = {
             "command": name,
             "version": version("skiptool"),
@@ -81,6 +82,8 @@ def print_result(
 
 def print_versions(as_json: bool) -> None:
     """Print the versions that a bug report needs, without importing the libraries."""
+    from importlib.metadata import version  # lazy, as in print_result
+
     python, system, libraries = platform.python_version(), platform.platform(), _libraries()
     if as_json:
         found = {"skiptool": version("skiptool"), "python": python, "platform": system}
@@ -93,6 +96,8 @@ def print_versions(as_json: bool) -> None:
 
 def _libraries() -> dict[str, str | None]:
     """Return the versions of the requirements of skiptool and of its extras, except for tests."""
+    from importlib.metadata import PackageNotFoundError, requires, version  # lazy, as above
+
     versions: dict[str, str | None] = {}
     for line in requires("skiptool") or ():
         if not re.search(r"extra == .test.", line):

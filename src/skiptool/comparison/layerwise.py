@@ -19,7 +19,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from scipy.linalg.blas import dgemm
 
 from skiptool.comparison.activations import Activations, Settings, extents, read_finite, row_blocks
 from skiptool.comparison.layer import Design, PairComparison
@@ -439,6 +438,8 @@ def _products(block: Float64, rows: slice) -> Float64:
 def _add(total: Float64, pending: list[tuple[Float64, Float64]]) -> None:
     """Add weights (L, n) times products (n, b * c) to the total, in place, and empty the list."""
     if pending:
+        from scipy.linalg.blas import dgemm  # lazy: only the covariance needs it
+
         weights = np.concatenate([part for part, _ in pending], axis=1)
         products = np.concatenate([part for _, part in pending])
         # In column-major order, so that BLAS adds without copying the total.

@@ -36,7 +36,6 @@ from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from scipy.special import stdtrit
 
 from skiptool.comparison.activations import Activations, Mapper, Settings, vectors_per_image
 from skiptool.comparison.buffers import cached_blocks
@@ -304,6 +303,8 @@ def _standard_errors(source: LayerResult) -> float | None:
 
 def _fieller(layer: LayerResult, source: LayerResult) -> tuple[float, float] | None:
     """Return the lowest and highest ratio r for which layer - r * source is compatible with 0."""
+    from scipy.special import stdtrit  # lazy, as in `skiptool.stats.jackknife`
+
     moments = _moments(layer, source)
     square = float(stdtrit(moments.freedom, (1 + _LEVEL) / 2)) ** 2
     a = source.estimate**2 - square * moments.source
@@ -362,7 +363,7 @@ def result_columns(measured: LayerResult, design: Design) -> dict[str, Any]:
         "range_rule": None if measured.range_rule is None else measured.range_rule.value,
         "constant_channels": [
             int(measured.constant.sum()),
-            *measured.constant[:size].astype(int),
+            *measured.constant[:size].astype(int).tolist(),
         ],
         "unresolved_channels": unresolved,
         "warnings": [warnings] + [None] * size,

@@ -25,7 +25,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from scipy.special import gammaln
 
 from skiptool.distances.binned import layer_mean
 from skiptool.names import Metric, RangeRule
@@ -392,6 +391,8 @@ def _root_ratio(squares: Float64, noise: Float64) -> float:
     beyond = float(squares.var(ddof=1) - noise.mean())
     if not beyond > 0:
         return 1.0
+    from scipy.special import gammaln  # lazy, as in `skiptool.stats.jackknife`
+
     shape = float(squares.mean()) ** 2 / beyond
     return float(np.exp(gammaln(shape + 0.5) - gammaln(shape)) / np.sqrt(shape))
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Bool, Float64, Int64
@@ -89,6 +88,8 @@ def balanced_accuracy(
 
 def _directions(vectors: AnyArray, differences: Float64, ridge: float) -> Float64:
     """Return the directions (D, L) for differences of means (D, L)."""
+    from scipy.linalg import cho_factor, cho_solve  # lazy: only the classifier needs it
+
     centred = vectors.astype(np.float64)
     centred -= centred.mean(axis=0)
     scatter = centred.T @ centred / len(centred)

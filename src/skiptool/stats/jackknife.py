@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from scipy.special import stdtrit
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray, Float64
@@ -84,6 +83,8 @@ def half_width(
     ``replicates`` are as for :func:`jackknife_variance`; ``correction`` (...) is the bias that was
     subtracted, of which the fraction ``unsure`` counts as an additional standard error.
     """
+    from scipy.special import stdtrit  # lazy: SciPy takes a while to load
+
     variance, freedom = jackknife_variance(replicates)
     error = np.sqrt(variance + np.square(unsure * np.asarray(correction)))
     return np.asarray(stdtrit(freedom, (1 + level) / 2) * error)

@@ -39,10 +39,14 @@ from skiptool.errors import ArgumentError, FormatError, MismatchError, suggestio
 from skiptool.names import Kind, Metric, RangeRule, ShiftKind
 from skiptool.parallel import available_cores, dask_mapper, thread_map
 from skiptool.records import SILENT, Outcome, Progress, Table, as_path
+from skiptool.stores.activations import (
+    check_unchanged,
+    find_feature_stores,
+    is_folder,
+    open_activations,
+)
 from skiptool.stores.addresses import path_or_url, redact
-from skiptool.stores.artifacts import check_unchanged, find_feature_stores, is_folder
-from skiptool.stores.counts import open_activations
-from skiptool.stores.features import FeatureStore
+from skiptool.stores.arrays import FeatureStore
 from skiptool.stores.lineage import Invocation, create_lineage
 from skiptool.stores.staging import (
     OutputType,
@@ -51,8 +55,7 @@ from skiptool.stores.staging import (
     check_writable,
     protect_inputs,
 )
-from skiptool.stores.tables import TableWriter, as_table
-from skiptool.stores.transfers import accept_urls
+from skiptool.stores.urls import accept_urls
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -559,6 +562,8 @@ def _inputs(groups: Sequence[Sequence[FeatureStore]]) -> dict[str, str]:
 def _write_table(
     out: Path, invocation: Invocation, comparisons: Sequence[_Comparison], overwrite: bool
 ) -> None:
+    from skiptool.stores.tables import TableWriter  # lazy: it imports Arrow
+
     # Stores without an id are identified by the values measured between them.
     values = []
     if any(None in (pair.reference.id, pair.other.id) for pair in comparisons):
@@ -718,6 +723,8 @@ def compare_features(
     >>> table.num_rows, table["layer"][0].as_py(), round(table["p_value"][0].as_py(), 3)
     (9, 'features', 0.005)
     """
+    from skiptool.stores.tables import as_table  # lazy: it imports Arrow
+
     names = (metrics,) if isinstance(metrics, str) else metrics
     settings = Settings(
         metrics=tuple(_parse_member(name, Metric) for name in names),

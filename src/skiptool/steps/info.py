@@ -13,23 +13,24 @@ from typing import Any
 from skiptool.errors import FormatError, SkiptoolError
 from skiptool.names import Kind
 from skiptool.records import SILENT, Outcome, Progress, as_paths_or_urls
+from skiptool.stores.activations import is_store, natural_order
 from skiptool.stores.addresses import is_web, last_part, path_or_url, redact
+from skiptool.stores.arrays import FeatureStore
 from skiptool.stores.artifacts import (
     TABLES,
     artifacts_below,
     is_artifact,
-    is_store,
     kind_of,
     lineage_of,
     local_file,
-    natural_order,
     study_origin,
     verify,
 )
 from skiptool.stores.contents import contents_tables
+from skiptool.stores.copies import ZARR
 from skiptool.stores.counts import open_counts
 from skiptool.stores.dataset import open_dataset
-from skiptool.stores.features import FeatureStore, open_features
+from skiptool.stores.features import open_features
 from skiptool.stores.lineage import FORMAT_VERSIONS
 from skiptool.stores.masks import open_masks
 from skiptool.stores.models import open_model
@@ -38,14 +39,13 @@ from skiptool.stores.remote import RemoteFolder
 from skiptool.stores.tables import open_table
 from skiptool.stores.transfers import (
     FILES,
-    ZARR,
-    accept_urls,
     entries_below,
     fetch_artifact,
     fetch_models,
     is_folder_at,
     root_file,
 )
+from skiptool.stores.urls import accept_urls
 from skiptool.stores.zarrs import open_root, recorded_failures
 
 

@@ -12,7 +12,7 @@ from skiptool.stores.addresses import path_or_url, redact
 from skiptool.stores.artifacts import model_folders
 from skiptool.stores.copies import temporary_copies
 from skiptool.stores.models import open_model
-from skiptool.stores.transfers import urls_in_errors
+from skiptool.stores.urls import urls_in_errors
 
 if TYPE_CHECKING:
     import torch

@@ -39,7 +39,8 @@ from skiptool.stores.staging import (
     protect_inputs,
 )
 from skiptool.stores.tables import REPORT, MetricTable, open_table, write_table
-from skiptool.stores.transfers import accept_urls, is_store_at
+from skiptool.stores.transfers import is_store_at
+from skiptool.stores.urls import accept_urls
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

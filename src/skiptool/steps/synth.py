@@ -25,7 +25,7 @@ from skiptool.stores.dataset import open_dataset
 from skiptool.stores.dataset_writer import DatasetWriter
 from skiptool.stores.lineage import Invocation
 from skiptool.stores.staging import OutputType, atomic_output, check_writable, clear_leftovers
-from skiptool.stores.transfers import accept_urls
+from skiptool.stores.urls import accept_urls
 
 if TYPE_CHECKING:
     from skiptool.records import Int64

@@ -60,7 +60,8 @@ from skiptool.stores.staging import (
     partial_path,
 )
 from skiptool.stores.tables import write_table
-from skiptool.stores.transfers import accept_urls, fetch_domain
+from skiptool.stores.transfers import fetch_domain
+from skiptool.stores.urls import accept_urls
 
 if TYPE_CHECKING:
     from skiptool.records import SampleReader

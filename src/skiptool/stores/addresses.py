@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from skiptool.errors import ArgumentError
@@ -129,3 +130,20 @@ def redacted_name(url: str) -> str:
     """
     address = url.partition("?")[0].rstrip("/")
     return address.rpartition("/")[2].rpartition("@")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenStore:
+    """An open store at a local path or a URL."""
+
+    place: Path | str
+
+    @property
+    def path(self) -> Path | str:
+        """Name in messages: the local path, or the URL without credentials."""
+        return self.place if isinstance(self.place, Path) else redact(self.place)
+
+    @property
+    def name(self) -> str:
+        """Last component of the path or URL, for display."""
+        return last_part(self.place)

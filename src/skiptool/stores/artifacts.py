@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 import zlib
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -24,17 +22,12 @@ import zarr
 from skiptool.distances.bins import check_features
 from skiptool.errors import ExistsError, FormatError, SkiptoolError
 from skiptool.names import Kind
-from skiptool.stores.addresses import join_url, last_part, path_or_url, redact
-from skiptool.stores.counts import open_activations, open_count_layers, open_counts, read_bins
+from skiptool.stores.activations import is_store, natural_order
+from skiptool.stores.addresses import last_part, path_or_url, redact
+from skiptool.stores.arrays import FeatureStore, Layer
+from skiptool.stores.counts import open_count_layers, open_counts, read_bins
 from skiptool.stores.dataset import DatasetStore, Domain, StoredSamples, open_dataset, open_domain
-from skiptool.stores.features import (
-    FeatureStore,
-    Layer,
-    extremes_of,
-    layer_names,
-    open_features,
-    open_layers,
-)
+from skiptool.stores.features import extremes_of, layer_names, open_features, open_layers
 from skiptool.stores.lineage import (
     Invocation,
     Lineage,
@@ -50,7 +43,7 @@ from skiptool.stores.remote import fetch_file
 from skiptool.stores.seals import SEAL, broken_members, table_matches_seal
 from skiptool.stores.staging import clear_leftovers
 from skiptool.stores.tables import check_extent, open_table, table_kind
-from skiptool.stores.transfers import ZARR, entries_below, fetch_models, is_folder_at, model_urls
+from skiptool.stores.transfers import fetch_models, model_urls
 from skiptool.stores.zarrs import member_names, open_root, read_columns
 
 if TYPE_CHECKING:
@@ -110,82 +103,6 @@ def _models_below(path: Path) -> Iterator[Path]:
             yield from _models_below(child)
 
 
-def find_feature_stores(folder: Path | str) -> tuple[list[Path | str], tuple[str, ...]]:
-    """Find the feature stores, and stores of their counts, below a folder, at any depth.
-
-    Returns
-    -------
-    stores : list of Path or str
-        Zarr stores of these kinds or without a kind, sorted by name, numbers in names by value; if
-        there are none, the ``.npy`` files.
-    left_out : tuple of str
-        Numbers of other entries: ``2 of kind dataset``, ``1 unfinished``.
-    """
-    stores: list[Path | str] = []
-    files: list[Path | str] = []
-    others: Counter[str] = Counter()
-    entries: Iterable[tuple[Path | str, bool]]
-    if isinstance(folder, Path):
-        entries = _local_entries(folder)
-    else:
-        roots = (None, "", *ZARR)
-        entries = ((url, root is not None) for url, root in entries_below(folder) if root in roots)
-    for path, is_folder in entries:
-        name = last_part(path)
-        if name.startswith("."):
-            others["unfinished"] += name.endswith(".zarr.partial")
-        elif is_folder:
-            kind = _kind(path)
-            if kind in (None, Kind.FEATURES.value, Kind.COUNTS.value):
-                stores.append(path)
-            else:
-                others[f"of kind {kind}"] += 1
-        elif name.endswith(".npy"):
-            files.append(path)
-    if stores and files:
-        others[".npy files"] += len(files)
-    left_out = tuple(f"{number} {entry}" for entry, number in others.items() if number)
-    return sorted(stores or files, key=natural_order), left_out
-
-
-def _local_entries(folder: Path) -> Iterator[tuple[Path, bool]]:
-    """Yield stores, hidden entries and files below a folder, and whether each is a folder.
-
-    Links to folders are followed only if they lead to stores.
-    """
-    for child in folder.iterdir():
-        if child.name.startswith(".") or not child.is_dir() or is_store(child):
-            yield child, child.is_dir()
-        elif not child.is_symlink():
-            yield from _local_entries(child)
-
-
-def is_folder(place: Path | str) -> bool:
-    """Return whether a path or URL is a folder of stores, not a store or file."""
-    path = path_or_url(place)
-    if isinstance(path, str):
-        return is_folder_at(path)
-    return path.is_dir() and not is_store(path)
-
-
-def is_store(path: Path) -> bool:
-    """Return whether a folder is a Zarr store."""
-    return any((path / name).is_file() for name in ZARR)
-
-
-def _kind(store: Path | str) -> str | None:
-    """Return the kind that a Zarr store declares, or None if it has none or cannot be read."""
-    try:
-        if isinstance(store, Path):
-            text = (store / "zarr.json").read_bytes()
-        else:
-            text = fetch_file(join_url(store, "zarr.json"))
-        kind = json.loads(text)["attributes"]["kind"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, FormatError):
-        return None
-    return kind if isinstance(kind, str) and kind in tuple(Kind) else None
-
-
 def _is_model(path: Path) -> bool:
     """Return whether a folder is a model or the remains of one, which opening it explains."""
     return any((path / name).is_file() for name in (CONFIG, WEIGHTS))
@@ -219,12 +136,6 @@ def study_origin(folder: Path) -> dict[str, str] | None:
     if not all(isinstance(value, str) for value in origin.values()):
         raise FormatError(f"{path}: is damaged; see commands.sh for the commands of the steps")
     return origin
-
-
-def natural_order(path: Path | str) -> list[tuple[int, str]]:
-    """Sort key of paths: numbers in names by value."""
-    parts = re.split(r"(\d+)", str(path))
-    return [(int(part), "") if index % 2 else (0, part) for index, part in enumerate(parts)]
 
 
 # Single artifacts
@@ -592,25 +503,19 @@ def _read_column(path: Path, name: str) -> None:
 # Changes while reading
 
 
-def check_unchanged(opened: DatasetStore | FeatureStore) -> None:
-    """Refuse a local store that was changed, replaced or deleted while it was read.
+def check_unchanged(opened: DatasetStore) -> None:
+    """Refuse a dataset that was changed, replaced or deleted while it was read.
 
-    Pixels and activations are read during a run; deleted chunks would be read as zeros. Behind a
-    URL, only the id of a dataset is compared, as lost chunks are detected when they are read. A
-    local copy cannot have changed.
+    Pixels are read during a run; deleted chunks would be read as zeros. Behind a URL, only the id
+    is compared, as lost chunks are detected when they are read. A local copy cannot have changed.
     """
-    if isinstance(opened, DatasetStore):
-        if opened.copy is not None:
-            return
-        where, old_id, new_id = str(opened.path), opened.lineage.id, _current_id(opened)
-    elif isinstance(opened.place, Path):
-        reopened = open_activations(opened.place)
-        where, old_id, new_id = opened.where, opened.id or "", reopened.id or ""
-    else:
+    if opened.copy is not None:
         return
+    old_id, new_id = opened.lineage.id, _current_id(opened)
     if new_id != old_id:
         raise FormatError(
-            f"{where}: was replaced while it was read (its id was {old_id}, is {new_id}); run again"
+            f"{opened.path}: was replaced while it was read (its id was {old_id}, is {new_id}); "
+            "run again"
         )
 
 

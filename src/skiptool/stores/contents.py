@@ -24,7 +24,8 @@ import numpy as np
 
 from skiptool.names import IGNORE_LABEL, Split
 from skiptool.records import Progress, Sample, Table
-from skiptool.stores.zarrs import open_array, open_group, open_root, read_columns, read_rows
+from skiptool.stores.arrays import read_rows
+from skiptool.stores.zarrs import open_array, open_group, open_root, read_columns
 
 if TYPE_CHECKING:
     import zarr

@@ -22,6 +22,9 @@ from skiptool.stores.addresses import last_part, parent_url, redact, sibling_url
 HEADERS = ("zarr.json", "config.json", "overlays.json")
 """Headers of artifacts that are folders: each has one of these files at its root."""
 
+ZARR = ("zarr.json", ".zgroup", ".zarray")
+"""Every Zarr store, in either format, has one of these files at its root."""
+
 _URLS: dict[str, str] = {}
 """Folder of each existing copy to the URL that it represents, without credentials."""
 

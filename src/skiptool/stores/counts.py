@@ -49,11 +49,9 @@ import zarr
 from skiptool.distances.bins import MAX_BINS, Binning, CountLayout
 from skiptool.errors import FormatError
 from skiptool.names import Kind
-from skiptool.stores.addresses import last_part, path_or_url, redact
+from skiptool.stores.addresses import path_or_url, redact
+from skiptool.stores.arrays import FACTS, FeatureStore, Layer, read_rows
 from skiptool.stores.features import (
-    FACTS,
-    FeatureStore,
-    Layer,
     check_finished,
     check_lengths,
     facts_of,
@@ -64,11 +62,11 @@ from skiptool.stores.lineage import hash_bytes, parse_lineage
 from skiptool.stores.remote import map_items
 from skiptool.stores.seals import check_store
 from skiptool.stores.shards import row_reader
-from skiptool.stores.zarrs import open_array, open_group, open_root, read_columns, read_rows
+from skiptool.stores.zarrs import open_array, open_group, open_root, read_columns
 
 if TYPE_CHECKING:
     from skiptool.records import Int64
-    from skiptool.stores.zarrs import Rows
+    from skiptool.stores.arrays import Rows
 
 COUNTING = ("bins", "dtype", "vectors", "pool_images", "ranges_id", "reference_domain")
 """Attributes that a counts store has in addition to those of a feature store."""
@@ -116,15 +114,12 @@ class CountsStore(FeatureStore):
         return self._counted[layer]
 
 
-def open_activations(place: Path | str) -> FeatureStore:
-    """Open features or counts of them; see :func:`open_features`."""
+def open_features_or_counts(place: Path | str) -> FeatureStore:
+    """Open a store of features or of counts; see :func:`open_features`."""
     path = path_or_url(place)
-    if not last_part(path).endswith((".npy", ".npz")):
-        check_finished(path, redact(str(place)))
-        attributes: dict[str, Any] = dict(open_root(path, "feature", (3, 2)).attrs)
-        if attributes.get("kind") == Kind.COUNTS:
-            return open_counts(place)
-    return open_features(place)
+    check_finished(path, redact(str(place)))
+    attributes: dict[str, Any] = dict(open_root(path, "feature", (3, 2)).attrs)
+    return open_counts(place) if attributes.get("kind") == Kind.COUNTS else open_features(place)
 
 
 def open_counts(place: Path | str) -> CountsStore:
@@ -141,7 +136,7 @@ def open_counts(place: Path | str) -> CountsStore:
     check_lengths(columns, layers, where)
     check_store(root, where)
     edges = open_bins(root, tuple(layers), where)
-    return CountsStore(place, where, lineage, facts, tuple(layers), columns, layers, edges)
+    return CountsStore(place, where, lineage, facts, tuple(layers), columns, layers, edges=edges)
 
 
 def _check_facts(

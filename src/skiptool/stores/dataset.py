@@ -39,28 +39,21 @@ import zarr
 from skiptool.errors import ArgumentError, FormatError, MismatchError, suggestion
 from skiptool.names import IGNORE_LABEL, Kind, Split
 from skiptool.records import Progress, Sample, check_name, is_name
-from skiptool.stores.addresses import path_or_url, redact
+from skiptool.stores.addresses import OpenStore, path_or_url, redact
+from skiptool.stores.arrays import read_rows
 from skiptool.stores.contents import SampleContent, count_content
 from skiptool.stores.journal import JOURNAL
 from skiptool.stores.lineage import Lineage, hash_bytes, parse_lineage
 from skiptool.stores.remote import map_items
 from skiptool.stores.seals import check_store
 from skiptool.stores.shards import compress, row_reader
-from skiptool.stores.zarrs import (
-    OpenStore,
-    member_names,
-    open_array,
-    open_group,
-    open_root,
-    read_columns,
-    read_rows,
-)
+from skiptool.stores.zarrs import member_names, open_array, open_group, open_root, read_columns
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from skiptool.records import AnyArray, Image, UInt8
-    from skiptool.stores.zarrs import Rows
+    from skiptool.stores.arrays import Rows
 
     Arrays = tuple[zarr.Array[Any], zarr.Array[Any]]
 

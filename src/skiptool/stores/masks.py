@@ -25,19 +25,18 @@ import zarr
 
 from skiptool.errors import ArgumentError, FormatError
 from skiptool.names import Kind
-from skiptool.stores.addresses import path_or_url, redact
+from skiptool.stores.addresses import OpenStore, path_or_url, redact
+from skiptool.stores.arrays import read_rows
 from skiptool.stores.lineage import Lineage, parse_lineage
 from skiptool.stores.seals import check_store, seal_store
 from skiptool.stores.shards import row_reader
 from skiptool.stores.zarrs import (
-    OpenStore,
     create_array,
     member_names,
     open_array,
     open_group,
     open_root,
     read_columns,
-    read_rows,
     write_columns,
 )
 

@@ -27,7 +27,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import FsspecStore
 
-from skiptool.errors import ArgumentError, FormatError, OutOfMemoryError, SkiptoolError, SourceError
+from skiptool.errors import ArgumentError, FormatError, SkiptoolError, SourceError
 from skiptool.stores.addresses import is_web, redact
 
 if TYPE_CHECKING:
@@ -361,18 +361,6 @@ def is_access_denied(error: BaseException | None) -> bool:
             return True
         error = error.__cause__
     return False
-
-
-def read_error(error: Exception, where: str, damage: str) -> SkiptoolError:
-    """Return the error to raise for one that passed through Zarr.
-
-    Errors of skiptool keep their type; any other means damaged data, which ``damage`` describes.
-    """
-    if isinstance(error, SkiptoolError):
-        return type(error)(f"{where}: {error}")
-    if isinstance(error, MemoryError):
-        return OutOfMemoryError(f"{where}: not enough memory to read it; free memory")
-    return FormatError(f"{where}: {damage}")
 
 
 def _request_error(error: BaseException, verb: str = "fetched") -> SkiptoolError:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import zarr
 
     from skiptool.records import AnyArray
-    from skiptool.stores.zarrs import Rows
+    from skiptool.stores.arrays import Rows
 
 MISSING = 2**64 - 1
 """Offset and length of a chunk that is not in the shard."""

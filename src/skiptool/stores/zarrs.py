@@ -22,9 +22,8 @@ import stat
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import zarr
@@ -34,18 +33,14 @@ from zarr.storage import LocalStore
 
 from skiptool.errors import FormatError, SkiptoolError
 from skiptool.records import Progress
-from skiptool.stores.addresses import last_part, redact
+from skiptool.stores.addresses import redact
+from skiptool.stores.arrays import read_error, read_rows
 from skiptool.stores.copies import restore_urls
-from skiptool.stores.remote import RemoteFolder, RemoteStore, map_items, open_store, read_error
+from skiptool.stores.remote import RemoteFolder, RemoteStore, map_items, open_store
 from skiptool.stores.seals import SEAL, seal_store
 
 if TYPE_CHECKING:
     from skiptool.records import AnyArray
-
-    class Rows(Protocol):
-        """Array that can be indexed by rows, that is, along its first axis."""
-
-        def __getitem__(self, rows: slice | int, /) -> object: ...
 
 
 if sys.flags.optimize:
@@ -55,23 +50,6 @@ if sys.flags.optimize:
     )
 
 _UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.partial$")  # files that Zarr was writing when killed
-
-
-@dataclass(frozen=True, slots=True)
-class OpenStore:
-    """An open store at a local path or a URL."""
-
-    place: Path | str
-
-    @property
-    def path(self) -> Path | str:
-        """Name in messages: the local path, or the URL without credentials."""
-        return self.place if isinstance(self.place, Path) else redact(self.place)
-
-    @property
-    def name(self) -> str:
-        """Last component of the path or URL, for display."""
-        return last_part(self.place)
 
 
 def check_chunks(array: zarr.Array[Any], where: str) -> None:
@@ -213,15 +191,6 @@ def open_array(
         )
     check_chunks(array, f"{where}: {name!r}")
     return array
-
-
-def read_rows(array: Rows, rows: slice | int, where: str) -> AnyArray:
-    """Read rows of an array's first axis."""
-    try:
-        return np.asarray(array[rows])
-    except Exception as error:  # codecs raise many kinds
-        damage = f"cannot be read ({error}); the file is damaged, make it again"
-        raise read_error(error, where, damage) from error
 
 
 def codecs(itemsize: int, *, counts: bool = False) -> list[BloscCodec | Crc32cCodec]:

@@ -31,8 +31,9 @@ from skiptool.steps.features.features import (
     plan_job,
     tapped_network,
 )
+from skiptool.stores.arrays import FeatureStore
 from skiptool.stores.dataset import StoredSamples, open_dataset
-from skiptool.stores.features import FeatureStore, open_features
+from skiptool.stores.features import open_features
 from skiptool.stores.features_writer import FeatureWriter
 from skiptool.stores.models import open_model
 from small_models import sibling

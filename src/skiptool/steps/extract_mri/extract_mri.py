@@ -38,7 +38,7 @@ from skiptool.stores.dataset import Domain, PackedSample, open_dataset, pack
 from skiptool.stores.dataset_writer import DatasetWriter
 from skiptool.stores.lineage import Invocation, hash_json
 from skiptool.stores.staging import OutputType
-from skiptool.stores.transfers import accept_urls
+from skiptool.stores.urls import accept_urls
 from skiptool.stores.zarrs import report_failures
 
 if TYPE_CHECKING:

@@ -50,7 +50,7 @@ from skiptool.steps.extract_wsi.writing import write_patches, write_registration
 from skiptool.stores.lineage import Invocation, hash_json
 from skiptool.stores.models import open_model
 from skiptool.stores.staging import OutputType
-from skiptool.stores.transfers import accept_urls
+from skiptool.stores.urls import accept_urls
 from skiptool.stores.zarrs import report_failures
 
 if TYPE_CHECKING:

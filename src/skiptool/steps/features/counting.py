@@ -15,11 +15,11 @@ from skiptool.errors import ArgumentError, FormatError, MismatchError
 from skiptool.names import ShiftKind
 from skiptool.parallel import thread_map
 from skiptool.records import Progress
+from skiptool.stores.activations import find_feature_stores, is_folder, open_activations
 from skiptool.stores.addresses import path_or_url, redact
-from skiptool.stores.artifacts import find_feature_stores, is_folder
-from skiptool.stores.counts import CountsStore, open_activations, ranges_id
+from skiptool.stores.arrays import FeatureStore
+from skiptool.stores.counts import CountsStore, ranges_id
 from skiptool.stores.dataset import DatasetStore, Domain
-from skiptool.stores.features import FeatureStore
 from skiptool.stores.folds import FOLD
 from skiptool.stores.models import StoredModel
 

@@ -57,7 +57,7 @@ from skiptool.stores.staging import (
     make_parents,
     partial_path,
 )
-from skiptool.stores.transfers import accept_urls
+from skiptool.stores.urls import accept_urls
 
 if TYPE_CHECKING:
     from skiptool.records import Float32, Image

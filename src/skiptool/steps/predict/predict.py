@@ -56,7 +56,7 @@ from skiptool.stores.masks import MaskWriter
 from skiptool.stores.models import Ensemble, StoredModel, fold_ensembles, open_model
 from skiptool.stores.staging import OutputType, atomic_output, check_writable
 from skiptool.stores.tables import TableWriter, prediction_columns
-from skiptool.stores.transfers import accept_urls
+from skiptool.stores.urls import accept_urls
 from skiptool.stores.zarrs import record_failures
 from skiptool.substitution import Substitution, parse_substitutions
 
