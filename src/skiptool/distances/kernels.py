@@ -46,8 +46,8 @@ _OPTIONS: dict[str, Any] = {
 }
 
 
-_QUICK_VERSIONS: Final = tuple((0, minor) for minor in range(59, 69))
-"""Versions of numba in which machine code is known to be read without the rest of numba."""
+_QUICK_VERSIONS: Final = ((0, 59), (0, 61), (0, 64), (0, 68))
+"""Versions of numba with which reading machine code without the rest of numba was tried."""
 
 
 def _read_quickly(cache: Any) -> None:  # noqa: ANN401 - numba's own
